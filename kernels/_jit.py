@@ -1,0 +1,87 @@
+"""The one decorator behind every compiled function: flags, cache identity, cache failures."""
+
+import functools
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba import config
+from numba.core.caching import FunctionCache
+
+# nnan and ninf are missing on purpose: with them isfinite() folds to True.
+FASTMATH = frozenset({"reassoc", "contract", "arcp", "nsz", "afn"})
+
+
+@functools.cache
+def _digest() -> str:
+    """Identity of the machine code: every kernel source, numba, and the settings that change code.
+
+    Numba keys a cached function on the content of its own file alone, so an edited helper in
+    another file would go unnoticed and stale code would run.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    settings = (numba.__version__, config.BOUNDSCHECK, config.OPT, config.ENABLE_AVX)
+    digest.update(repr(settings).encode())
+    return digest.hexdigest()[:16]
+
+
+class _ForgivingCache(FunctionCache):  # type: ignore[misc]  # numba ships no types
+    """Numba's on-disk cache, where a file that cannot be read or written costs a compilation only."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:  # unpickling a truncated or foreign file can raise anything
+            self._discard()
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except Exception:  # a full or read-only disk, or a truncated index met on the way
+            self._discard()
+
+    def _discard(self) -> None:
+        try:
+            self.flush()
+        except OSError:
+            self.disable()
+
+
+def jit(function: Callable[..., Any] | None = None, *, strict: bool = False) -> Any:
+    """Compile on first call, without the GIL, cached on disk.
+
+    Parameters
+    ----------
+    function : callable
+        Body to compile. Callees must be decorated too.
+    strict : bool, default False
+        Keep IEEE semantics. For checks of finiteness, and for sums whose order is promised.
+
+    Notes
+    -----
+    ``FASTBP_NO_CACHE=1`` switches the disk cache off; so does a place that cannot be written.
+    """
+    if function is None:
+        return functools.partial(jit, strict=strict)
+    # The qualified name becomes the cache file's name: a changed callee gives a new file.
+    function.__qualname__ = f"{function.__qualname__}.{_digest()}"
+    compiled = numba.njit(
+        function,
+        fastmath=False if strict else set(FASTMATH),
+        error_model="numpy",
+        nogil=True,
+        _nrt=False,
+    )
+    if not config.DISABLE_JIT and os.environ.get("FASTBP_NO_CACHE", "") in ("", "0"):
+        try:
+            compiled._cache = _ForgivingCache(function)
+        except (RuntimeError, OSError):  # no writable place for it
+            pass
+    return compiled

@@ -1,0 +1,254 @@
+"""Activations: value f(z) and derivative f'(z) side by side, and one table of integer codes.
+
+A derivative gets z and a = f(z) and uses whichever is cheaper. Formulas, parameters (slope 0.01,
+ELU α 1, exact GELU) and the derivative at a kink are those of ``torch.nn``.
+"""
+
+import math
+
+from ._jit import jit
+
+IDENTITY, RELU, LEAKY_RELU, ELU, TANH, SIGMOID, SOFTPLUS, GELU, GELU_TANH, SILU = range(10)
+EXP, SOFTMAX = 10, 11
+
+# Any layer can use these; the two below are for the output layer of their loss only.
+HIDDEN = {
+    "identity": IDENTITY,
+    "relu": RELU,
+    "leaky_relu": LEAKY_RELU,
+    "elu": ELU,
+    "tanh": TANH,
+    "sigmoid": SIGMOID,
+    "softplus": SOFTPLUS,
+    "gelu": GELU,
+    "gelu_tanh": GELU_TANH,
+    "silu": SILU,
+}
+ACTIVATIONS = {**HIDDEN, "exp": EXP, "softmax": SOFTMAX}
+
+
+@jit
+def relu(z):
+    T = type(z)
+    return z if z > T(0) else T(0)
+
+
+@jit
+def relu_derivative(z, a):
+    T = type(z)
+    return T(1) if z > T(0) else T(0)
+
+
+@jit
+def leaky_relu(z):
+    T = type(z)
+    return z if z > T(0) else T(0.01) * z
+
+
+@jit
+def leaky_relu_derivative(z, a):
+    T = type(z)
+    return T(1) if z > T(0) else T(0.01)
+
+
+@jit
+def elu(z):
+    T = type(z)
+    return z if z > T(0) else T(math.expm1(z))
+
+
+@jit
+def elu_derivative(z, a):
+    T = type(z)
+    return T(1) if z > T(0) else a + T(1)
+
+
+@jit
+def tanh(z):
+    T = type(z)
+    return T(math.tanh(z))
+
+
+@jit
+def tanh_derivative(z, a):
+    T = type(z)
+    return T(1) - a * a
+
+
+@jit
+def sigmoid(z):
+    """1 / (1 + e⁻ᶻ), from the exponential that cannot overflow."""
+    T = type(z)
+    e = T(math.exp(-abs(z)))
+    return T(1) / (T(1) + e) if z >= T(0) else e / (T(1) + e)
+
+
+@jit
+def sigmoid_derivative(z, a):
+    T = type(z)
+    return a * (T(1) - a)
+
+
+@jit
+def softplus(z):
+    """log(1 + eᶻ) = max(z, 0) + log(1 + e^−|z|)."""
+    T = type(z)
+    return max(z, T(0)) + T(math.log1p(math.exp(-abs(z))))
+
+
+@jit
+def softplus_derivative(z, a):
+    return sigmoid(z)
+
+
+@jit
+def gelu(z):
+    """z Φ(z), Φ the standard normal distribution function (Hendrycks & Gimpel 2016)."""
+    T = type(z)
+    return T(0.5) * z * (T(1) + T(math.erf(z * T(math.sqrt(0.5)))))
+
+
+@jit
+def gelu_derivative(z, a):
+    """Φ(z) + z φ(z)."""
+    T = type(z)
+    Phi = T(0.5) * (T(1) + T(math.erf(z * T(math.sqrt(0.5)))))
+    phi = T(1 / math.sqrt(2 * math.pi)) * T(math.exp(T(-0.5) * z * z))
+    return Phi + z * phi
+
+
+@jit
+def gelu_tanh(z):
+    """½ z (1 + tanh(√(2/π) (z + 0.044715 z³)))."""
+    T = type(z)
+    u = T(math.sqrt(2 / math.pi)) * (z + T(0.044715) * z * z * z)
+    return T(0.5) * z * (T(1) + T(math.tanh(u)))
+
+
+@jit
+def gelu_tanh_derivative(z, a):
+    T = type(z)
+    c = T(math.sqrt(2 / math.pi))
+    t = T(math.tanh(c * (z + T(0.044715) * z * z * z)))
+    du = c * (T(1) + T(3 * 0.044715) * z * z)
+    return T(0.5) * (T(1) + t) + T(0.5) * z * (T(1) - t * t) * du
+
+
+@jit
+def silu(z):
+    return z * sigmoid(z)
+
+
+@jit
+def silu_derivative(z, a):
+    T = type(z)
+    s = sigmoid(z)
+    return s * (T(1) + z * (T(1) - s))
+
+
+@jit
+def exp(z):
+    T = type(z)
+    return T(math.exp(z))
+
+
+@jit
+def exp_derivative(z, a):
+    return a
+
+
+@jit
+def softmax(z, a, n):
+    """a_k = e^(z_k − m) / Σ_j e^(z_j − m), m = max z, so nothing overflows."""
+    T = z.dtype.type
+    m = z[0]
+    for k in range(n):
+        m = max(m, z[k])
+    s = T(0)
+    for k in range(n):
+        e = T(math.exp(z[k] - m))
+        a[k] = e
+        s += e
+    r = T(1) / s
+    for k in range(n):
+        a[k] *= r
+
+
+@jit
+def activate(code, z, a, n):
+    """a = f(z) over the first n units; ``a`` is modified in place."""
+    # One loop per activation, so that the choice is made once a layer and LLVM sees each body.
+    if code == IDENTITY:
+        for k in range(n):
+            a[k] = z[k]
+    elif code == RELU:
+        for k in range(n):
+            a[k] = relu(z[k])
+    elif code == LEAKY_RELU:
+        for k in range(n):
+            a[k] = leaky_relu(z[k])
+    elif code == ELU:
+        for k in range(n):
+            a[k] = elu(z[k])
+    elif code == TANH:
+        for k in range(n):
+            a[k] = tanh(z[k])
+    elif code == SIGMOID:
+        for k in range(n):
+            a[k] = sigmoid(z[k])
+    elif code == SOFTPLUS:
+        for k in range(n):
+            a[k] = softplus(z[k])
+    elif code == GELU:
+        for k in range(n):
+            a[k] = gelu(z[k])
+    elif code == GELU_TANH:
+        for k in range(n):
+            a[k] = gelu_tanh(z[k])
+    elif code == SILU:
+        for k in range(n):
+            a[k] = silu(z[k])
+    elif code == EXP:
+        for k in range(n):
+            a[k] = exp(z[k])
+    else:
+        softmax(z, a, n)
+
+
+@jit
+def times_derivative(code, z, a, delta, n):
+    """δ ← δ ⊙ f'(z) over the first n units; ``delta`` is modified in place.
+
+    Softmax has no elementwise derivative; it occurs only with cross_entropy, whose δ is known
+    in closed form (``losses.output_delta``).
+    """
+    if code == RELU:
+        for k in range(n):
+            delta[k] *= relu_derivative(z[k], a[k])
+    elif code == LEAKY_RELU:
+        for k in range(n):
+            delta[k] *= leaky_relu_derivative(z[k], a[k])
+    elif code == ELU:
+        for k in range(n):
+            delta[k] *= elu_derivative(z[k], a[k])
+    elif code == TANH:
+        for k in range(n):
+            delta[k] *= tanh_derivative(z[k], a[k])
+    elif code == SIGMOID:
+        for k in range(n):
+            delta[k] *= sigmoid_derivative(z[k], a[k])
+    elif code == SOFTPLUS:
+        for k in range(n):
+            delta[k] *= softplus_derivative(z[k], a[k])
+    elif code == GELU:
+        for k in range(n):
+            delta[k] *= gelu_derivative(z[k], a[k])
+    elif code == GELU_TANH:
+        for k in range(n):
+            delta[k] *= gelu_tanh_derivative(z[k], a[k])
+    elif code == SILU:
+        for k in range(n):
+            delta[k] *= silu_derivative(z[k], a[k])
+    elif code == EXP:
+        for k in range(n):
+            delta[k] *= exp_derivative(z[k], a[k])

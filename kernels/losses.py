@@ -1,0 +1,179 @@
+"""Losses: value and derivative side by side, one table of codes, and which outputs go with which.
+
+Values are float64 whatever the network's dtype, so that sums over many samples keep their digits.
+Every loss sums over a sample's outputs.
+"""
+
+import math
+
+import numpy as np
+
+from ._jit import jit
+from .activations import HIDDEN, softplus, times_derivative
+
+SQUARED_ERROR, CROSS_ENTROPY, BINARY_CROSS_ENTROPY, HUBER, ABSOLUTE_ERROR, POISSON = range(6)
+
+LOSSES = {
+    "squared_error": SQUARED_ERROR,
+    "cross_entropy": CROSS_ENTROPY,
+    "binary_cross_entropy": BINARY_CROSS_ENTROPY,
+    "huber": HUBER,
+    "absolute_error": ABSOLUTE_ERROR,
+    "poisson": POISSON,
+}
+CLASSIFICATION = ("cross_entropy", "binary_cross_entropy")
+
+# Output activations that a loss may be paired with; the first is the default. The losses that
+# are functions of a − y take any elementwise output; the others exist in the numerically stable
+# form from the logits alone, so only with the activation that makes δ = a − y.
+_ELEMENTWISE = (*HIDDEN, "exp")
+LEGAL_OUTPUTS = {
+    "squared_error": _ELEMENTWISE,
+    "cross_entropy": ("softmax",),
+    "binary_cross_entropy": ("sigmoid",),
+    "huber": _ELEMENTWISE,
+    "absolute_error": _ELEMENTWISE,
+    "poisson": ("exp",),
+}
+
+# A loss above the largest float64 is reported as that number, so that extreme logits (± the
+# largest finite) still have a finite loss.
+_LARGEST = float(np.finfo(np.float64).max)
+
+
+@jit
+def squared_error(e):
+    """½ (a − y)², given e = a − y."""
+    return 0.5 * float(e) * float(e)
+
+
+@jit
+def squared_error_derivative(e):
+    return e
+
+
+@jit
+def huber(e):
+    """½ e² up to |e| = 1, |e| − ½ beyond (Huber 1964)."""
+    d = abs(float(e))
+    return 0.5 * d * d if d <= 1.0 else d - 0.5
+
+
+@jit
+def huber_derivative(e):
+    T = type(e)
+    return max(T(-1), min(T(1), e))
+
+
+@jit
+def absolute_error(e):
+    return abs(float(e))
+
+
+@jit
+def absolute_error_derivative(e):
+    """sign(e), with 0 at 0."""
+    T = type(e)
+    return T(1) if e > T(0) else (T(-1) if e < T(0) else T(0))
+
+
+@jit
+def cross_entropy(z, a, y, n):
+    """−Σ_k y_k log p_k = Σ_k y_k (m − z_k + log s), m = max z and s = Σ_j e^(z_j − m).
+
+    The softmax a = p is known: its largest entry is 1/s.
+    """
+    m = z[0]
+    p = a[0]
+    for k in range(n):
+        if z[k] > m:
+            m = z[k]
+            p = a[k]
+    log_s = -math.log(float(p))
+    value = 0.0
+    for k in range(n):
+        if y[k] != 0:  # a zero target times an infinite distance would be NaN
+            value += float(y[k]) * min(float(m) - float(z[k]) + log_s, _LARGEST)
+    return value
+
+
+@jit
+def binary_cross_entropy(z, y, n):
+    """Σ_k softplus(z_k) − y_k z_k, which is −Σ y log σ(z) + (1 − y) log(1 − σ(z))."""
+    value = 0.0
+    for k in range(n):
+        value += softplus(float(z[k])) - float(y[k]) * float(z[k])
+    return min(value, _LARGEST)
+
+
+@jit
+def poisson(a, z, y, n):
+    """Σ_k e^(z_k) − y_k z_k: the negative log-likelihood less log y!, which is constant."""
+    value = 0.0
+    for k in range(n):
+        value += float(a[k]) - float(y[k]) * float(z[k])
+    return value
+
+
+@jit
+def loss_value(loss, z, a, y, n):
+    """Loss of one sample, from its n logits ``z``, outputs ``a`` and targets ``y``."""
+    if loss == CROSS_ENTROPY:
+        return cross_entropy(z, a, y, n)
+    if loss == BINARY_CROSS_ENTROPY:
+        return binary_cross_entropy(z, y, n)
+    if loss == POISSON:
+        return poisson(a, z, y, n)
+    value = 0.0
+    if loss == SQUARED_ERROR:
+        for k in range(n):
+            value += squared_error(a[k] - y[k])
+    elif loss == HUBER:
+        for k in range(n):
+            value += huber(a[k] - y[k])
+    else:
+        for k in range(n):
+            value += absolute_error(a[k] - y[k])
+    return value
+
+
+@jit
+def output_delta(loss, output, z, a, y, delta, n):
+    """δ_L = ∂loss/∂z_L; ``delta`` is modified in place.
+
+    δ = a − y holds for exactly these pairs: cross_entropy with softmax (targets that sum to 1),
+    binary_cross_entropy with sigmoid, poisson with exp, squared_error with identity. The losses
+    of e = a − y go through the chain rule: ∂loss/∂a ⊙ f_L'(z_L).
+    """
+    for k in range(n):
+        delta[k] = a[k] - y[k]
+    if loss == CROSS_ENTROPY or loss == BINARY_CROSS_ENTROPY or loss == POISSON:
+        return
+    if loss == SQUARED_ERROR:
+        for k in range(n):
+            delta[k] = squared_error_derivative(delta[k])
+    elif loss == HUBER:
+        for k in range(n):
+            delta[k] = huber_derivative(delta[k])
+    else:
+        for k in range(n):
+            delta[k] = absolute_error_derivative(delta[k])
+    times_derivative(output, z, a, delta, n)
+
+
+@jit
+def is_correct(loss, z, y, n):
+    """Whether the predicted class, or every predicted label, is the target's."""
+    if loss == CROSS_ENTROPY:
+        guess = 0
+        truth = 0
+        for k in range(n):
+            if z[k] > z[guess]:
+                guess = k
+            if y[k] > y[truth]:
+                truth = k
+        return guess == truth
+    for k in range(n):
+        if (z[k] > 0) != (y[k] > 0.5):
+            return False
+    return True

@@ -1,0 +1,191 @@
+"""One sample at a time: forward, every delta, then the step. The reference among the kernels.
+
+    forward    z_l = W_l a_{l-1} + b_l          a_l = f_l(z_l)
+    backward   δ_L = ∂loss/∂z_L                 δ_l = (W_{l+1}ᵀ δ_{l+1}) ⊙ f_l'(z_l)
+    gradient   ∂loss/∂W_l = δ_l a_{l-1}ᵀ        ∂loss/∂b_l = δ_l
+    SGD        W_l ← W_l − η (∂loss/∂W_l + λ W_l)      b_l ← b_l − η ∂loss/∂b_l
+
+All δ of a sample are computed from the weights as they were before its step. The entry points
+work on rows [start, stop) and carry their sums from call to call, one sample after the other, so
+that cutting the work into chunks changes no bit of a result.
+"""
+
+from ._jit import jit
+from .activations import activate, times_derivative
+from .linear import matvec, matvec_transposed, rank_one
+from .losses import is_correct, loss_value, output_delta
+from .simd import window
+
+
+@jit
+def forward(params, layout, work):
+    """z_l = W_l a_{l-1} + b_l and a_l = f_l(z_l) for l = 1..L, from ``work.a``'s first layer."""
+    sizes, strides, blocks, units, activations, _ = layout
+    for l in range(len(strides)):
+        n_in, n_out, stride = sizes[l], sizes[l + 1], strides[l]
+        W = window(params, blocks[l], blocks[l + 1] - blocks[l])
+        x = window(work.a, units[l], n_in)
+        z = window(work.z, units[l + 1], stride)
+        a = window(work.a, units[l + 1], n_out)
+        matvec(W, x, z, n_in, stride)
+        activate(activations[l], z, a, n_out)
+
+
+@jit
+def backward(params, layout, work):
+    """δ_L from the loss, then δ_l = (W_{l+1}ᵀ δ_{l+1}) ⊙ f_l'(z_l) down to l = 1."""
+    sizes, strides, blocks, units, activations, loss = layout
+    L = len(strides)
+    n = sizes[L]
+    z = window(work.z, units[L], n)
+    a = window(work.a, units[L], n)
+    δ = window(work.delta, units[L], strides[L - 1])
+    output_delta(loss, activations[L - 1], z, a, work.y, δ, n)
+    for l in range(L - 1, 0, -1):
+        n, stride = sizes[l], strides[l]
+        W = window(params, blocks[l], blocks[l + 1] - blocks[l])
+        δ_above = window(work.delta, units[l + 1], stride)
+        δ = window(work.delta, units[l], n)
+        matvec_transposed(W, δ_above, δ, n, stride)
+        z = window(work.z, units[l], n)
+        a = window(work.a, units[l], n)
+        times_derivative(activations[l - 1], z, a, δ, n)
+
+
+@jit
+def accumulate(target, layout, work, scale, decay):
+    """W_l ← decay·W_l + scale·δ_l a_{l-1}ᵀ and b_l ← b_l + scale·δ_l, over a flat buffer.
+
+    The SGD step when ``target`` is the parameters, the gradient's sum when it is a gradient.
+    """
+    sizes, strides, blocks, units, _, _ = layout
+    for l in range(len(strides)):
+        n_in, stride = sizes[l], strides[l]
+        W = window(target, blocks[l], blocks[l + 1] - blocks[l])
+        a = window(work.a, units[l], n_in)
+        δ = window(work.delta, units[l + 1], stride)
+        rank_one(W, a, δ, n_in, stride, scale, decay)
+
+
+@jit
+def load_input(X, row, a):
+    """a_0 = x: layer 0 is no special case afterwards."""
+    for i in range(X.shape[1]):
+        a[i] = X[row, i]
+
+
+@jit
+def load_target(samples, row, y):
+    """Target row of a sample; a class number becomes a row with a single 1."""
+    T = y.dtype.type
+    if len(samples.labels) > 0:
+        for k in range(len(y)):
+            y[k] = T(0)
+        y[samples.labels[row]] = T(1)
+    else:
+        for k in range(len(y)):
+            y[k] = samples.targets[row, k]
+
+
+@jit
+def sample_loss(layout, work):
+    """Loss of the sample that has just gone forward."""
+    L = len(layout.strides)
+    n = layout.sizes[L]
+    z = window(work.z, layout.units[L], n)
+    a = window(work.a, layout.units[L], n)
+    return loss_value(layout.loss, z, a, work.y, n)
+
+
+@jit
+def sample_weight(samples, row):
+    return samples.weights[row] if len(samples.weights) > 0 else 1.0
+
+
+@jit
+def train_sequential(
+    params, layout, work, samples, order, start, stop, learning_rate, weight_decay, loss_sum
+):
+    """Per-sample SGD over samples ``order[start:stop]``, in that order.
+
+    Parameters
+    ----------
+    params : (layout.blocks[-1],) floating
+        Modified in place.
+    layout : Layout
+    work : Work
+        Modified in place.
+    samples : Samples
+        A sample's weight multiplies its gradient and its loss.
+    order : (n,) int64
+        Row numbers of the samples.
+    start, stop : int
+        Part of ``order`` to train on.
+    learning_rate, weight_decay : scalar of params' dtype
+        η and λ.
+    loss_sum : float
+        Sum so far.
+
+    Returns
+    -------
+    float
+        ``loss_sum`` plus each sample's loss, taken before its own step.
+    """
+    T = params.dtype.type
+    decay = T(1) - learning_rate * weight_decay
+    for t in range(start, stop):
+        row = order[t]
+        weight = sample_weight(samples, row)
+        load_input(samples.X, row, work.a)
+        load_target(samples, row, work.y)
+        forward(params, layout, work)
+        loss_sum += weight * sample_loss(layout, work)
+        backward(params, layout, work)
+        accumulate(params, layout, work, -learning_rate * T(weight), decay)
+    return loss_sum
+
+
+@jit
+def add_gradient(params, layout, work, samples, start, stop, scale, gradient, loss_sum):
+    """gradient += scale · Σ ∂loss/∂params over rows [start, stop), weighted; in place.
+
+    ``gradient`` is laid out as ``params``. Returns ``loss_sum`` plus the weighted losses.
+    """
+    T = params.dtype.type
+    for row in range(start, stop):
+        weight = sample_weight(samples, row)
+        load_input(samples.X, row, work.a)
+        load_target(samples, row, work.y)
+        forward(params, layout, work)
+        loss_sum += weight * sample_loss(layout, work)
+        backward(params, layout, work)
+        accumulate(gradient, layout, work, T(scale * weight), T(1))
+    return loss_sum
+
+
+@jit
+def evaluate(params, layout, work, samples, start, stop, loss_sum, n_correct):
+    """Add the weighted losses and the number of correct predictions of rows [start, stop)."""
+    L = len(layout.strides)
+    for row in range(start, stop):
+        load_input(samples.X, row, work.a)
+        load_target(samples, row, work.y)
+        forward(params, layout, work)
+        loss_sum += sample_weight(samples, row) * sample_loss(layout, work)
+        n = layout.sizes[L]
+        if is_correct(layout.loss, window(work.z, layout.units[L], n), work.y, n):
+            n_correct += 1
+    return loss_sum, n_correct
+
+
+@jit
+def predict(params, layout, work, X, start, stop, out):
+    """a_L of rows [start, stop) of X into the same rows of ``out`` (n, n_L), in place."""
+    L = len(layout.strides)
+    n = layout.sizes[L]
+    for row in range(start, stop):
+        load_input(X, row, work.a)
+        forward(params, layout, work)
+        a = window(work.a, layout.units[L], n)
+        for k in range(n):
+            out[row, k] = a[k]
