@@ -1,1 +1,35 @@
-"""x"""
+"""Exact SGD training of multi-layer perceptrons on a CPU, fast.
+
+>>> import fastbp
+>>> network = fastbp.Network((64, 64, 10), seed=0)
+>>> trainer = fastbp.Trainer(network, seed=0)
+
+Then ``trainer.fit(X, y)``, ``network.predict(X)`` and ``fastbp.save(network, path)``.
+"""
+
+from fastbp import kernels
+from fastbp.datasets import Dataset, load_dataset
+from fastbp.gradient_check import GradientReport
+from fastbp.history import History
+from fastbp.network import Evaluation, Gradients, Network
+from fastbp.storage import load, read_header, save
+from fastbp.trainer import DivergenceError, Trainer, warmup
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Dataset",
+    "DivergenceError",
+    "Evaluation",
+    "GradientReport",
+    "Gradients",
+    "History",
+    "Network",
+    "Trainer",
+    "kernels",
+    "load",
+    "load_dataset",
+    "read_header",
+    "save",
+    "warmup",
+]

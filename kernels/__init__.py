@@ -4,6 +4,7 @@
 training loop, gradient, evaluation and prediction, one sample at a time.
 """
 
+from ._jit import cache_directory
 from .activations import ACTIVATIONS, HIDDEN
 from .checks import first_nonfinite
 from .layout import (
@@ -39,6 +40,7 @@ __all__ = [
     "add_gradient",
     "aligned_zeros",
     "backward",
+    "cache_directory",
     "evaluate",
     "first_nonfinite",
     "forward",

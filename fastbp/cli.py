@@ -1,0 +1,529 @@
+"""The command line: ``fastbp train | predict | check | info``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+import fastbp
+from fastbp import kernels
+from fastbp.datasets import Dataset, load_dataset, split
+from fastbp.initializers import INITIALIZERS
+from fastbp.network import Network
+from fastbp.plotting import plot_history, require_matplotlib
+from fastbp.storage import load, read_header, save
+from fastbp.trainer import DivergenceError, Trainer
+
+# Integers with more distinct values than this are taken for amounts, not for classes.
+_MOST_CLASSES = 100
+_DATA_HELP = (
+    "'digits' (scikit-learn's handwritten digits), a folder of IDX files (MNIST and relatives, "
+    "gzip or not), an .npz file (X, y, perhaps X_test, y_test), or a .csv file with a header"
+)
+
+
+class _HelpFormatter(argparse.HelpFormatter):
+    """Shows a default where there is one to speak of."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, False, argparse.SUPPRESS) or not action.help:
+            return action.help
+        return f"{action.help} (default: %(default)s)"
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser that says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code.
+
+    0 is success, 1 a failed check or a diverged training, 2 unusable input, 130 an interrupt.
+    """
+    parser = _build_parser()
+    options = parser.parse_args(arguments)
+    try:
+        code: int = options.run(options)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        named = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        return _fail(named, 2)
+    except DivergenceError as error:
+        return _fail(str(error), 1)
+    except (ValueError, ImportError, MemoryError) as error:
+        return _fail(str(error) or type(error).__name__, 2)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"fastbp: error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _build_parser() -> _Parser:
+    parser = _Parser(
+        prog="fastbp",
+        description="Train multi-layer perceptrons on a CPU by exact per-sample SGD, fast.",
+        epilog="Start with:  fastbp train digits",
+    )
+    parser.add_argument("--version", action="version", version=f"fastbp {fastbp.__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_train(commands)
+    _add_predict(commands)
+    _add_check(commands)
+    _add_info(commands)
+    return parser
+
+
+# train ------------------------------------------------------------------------------------------
+
+
+def _add_train(commands: Any) -> None:
+    command = commands.add_parser(
+        "train",
+        help="train a network and report its accuracy on held-out rows",
+        description="Train a network and report its accuracy on held-out rows.",
+        formatter_class=_HelpFormatter,
+    )
+    command.set_defaults(run=_train)
+    command.add_argument("data", metavar="DATA", help=_DATA_HELP)
+    data = command.add_argument_group("data")
+    data.add_argument("--target", metavar="COLUMN", help="column of a CSV file to predict")
+    data.add_argument(
+        "--held-out",
+        type=float,
+        default=0.2,
+        metavar="SHARE",
+        help="share of the rows to hold out as test part, where the data set has none of its own",
+    )
+    network = command.add_argument_group("network")
+    network.add_argument(
+        "--layers",
+        type=_layers,
+        default="128",
+        metavar="N,N,...",
+        help="units of each hidden layer; 'none' for a linear model",
+    )
+    network.add_argument(
+        "--activation",
+        default="relu",
+        metavar="NAME[,NAME...]",
+        help=f"one for all hidden layers or one for each: {', '.join(kernels.HIDDEN)}",
+    )
+    network.add_argument(
+        "--loss",
+        choices=kernels.LOSSES,
+        metavar="NAME",
+        help=f"{', '.join(kernels.LOSSES)}; by default cross_entropy for text and for up to "
+        f"{_MOST_CLASSES} distinct integers, squared_error otherwise",
+    )
+    network.add_argument(
+        "--output", metavar="NAME", help="output activation; by default the loss's own"
+    )
+    network.add_argument(
+        "--init",
+        choices=INITIALIZERS,
+        metavar="NAME",
+        help=f"{', '.join(INITIALIZERS)}; by default chosen by activation",
+    )
+    network.add_argument("--dtype", default="float32", help="float32 or float64")
+    training = command.add_argument_group("training")
+    training.add_argument("--epochs", type=int, default=20, metavar="N", help="passes over the data")
+    training.add_argument(
+        "--learning-rate", type=float, default=0.01, metavar="RATE", help="step size of SGD"
+    )
+    training.add_argument(
+        "--weight-decay",
+        type=float,
+        default=0.0,
+        metavar="RATE",
+        help="L2 penalty on weights, never on biases",
+    )
+    training.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of the weights, the order and the held-out rows",
+    )
+    results = command.add_argument_group("results")
+    results.add_argument("--save", metavar="FILE", help="write the model, as .safetensors")
+    results.add_argument(
+        "--plot", metavar="FILE", help="draw loss and accuracy over epochs, as .png, .svg or .pdf"
+    )
+    results.add_argument(
+        "--json", action="store_true", help="print one JSON object instead of text, for machines"
+    )
+
+
+def _layers(text: str) -> tuple[int, ...]:
+    if text in ("none", ""):
+        return ()
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"must be 'none' or whole numbers such as 128,64; got {text!r}"
+        ) from None
+
+
+class _Problem:
+    """A data set as numbers: the loss it calls for, encoded targets, and class names if any."""
+
+    def __init__(self, dataset: Dataset, loss: str | None, path: str) -> None:
+        y = dataset.y
+        if y is None:
+            columns = ", ".join(dataset.features) if dataset.features else ""
+            hint = f"name one of its columns with --target: {columns}" if columns else "no array y"
+            raise ValueError(f"{path}: training needs targets; {hint}.")
+        labelled = y.ndim == 1 and (
+            y.dtype.kind == "U" or (y.dtype.kind in "biu" and len(np.unique(y)) <= _MOST_CLASSES)
+        )
+        self.loss = loss or ("cross_entropy" if labelled else "squared_error")
+        self.classes: list[Any] | None = None
+        self.y, self.y_test = y, dataset.y_test
+        if self.loss in kernels.CLASSIFICATION and y.ndim == 1:
+            classes = np.unique(y)
+            self.classes = classes.tolist()
+            if self.loss == "binary_cross_entropy" and len(classes) != 2:
+                raise ValueError(
+                    f"{path}: binary_cross_entropy needs two classes or columns of labels, "
+                    f"found {len(classes)} classes."
+                )
+            if y.dtype.kind == "f" and len(classes) > _MOST_CLASSES:
+                raise ValueError(
+                    f"{path}: {self.loss} needs classes, but the targets are {len(classes)} "
+                    "distinct numbers with fractions; use --loss squared_error."
+                )
+            self.y = encode(y, classes, path)
+            if self.y_test is not None:
+                self.y_test = encode(self.y_test, classes, path)
+        elif y.dtype.kind == "U":
+            raise ValueError(f"{path}: {self.loss} needs numbers as targets, found text {y[0]!r}.")
+        if self.y.ndim == 2:
+            self.n_outputs = self.y.shape[1]
+        elif self.loss == "cross_entropy" and self.classes is not None:
+            self.n_outputs = len(self.classes)
+        else:
+            self.n_outputs = 1
+
+
+def encode(y: NDArray[Any], classes: NDArray[Any], path: str) -> NDArray[np.int64]:
+    """Class numbers of labels, given the sorted classes."""
+    known = np.isin(y, classes)
+    if not known.all():
+        raise ValueError(f"{path}: class {y[np.argmin(known)]!r} does not occur in training.")
+    return np.searchsorted(classes, y)
+
+
+def _train(options: argparse.Namespace) -> int:
+    for name in ("save", "plot"):
+        path = getattr(options, name)
+        if path and not Path(path).absolute().parent.is_dir():
+            raise ValueError(f"--{name} {path}: the folder does not exist.")
+    if options.plot:
+        require_matplotlib()
+    if not 0 < options.held_out < 1:
+        raise ValueError(f"--held-out must be between 0 and 1, got {options.held_out}.")
+    if options.target and Path(options.data).suffix.lower() != ".csv":
+        raise ValueError(f"--target is for CSV files only, and {options.data} is not one.")
+    dataset = load_dataset(options.data, target=options.target)
+    problem = _Problem(dataset, options.loss, options.data)
+    dataset = dataset._replace(y=problem.y, y_test=problem.y_test)
+    if dataset.X_test is None:
+        dataset = split(dataset, options.held_out, options.seed)
+    assert dataset.y is not None and dataset.y_test is not None and dataset.X_test is not None
+    activation = options.activation.split(",")
+    network = Network(
+        (dataset.X.shape[1], *options.layers, problem.n_outputs),
+        activation=activation[0] if len(activation) == 1 else activation,
+        loss=problem.loss,
+        output=options.output,
+        init=options.init,
+        dtype=options.dtype,
+        seed=options.seed,
+    )
+    trainer = Trainer(
+        network,
+        learning_rate=options.learning_rate,
+        weight_decay=options.weight_decay,
+        seed=options.seed,
+    )
+    say = (lambda *text: None) if options.json else print
+    kind = f", {len(problem.classes)} classes" if problem.classes else ""
+    say(
+        f"{options.data}: {len(dataset.X):,} rows to train on, {len(dataset.X_test):,} held out, "
+        f"{dataset.X.shape[1]} inputs{kind}\n"
+    )
+    say(network.summary() + "\n")
+
+    def report(trainer: Trainer) -> None:
+        from tqdm import tqdm
+
+        if not options.json:
+            tqdm.write(trainer.history.row(-1), file=sys.stdout)
+            sys.stdout.flush()
+
+    interrupted = False
+    try:
+        trainer.fit(
+            dataset.X,
+            dataset.y,
+            epochs=options.epochs,
+            eval_set=(dataset.X_test, dataset.y_test),
+            callbacks=[report],
+            progress=False if options.json else None,
+        )
+    except KeyboardInterrupt:
+        interrupted = True
+        say(f"\ninterrupted in epoch {len(trainer.history) + 1}; the network keeps what it learned")
+    except DivergenceError:
+        raise
+    except ValueError as error:
+        raise ValueError(f"{options.data}: {error}") from None
+    result = network.evaluate(dataset.X_test, dataset.y_test)
+    seconds = sum(trainer.history.seconds)
+    if result.accuracy is None:
+        say(f"\ntest loss {result.loss:.6g} on {len(dataset.X_test):,} held-out rows")
+    else:
+        say(f"\ntest accuracy {result.accuracy:.2%} on {len(dataset.X_test):,} held-out rows")
+    say(f"trained for {seconds:.2f} s")
+    if options.save:
+        extra = {
+            "classes": problem.classes,
+            "features": dataset.features,
+            "target": options.target,
+        }
+        save(trainer, options.save, extra=extra)
+        say(f"model saved to {options.save}")
+    if options.plot and len(trainer.history):
+        sizes = "-".join(map(str, network.sizes))
+        plot_history(trainer.history, options.plot, title=f"{options.data}, {sizes}")
+        say(f"curves drawn in {options.plot}")
+    if options.json:
+        document = {
+            "data": options.data,
+            "rows": len(dataset.X),
+            "held_out_rows": len(dataset.X_test),
+            "sizes": network.sizes,
+            "activations": network.activations,
+            "loss": network.loss_name,
+            "dtype": network.dtype.name,
+            "n_params": network.n_params,
+            "learning_rate": trainer.learning_rate,
+            "weight_decay": trainer.weight_decay,
+            "seed": options.seed,
+            "classes": problem.classes,
+            "test_loss": result.loss,
+            "test_accuracy": result.accuracy,
+            "seconds": seconds,
+            "interrupted": interrupted,
+            "history": vars(trainer.history),
+        }
+        print(json.dumps(document, indent=2))
+    return 130 if interrupted else 0
+
+
+# predict ----------------------------------------------------------------------------------------
+
+
+def _add_predict(commands: Any) -> None:
+    command = commands.add_parser(
+        "predict",
+        help="print a saved model's predictions",
+        description="Print a saved model's predictions, one line per row. A data set that has a "
+        "test part gets predictions for that part; where targets are known, the accuracy or loss "
+        "goes to stderr.",
+    )
+    command.set_defaults(run=_predict)
+    command.add_argument("model", metavar="MODEL", help="file that 'fastbp train --save' wrote")
+    command.add_argument("data", metavar="DATA", help=_DATA_HELP)
+    command.add_argument("--target", metavar="COLUMN", help="column of a CSV file to score against")
+    command.add_argument(
+        "--proba", action="store_true", help="print probabilities, comma-separated"
+    )
+
+
+def _predict(options: argparse.Namespace) -> int:
+    header = read_header(options.model)
+    loaded = load(options.model)
+    network = loaded.network if isinstance(loaded, Trainer) else loaded
+    extra = header["extra"]
+    dataset = load_dataset(options.data, target=options.target, features=extra.get("features"))
+    X, y = dataset.X, dataset.y
+    if dataset.X_test is not None:
+        X, y = dataset.X_test, dataset.y_test
+    classes = extra.get("classes")
+    try:
+        if options.proba:
+            for row in network.predict_proba(X):
+                print(",".join(f"{p:.6g}" for p in row))
+        else:
+            for value in network.predict(X).tolist():
+                if isinstance(value, list):
+                    print(",".join(map(str, value)))
+                else:
+                    print(value if classes is None else classes[value])
+        if y is not None:
+            encoded = y if classes is None else encode(y, np.array(classes), options.data)
+            result = network.evaluate(X, encoded)
+            score = (
+                f"loss {result.loss:.6g}"
+                if result.accuracy is None
+                else f"accuracy {result.accuracy:.2%}"
+            )
+            print(f"{score} on {len(X):,} rows", file=sys.stderr)
+    except ValueError as error:
+        raise ValueError(f"{options.data}: {error}") from None
+    return 0
+
+
+# check ------------------------------------------------------------------------------------------
+
+
+def _add_check(commands: Any) -> None:
+    command = commands.add_parser(
+        "check",
+        help="check the gradient of every activation and loss",
+        description="Hold backpropagation against central differences for every activation and "
+        "loss. The activation stands in two hidden layers, and in the output layer where the "
+        "loss can take it. Each figure is the largest relative error.",
+    )
+    command.set_defaults(run=_check)
+
+
+def _check(options: argparse.Namespace) -> int:
+    passed = True
+    for dtype in ("float64", "float32"):
+        print(f"{dtype}: largest relative error of the gradient\n")
+        print(f"{'':<12}" + "".join(f"{loss:>22}" for loss in kernels.LOSSES))
+        for activation in (*kernels.HIDDEN, "exp"):
+            cells = []
+            for loss in kernels.LOSSES:
+                if activation not in kernels.HIDDEN and (
+                    activation not in kernels.LEGAL_OUTPUTS[loss]
+                ):
+                    cells.append("–")
+                    continue
+                report = _check_pair(activation, loss, dtype)
+                passed &= report.ok
+                cells.append(f"{report.max_error:.1e}{' ok' if report.ok else ' WRONG'}")
+            print(f"{activation:<12}" + "".join(f"{cell:>22}" for cell in cells))
+        print()
+    print("every gradient is right" if passed else "WRONG: see the cells so marked")
+    return 0 if passed else 1
+
+
+def _check_pair(activation: str, loss: str, dtype: str) -> fastbp.GradientReport:
+    generator = np.random.default_rng(0)
+    hidden = activation if activation in kernels.HIDDEN else "tanh"
+    legal = kernels.LEGAL_OUTPUTS[loss]
+    network = Network(
+        (4, 6, 5, 3),
+        activation=hidden,
+        loss=loss,
+        output=activation if activation in legal else None,
+        dtype=dtype,
+        seed=0,
+    )
+    for b in network.biases:
+        b[...] = generator.uniform(-0.2, 0.5, b.shape)
+    X = generator.uniform(-1, 1, (8, 4))
+    y = generator.uniform(0.1, 0.9, (8, 3))
+    if loss == "cross_entropy":
+        y /= y.sum(axis=1, keepdims=True)
+    return network.check_gradients(X, y)
+
+
+# info -------------------------------------------------------------------------------------------
+
+
+def _add_info(commands: Any) -> None:
+    command = commands.add_parser(
+        "info",
+        help="show processor, threads, versions and compilation cache",
+        description="Show processor, threads, versions and compilation cache.",
+    )
+    command.set_defaults(run=_info)
+
+
+def _info(options: argparse.Namespace) -> int:
+    import llvmlite
+    import numba
+    from llvmlite import binding
+
+    features = binding.get_host_cpu_features()
+    widths = {"avx512f": 512, "avx2": 256, "avx": 256, "sse2": 128, "neon": 128}
+    width = next((bits for name, bits in widths.items() if features.get(name)), 0)
+    simd = f"{width} bits, {width // 32} float32 at a time" if width else "unknown"
+    rows = [
+        ("fastbp", fastbp.__version__),
+        ("Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
+        ("numba", f"{numba.__version__}, llvmlite {llvmlite.__version__}"),
+        ("numpy", np.__version__),
+        ("processor", f"{_processor()} (LLVM: {binding.get_host_cpu_name()})"),
+        ("SIMD", simd),
+        ("cores", f"{_usable_cores()} usable of {os.cpu_count()}"),
+        ("threading", ", ".join(_threading_layers()) or "none"),
+        ("cache", _cache()),
+    ]
+    for name, value in rows:
+        print(f"{name:<10} {value}")
+    return 0
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _usable_cores() -> int | None:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _threading_layers() -> list[str]:
+    """Numba threading layers that can be loaded here."""
+    from importlib import import_module
+
+    found = []
+    for name, module in (("tbb", "tbbpool"), ("omp", "omppool"), ("workqueue", "workqueue")):
+        try:
+            import_module(f"numba.np.ufunc.{module}")
+        except ImportError:
+            continue
+        found.append(name)
+    return found
+
+
+def _cache() -> str:
+    directory = kernels.cache_directory(kernels.train_sequential)
+    if directory is None:
+        return "off"
+    files = [path for path in Path(directory).glob("*.nb[ic]")]
+    return f"{directory} ({len(files)} files, {sum(f.stat().st_size for f in files) / 1e6:.1f} MB)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

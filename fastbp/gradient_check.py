@@ -1,0 +1,107 @@
+"""Gradients by central differences, held against backpropagation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    from fastbp.network import Network
+
+# What rounding leaves of the comparison, by dtype of the backpropagated gradient.
+TOLERANCES = {"float32": 1e-4, "float64": 1e-6}
+_PER_ARRAY = 50
+
+
+@dataclass(frozen=True)
+class GradientReport:
+    """Result of `Network.check_gradients`; ``print`` it.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Parameter arrays, such as ``"layer 1 weights"``.
+    errors : tuple of float
+        Per array, the largest |backprop − difference| over the entries compared, relative to the
+        array's largest gradient.
+    scales : tuple of float
+        Per array, that largest gradient. Zero means that nothing could be compared.
+    tolerance : float
+        Largest error that passes.
+    """
+
+    names: tuple[str, ...]
+    errors: tuple[float, ...]
+    scales: tuple[float, ...]
+    tolerance: float
+
+    @property
+    def max_error(self) -> float:
+        """Largest error of all arrays."""
+        return max(self.errors)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every error is within the tolerance and no gradient is zero throughout."""
+        return self.max_error <= self.tolerance and min(self.scales) > 0
+
+    def __str__(self) -> str:
+        lines = [f"{'parameters':<18} {'largest gradient':>16} {'relative error':>15}"]
+        for name, error, scale in zip(self.names, self.errors, self.scales, strict=True):
+            verdict = "all zero" if scale == 0 else "ok" if error <= self.tolerance else "WRONG"
+            lines.append(f"{name:<18} {scale:>16.3e} {error:>15.1e}  {verdict}")
+        lines.append(f"{'passed' if self.ok else 'FAILED'} at tolerance {self.tolerance:.0e}")
+        return "\n".join(lines)
+
+
+def check_gradients(network: Network, X: ArrayLike, y: ArrayLike) -> GradientReport:
+    """Compare up to 50 entries of each parameter array; see `Network.check_gradients`."""
+    _, gradients = network.value_and_grad(X, y)
+    exact = network.copy(dtype="float64")
+    parameters = zip(exact.weights, exact.biases, strict=True)
+    backprop = zip(gradients.weights, gradients.biases, strict=True)
+    names, errors, scales = [], [], []
+    for layer, (arrays, grads) in enumerate(zip(parameters, backprop, strict=True), start=1):
+        for kind, array, gradient in zip(("weights", "biases"), arrays, grads, strict=True):
+            g = gradient.astype(np.float64)
+            error, scale = _compare(exact, array, g, X, y)
+            names.append(f"layer {layer} {kind}")
+            errors.append(error)
+            scales.append(scale)
+    return GradientReport(
+        tuple(names), tuple(errors), tuple(scales), TOLERANCES[network.dtype.name]
+    )
+
+
+def _compare(
+    exact: Network,
+    array: np.ndarray,
+    gradient: np.ndarray,
+    X: ArrayLike,
+    y: ArrayLike,
+) -> tuple[float, float]:
+    """Largest relative error over evenly spaced entries of one array, and its largest gradient."""
+    entries = np.unique(np.linspace(0, array.size - 1, _PER_ARRAY).astype(np.int64))
+    scale = float(np.abs(gradient).max())
+    largest = 0.0
+    for entry in entries:
+        place = np.unravel_index(entry, array.shape)
+        value = array[place]
+        error = np.inf
+        # A kink of the activation or the loss may lie within a step: a shorter one avoids it.
+        # 6e-6 is about the cube root of the rounding unit, where truncation meets rounding.
+        for step in (6e-6, 6e-7, 6e-8):
+            h = step * max(1.0, abs(value))
+            array[place] = value + h
+            above = exact.loss(X, y)
+            array[place] = value - h
+            below = exact.loss(X, y)
+            array[place] = value
+            error = min(error, abs((above - below) / (2 * h) - gradient[place]))
+            if scale and error <= 1e-8 * scale:
+                break
+        largest = max(largest, error)
+    return (largest / scale if scale else largest), scale

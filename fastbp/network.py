@@ -1,0 +1,375 @@
+"""The network: architecture and parameters, prediction, loss and gradient."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from fastbp import kernels, validation
+from fastbp.chunks import paced
+from fastbp.gradient_check import GradientReport, check_gradients
+from fastbp.initializers import DEFAULTS, INITIALIZERS, initial_weights
+from fastbp.validation import FloatArray
+
+
+class Gradients(NamedTuple):
+    """Gradient of the mean loss, as views of one flat vector laid out as `Network.params`."""
+
+    weights: tuple[FloatArray, ...]
+    """One (n_out, n_in) array per layer."""
+    biases: tuple[FloatArray, ...]
+    """One (n_out,) array per layer."""
+
+
+class Evaluation(NamedTuple):
+    """Result of `Network.evaluate`."""
+
+    loss: float
+    """Mean loss, weighted where weights were given."""
+    accuracy: float | None
+    """Share of rows predicted correctly (every label of the row); None for a regression."""
+
+
+class Network:
+    """A multi-layer perceptron.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Units of each layer, the inputs first and the outputs last. Two entries make a linear
+        model, or softmax regression.
+    activation : str or sequence of str, default "relu"
+        Activation of every hidden layer, or one per hidden layer: identity, relu, leaky_relu,
+        elu, tanh, sigmoid, softplus, gelu, gelu_tanh or silu, with torch.nn's formulas.
+    loss : str, default "cross_entropy"
+        cross_entropy (classes), binary_cross_entropy (independent labels), squared_error
+        (½ Σ (a − y)²), huber, absolute_error or poisson. Every loss sums over a sample's outputs
+        and averages over samples.
+    output : str, optional
+        Activation of the output layer. By default the loss's own: softmax, sigmoid, exp, or
+        identity.
+    init : str, optional
+        he_normal, he_uniform, glorot_normal, glorot_uniform, lecun_normal or lecun_uniform for
+        every layer; by default chosen by each layer's activation. Biases start at zero.
+    dtype : {"float32", "float64"}, default "float32"
+        Of parameters and of all arithmetic. Loss values are float64 always.
+    seed : int, optional
+        Of the initial weights: the same on every machine, and for both dtypes.
+
+    Attributes
+    ----------
+    sizes : tuple of int
+    activations : tuple of str
+        One per layer, the output's last.
+    loss_name : str
+    inits : tuple of str
+        One per layer.
+    dtype : numpy.dtype
+    layout : fastbp.kernels.Layout
+        Where each parameter lies in `params`.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not one of those allowed; the message says which are.
+
+    Examples
+    --------
+    >>> network = Network((2, 8, 1), activation="tanh", loss="squared_error", seed=0)
+    >>> network.predict([[0.0, 0.0], [1.0, 1.0]]).shape
+    (2,)
+    """
+
+    def __init__(
+        self,
+        sizes: Any,
+        *,
+        activation: Any = "relu",
+        loss: str = "cross_entropy",
+        output: str | None = None,
+        init: str | None = None,
+        dtype: DTypeLike = "float32",
+        seed: int | None = None,
+    ) -> None:
+        self.sizes = validation.layer_sizes(sizes)
+        self.loss_name = validation.choice("loss", loss, kernels.LOSSES)
+        hidden = validation.hidden_activations(activation, len(self.sizes) - 2)
+        self.activations = (*hidden, validation.output_activation(output, self.loss_name))
+        if init is not None:
+            validation.choice("init", init, INITIALIZERS)
+        self.inits = tuple(init or DEFAULTS[name] for name in self.activations)
+        self.dtype = validation.dtype(dtype)
+        self._allocate()
+        generator = np.random.default_rng(validation.seed(seed))
+        for name, W in zip(self.inits, self.weights, strict=True):
+            W[...] = initial_weights(name, *W.shape, generator)
+
+    def _allocate(self) -> None:
+        self.layout = kernels.make_layout(self.sizes, self.activations, self.loss_name, self.dtype)
+        self._buffer = kernels.aligned_zeros(int(self.layout.blocks[-1]), self.dtype)
+        self._params = self._buffer.view()
+
+    # Parameters ---------------------------------------------------------------------------------
+
+    @property
+    def params(self) -> FloatArray:
+        """All parameters as one flat writable vector; `weights` and `biases` are views of it.
+
+        It holds zeros besides, which pad each row to whole SIMD vectors and must stay zero; a
+        gradient has zeros in the same places. Assign with ``network.params[:] = ...``.
+        """
+        return self._params
+
+    @property
+    def weights(self) -> tuple[FloatArray, ...]:
+        """Weights of each layer as writable (n_out, n_in) views of `params`."""
+        return kernels.layer_views(self._params, self.layout)[0]
+
+    @property
+    def biases(self) -> tuple[FloatArray, ...]:
+        """Biases of each layer as writable (n_out,) views of `params`."""
+        return kernels.layer_views(self._params, self.layout)[1]
+
+    @property
+    def n_params(self) -> int:
+        """Number of weights and biases, the padding of `params` not counted."""
+        return sum((n_in + 1) * n_out for n_in, n_out in self._shapes())
+
+    @property
+    def is_classifier(self) -> bool:
+        """Whether predictions are classes or labels."""
+        return self.loss_name in kernels.CLASSIFICATION
+
+    def _shapes(self) -> list[tuple[int, int]]:
+        return list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
+
+    def first_nonfinite_layer(self) -> int | None:
+        """Number of the first layer, from 1, with a NaN or infinite parameter; None if all are finite."""
+        blocks = self.layout.blocks
+        place = kernels.first_nonfinite(self._buffer, 0, self._buffer.size)
+        return None if place < 0 else int(np.searchsorted(blocks, place, side="right"))
+
+    # Use ----------------------------------------------------------------------------------------
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """Predict.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, sizes[0])
+
+        Returns
+        -------
+        array
+            int64 class numbers (n_samples,) for cross_entropy; 0 or 1 for each output,
+            (n_samples, n_outputs), for binary_cross_entropy; otherwise the outputs. With a
+            single output, labels and outputs have shape (n_samples,).
+
+        Raises
+        ------
+        ValueError
+            If X has the wrong width or holds anything but finite real numbers.
+        """
+        outputs = self._outputs(X)
+        if self.loss_name == "cross_entropy":
+            return np.argmax(outputs, axis=1)
+        if self.is_classifier:
+            outputs = (outputs > 0.5).astype(np.int64)
+        return outputs[:, 0] if self.sizes[-1] == 1 else outputs
+
+    def predict_proba(self, X: ArrayLike) -> FloatArray:
+        """Probability of each class or label, (n_samples, n_outputs), in the network's dtype.
+
+        Raises
+        ------
+        ValueError
+            If the network is a regression, or as `predict`.
+        """
+        if not self.is_classifier:
+            raise ValueError(
+                f"predict_proba needs the loss {' or '.join(kernels.CLASSIFICATION)}; this network's "
+                f"is {self.loss_name}: call predict."
+            )
+        return self._outputs(X)
+
+    def _outputs(self, X: ArrayLike) -> FloatArray:
+        checked = validation.inputs(X, self.sizes[0], self.dtype)
+        outputs = np.empty((len(checked), self.sizes[-1]), self.dtype)
+        work = kernels.make_work(self.layout, self.dtype)
+        for start, stop in paced(len(checked), 2 * self.n_params):
+            kernels.predict(self._buffer, self.layout, work, checked, start, stop, outputs)
+        return outputs
+
+    def evaluate(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Evaluation:
+        """Mean loss and accuracy.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, sizes[0])
+        y : array-like
+            Class numbers (n_samples,), or target rows (n_samples, n_outputs); (n_samples,) is
+            the same as (n_samples, 1).
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the loss's average. The accuracy counts every row once.
+
+        Raises
+        ------
+        ValueError
+            If an argument does not fit the network.
+        """
+        return self._evaluate(self._samples(X, y, sample_weight))
+
+    def _evaluate(self, samples: kernels.Samples) -> Evaluation:
+        n = len(samples.X)
+        work = kernels.make_work(self.layout, self.dtype)
+        loss_sum, n_correct = 0.0, 0
+        for start, stop in paced(n, 2 * self.n_params):
+            loss_sum, n_correct = kernels.evaluate(
+                self._buffer, self.layout, work, samples, start, stop, loss_sum, n_correct
+            )
+        return Evaluation(loss_sum / n, n_correct / n if self.is_classifier else None)
+
+    def loss(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Mean loss, without weight decay; arguments as `evaluate`."""
+        return self.evaluate(X, y, sample_weight).loss
+
+    def value_and_grad(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        out: FloatArray | None = None,
+        *,
+        sample_weight: ArrayLike | None = None,
+    ) -> tuple[float, Gradients]:
+        """Mean loss and its gradient, without weight decay.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As `evaluate`.
+        out : array of params' shape and dtype, optional
+            Where to write the gradient, as one flat vector laid out as `params`; make it with
+            ``numpy.empty_like(network.params)``.
+
+        Returns
+        -------
+        loss : float
+        gradients : Gradients
+            ``weights`` and ``biases`` shaped as the network's own; views of ``out``.
+
+        Raises
+        ------
+        ValueError
+            If an argument does not fit the network.
+        """
+        samples = self._samples(X, y, sample_weight)
+        if out is None:
+            gradient = kernels.aligned_zeros(self._buffer.size, self.dtype)
+        else:
+            gradient = validation.gradient_buffer(out, self._buffer)
+            gradient[:] = 0
+        n = len(samples.X)
+        work = kernels.make_work(self.layout, self.dtype)
+        loss_sum = 0.0
+        for start, stop in paced(n, 6 * self.n_params):
+            loss_sum = kernels.add_gradient(
+                self._buffer, self.layout, work, samples, start, stop, 1 / n, gradient, loss_sum
+            )
+        return loss_sum / n, Gradients(*kernels.layer_views(gradient, self.layout))
+
+    def check_gradients(self, X: ArrayLike, y: ArrayLike) -> GradientReport:
+        """Compare backpropagation with central differences taken in float64.
+
+        Parameters
+        ----------
+        X, y
+            As `evaluate`. A few rows are enough: the loss is computed some hundred times a layer.
+
+        Returns
+        -------
+        GradientReport
+            Prints as a table; ``.ok`` and ``.max_error`` sum it up.
+
+        Raises
+        ------
+        ValueError
+            If an argument does not fit the network.
+        """
+        return check_gradients(self, X, y)
+
+    def _samples(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        prefix: str = "",
+    ) -> kernels.Samples:
+        return validation.samples(
+            X, y, self.sizes, self.loss_name, self.dtype, sample_weight, prefix
+        )
+
+    # Copies and text ----------------------------------------------------------------------------
+
+    def copy(self, dtype: DTypeLike | None = None) -> Network:
+        """Independent copy, in another dtype if one is given."""
+        new = object.__new__(Network)
+        new.__setstate__(self.__getstate__() | ({} if dtype is None else {"dtype": dtype}))
+        return new
+
+    def __copy__(self) -> Network:
+        return self.copy()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Network:
+        return self.copy()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "sizes": self.sizes,
+            "activations": self.activations,
+            "loss_name": self.loss_name,
+            "inits": self.inits,
+            "dtype": self.dtype.name,
+            "weights": [W.copy() for W in self.weights],
+            "biases": [b.copy() for b in self.biases],
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Views and their alignment would not survive a plain copy of the attributes.
+        self.sizes = state["sizes"]
+        self.activations = state["activations"]
+        self.loss_name = state["loss_name"]
+        self.inits = state["inits"]
+        self.dtype = validation.dtype(state["dtype"])
+        self._allocate()
+        for ours, theirs in zip(self.weights, state["weights"], strict=True):
+            ours[...] = theirs
+        for ours, theirs in zip(self.biases, state["biases"], strict=True):
+            ours[...] = theirs
+
+    def summary(self) -> str:
+        """Table of the layers: shape, activation, initialisation, number of parameters."""
+        rows = [("layer", "shape", "activation", "init", "parameters")]
+        layers = zip(self._shapes(), self.activations, self.inits, strict=True)
+        for i, ((n_in, n_out), activation, init) in enumerate(layers, start=1):
+            rows.append((str(i), f"{n_in} → {n_out}", activation, init, f"{(n_in + 1) * n_out:,}"))
+        widths = [max(len(row[i]) for row in rows) for i in range(5)]
+        lines = [
+            "  ".join(
+                cell.rjust(width) if i == 4 else cell.ljust(width)
+                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            )
+            for row in rows
+        ]
+        total = f"{self.n_params:,} parameters, {self.dtype}, loss {self.loss_name}"
+        return "\n".join([*lines, total])
+
+    def __repr__(self) -> str:
+        hidden = self.activations[:-1]
+        return (
+            f"Network({self.sizes}, activation={hidden}, loss={self.loss_name!r}, "
+            f"output={self.activations[-1]!r}, dtype={self.dtype.name!r})"
+        )

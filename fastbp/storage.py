@@ -1,0 +1,180 @@
+"""Model files: safetensors, with a versioned JSON header."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastbp.history import History
+from fastbp.network import Network
+from fastbp.trainer import Trainer
+
+FORMAT = 1
+_KEY = "fastbp"
+_TRAINER_OPTIONS = (
+    "optimizer",
+    "learning_rate",
+    "batch_size",
+    "shuffle",
+    "method",
+    "weight_decay",
+)
+
+
+def save(
+    network_or_trainer: Network | Trainer,
+    path: str | os.PathLike[str],
+    *,
+    extra: dict[str, Any] | None = None,
+) -> None:
+    """Write a network, or a trainer with its network, to a safetensors file.
+
+    The file is written under a temporary name, synced and renamed: a crash leaves the old file or
+    the new one, never half of one.
+
+    Parameters
+    ----------
+    network_or_trainer : Network or Trainer
+        A trainer is saved with its options, history and the state of its random order, so that a
+        loaded one goes on bit for bit.
+    path : path-like
+        By convention ``*.safetensors``. Tensors are named ``layers.0.weight`` (n_out, n_in) and
+        ``layers.0.bias`` (n_out,), as torch.nn stores them.
+    extra : dict, optional
+        Anything JSON can hold, such as class names; `read_header` returns it as ``"extra"``.
+
+    Raises
+    ------
+    ValueError
+        If the object is neither, or ``extra`` is not JSON.
+    OSError
+        If the file cannot be written.
+    """
+    from safetensors.numpy import save as to_bytes
+
+    trainer = network_or_trainer if isinstance(network_or_trainer, Trainer) else None
+    network = trainer.network if trainer else network_or_trainer
+    if not isinstance(network, Network):
+        raise ValueError(
+            f"save takes a fastbp.Network or fastbp.Trainer, got {type(network).__name__}."
+        )
+    header = {
+        "format": FORMAT,
+        "sizes": network.sizes,
+        "activations": network.activations,
+        "loss": network.loss_name,
+        "inits": network.inits,
+        "dtype": network.dtype.name,
+        "extra": extra or {},
+    }
+    if trainer:
+        header["trainer"] = {
+            "options": {name: getattr(trainer, name) for name in _TRAINER_OPTIONS},
+            "history": vars(trainer.history),
+            "generator": trainer._generator.bit_generator.state,
+        }
+    try:
+        text = json.dumps(header)
+    except TypeError as error:
+        raise ValueError(f"extra must hold what JSON can hold: {error}.") from None
+    tensors = {}
+    for i, (W, b) in enumerate(zip(network.weights, network.biases, strict=True)):
+        tensors[f"layers.{i}.weight"] = np.ascontiguousarray(W)
+        tensors[f"layers.{i}.bias"] = np.ascontiguousarray(b)
+    _replace(Path(path), to_bytes(tensors, metadata={_KEY: text}))
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write ``content`` to ``path``, all or nothing."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if hasattr(os, "O_DIRECTORY"):  # the rename itself, where a directory can be synced
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Header of a model file: architecture, format, ``"extra"``, and the trainer's part if any.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is not a model file, or one of a later format.
+    """
+    return _read(path)[0]
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    from safetensors import SafetensorError, safe_open
+
+    with open(path, "rb"):  # the system's own words for a missing or forbidden file
+        pass
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no iterator
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a safetensors file: {error}.") from None
+    if _KEY not in metadata:
+        raise ValueError(f"{path} is a safetensors file, but fastbp did not write it.")
+    header = json.loads(metadata[_KEY])
+    if header["format"] > FORMAT:
+        raise ValueError(
+            f"{path} has format {header['format']}, and this fastbp reads up to {FORMAT}: upgrade."
+        )
+    return header, tensors
+
+
+def load(path: str | os.PathLike[str]) -> Network | Trainer:
+    """Read what `save` wrote: a Network, or a Trainer if a trainer was saved.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is not a model file, is damaged, or is of a later format.
+    """
+    header, tensors = _read(path)
+    try:
+        network = Network(
+            header["sizes"],
+            activation=header["activations"][:-1],
+            loss=header["loss"],
+            output=header["activations"][-1],
+            dtype=header["dtype"],
+            seed=0,
+        )
+        network.inits = tuple(header["inits"])
+        for i, (W, b) in enumerate(zip(network.weights, network.biases, strict=True)):
+            for ours, name in ((W, "weight"), (b, "bias")):
+                stored = tensors[f"layers.{i}.{name}"]
+                if stored.shape != ours.shape:
+                    raise ValueError(f"layers.{i}.{name} has shape {stored.shape}")
+                ours[...] = stored
+        if "trainer" not in header:
+            return network
+        trainer = Trainer(network, **header["trainer"]["options"])
+        trainer.history = History(**header["trainer"]["history"])
+        trainer._generator.bit_generator.state = header["trainer"]["generator"]
+        return trainer
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged: {error}.") from error

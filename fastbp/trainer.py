@@ -1,0 +1,281 @@
+"""The trainer: passes over the data in chunks, and what happens between them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastbp import kernels, validation
+from fastbp.chunks import paced
+from fastbp.history import History
+from fastbp.network import Network
+
+Callback = Callable[["Trainer"], Any]
+
+
+class DivergenceError(ArithmeticError):
+    """Training produced NaN or infinite parameters.
+
+    The network holds the last finite parameters that it had at a chunk boundary.
+
+    Attributes
+    ----------
+    epoch : int
+        Epoch, from 1; in `Trainer.partial_fit` the one that the pass would belong to.
+    layer : int
+        First layer, from 1, with a parameter that is not finite.
+    """
+
+    def __init__(self, epoch: int, layer: int, learning_rate: float) -> None:
+        super().__init__(epoch, layer, learning_rate)
+        self.epoch = epoch
+        self.layer = layer
+        self.learning_rate = learning_rate
+
+    def __str__(self) -> str:
+        return (
+            f"Training diverged in epoch {self.epoch}: layer {self.layer} got parameters that are "
+            f"not finite; the network keeps its last finite ones. Lower learning_rate "
+            f"({self.learning_rate:g}) or scale the inputs to about unit size."
+        )
+
+
+class Trainer:
+    """Trains a network in place by stochastic gradient descent, exactly as the textbook writes it.
+
+    For each sample, W ← W − η (∂loss/∂W + λ W) and b ← b − η ∂loss/∂b.
+
+    Parameters
+    ----------
+    network : Network
+        Trained in place.
+    optimizer : {"sgd"}, default "sgd"
+    learning_rate : float, optional
+        η; 0.01 by default.
+    batch_size : {1}, default 1
+        Samples per step.
+    shuffle : bool, default True
+        Visit the samples of each epoch of `fit` in a new random order. The data are not copied.
+    seed : int, optional
+        Of the order. Two fits with the same seed, data, machine and versions give the same bits.
+    method : {"auto", "sequential"}, default "auto"
+        How the steps are computed; it changes no result beyond rounding.
+    weight_decay : float, default 0.0
+        λ of the penalty ½ λ ‖W‖², which is added to the mean loss: weights only, never biases.
+        Reported losses are without it.
+
+    Attributes
+    ----------
+    network : Network
+    history : History
+        Every epoch of every `fit` so far.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not one of those allowed; the message says which are.
+
+    Examples
+    --------
+    >>> network = Network((2, 8, 2), seed=0)
+    >>> X, y = [[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 0]
+    >>> history = Trainer(network, learning_rate=0.1, seed=0).fit(X, y, epochs=300)
+    >>> network.predict(X)
+    array([0, 1, 1, 0])
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        optimizer: str = "sgd",
+        *,
+        learning_rate: float | None = None,
+        batch_size: int = 1,
+        shuffle: bool = True,
+        seed: int | None = None,
+        method: str = "auto",
+        weight_decay: float = 0.0,
+    ) -> None:
+        if not isinstance(network, Network):
+            raise ValueError(f"network must be a fastbp.Network, got {type(network).__name__}.")
+        self.network = network
+        self.optimizer = validation.choice("optimizer", optimizer, ("sgd",))
+        default = 0.01
+        self.learning_rate = validation.rate(
+            "learning_rate", default if learning_rate is None else learning_rate
+        )
+        if validation.integer("batch_size", batch_size, 1) != 1:
+            raise ValueError(f"batch_size must be 1 in this version, got {batch_size}.")
+        self.batch_size = 1
+        self.shuffle = bool(shuffle)
+        self.method = validation.choice("method", method, ("auto", "sequential"))
+        self.weight_decay = validation.rate("weight_decay", weight_decay, zero=True)
+        if self.learning_rate * self.weight_decay >= 1:
+            raise ValueError(
+                "learning_rate * weight_decay must be below 1, or the weights change sign at every "
+                f"step; got {self.learning_rate:g} * {self.weight_decay:g}."
+            )
+        self.history = History()
+        self._generator = np.random.default_rng(validation.seed(seed))
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        epochs: int = 10,
+        eval_set: tuple[ArrayLike, ArrayLike] | None = None,
+        sample_weight: ArrayLike | None = None,
+        callbacks: Iterable[Callback] = (),
+        progress: bool | None = None,
+    ) -> History:
+        """Train for a number of epochs.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_inputs)
+            Not copied if it is a C-contiguous array of the network's dtype.
+        y : array-like
+            Class numbers (n_samples,), or target rows (n_samples, n_outputs); (n_samples,) is
+            the same as (n_samples, 1).
+        epochs : int, default 10
+            Passes over the data.
+        eval_set : (X, y), optional
+            Data for `History.eval_loss` and `History.accuracy`, evaluated after every epoch.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the loss's average. A sample's step is multiplied by its weight divided by
+            the mean weight.
+        callbacks : iterable of callable, optional
+            Each is called with the trainer after every epoch.
+        progress : bool, optional
+            Show a progress bar on stderr; by default where that is a terminal.
+
+        Returns
+        -------
+        History
+            The trainer's `history`.
+
+        Raises
+        ------
+        ValueError
+            If an argument does not fit the network; the network is untouched.
+        DivergenceError
+            If parameters stop being finite.
+
+        Notes
+        -----
+        Ctrl-C raises KeyboardInterrupt within about 0.1 s, with the network whole: every sample
+        up to that point has been applied.
+        """
+        samples = self._samples(X, y, sample_weight)
+        epochs = validation.integer("epochs", epochs, 1)
+        evaluation = None
+        if eval_set is not None:
+            if not isinstance(eval_set, (tuple, list)) or len(eval_set) != 2:
+                raise ValueError("eval_set must be a pair (X, y).")
+            evaluation = self.network._samples(*eval_set, prefix="eval_set ")
+        callbacks = tuple(callbacks)
+        n = len(samples.X)
+        order = np.arange(n)
+        with _progress_bar(progress, epochs * n) as bar:
+            for _ in range(epochs):
+                if self.shuffle:
+                    order[:] = np.arange(n)  # the order depends on the generator alone
+                    self._generator.shuffle(order)
+                train_loss, seconds = self._train(samples, order, bar)
+                result = (None, None) if evaluation is None else self.network._evaluate(evaluation)
+                self.history.append(train_loss, *result, n / seconds, seconds)
+                bar.set_postfix_str(f"loss {train_loss:.4f}", refresh=False)
+                for callback in callbacks:
+                    callback(self)
+        return self.history
+
+    def partial_fit(self, X: ArrayLike, y: ArrayLike) -> Trainer:
+        """Make one pass over the rows in the order given; arguments and errors as `fit`.
+
+        Nothing is added to `history`.
+        """
+        samples = self._samples(X, y)
+        with _progress_bar(False, 0) as bar:
+            self._train(samples, np.arange(len(samples.X)), bar)
+        return self
+
+    def _samples(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> kernels.Samples:
+        if not self.network.params.flags.writeable:
+            raise ValueError("network.params must be writable to be trained, got a read-only array.")
+        if (layer := self.network.first_nonfinite_layer()) is not None:
+            raise ValueError(f"network.params must be finite, got NaN or infinity in layer {layer}.")
+        return self.network._samples(X, y, sample_weight)
+
+    def _train(
+        self, samples: kernels.Samples, order: NDArray[np.int64], bar: Any
+    ) -> tuple[float, float]:
+        """One pass over ``order``: mean loss, and seconds in kernels."""
+        network = self.network
+        params, layout = network._buffer, network.layout
+        T = network.dtype.type
+        rates = T(self.learning_rate), T(self.weight_decay)
+        work = kernels.make_work(layout, network.dtype)
+        last_finite = np.empty_like(params)
+        loss_sum, seconds = 0.0, 0.0
+        # No rows: compiles or loads the kernel, outside of what is timed.
+        kernels.train_sequential(params, layout, work, samples, order, 0, 0, *rates, 0.0)
+        for start, stop in paced(len(order), 6 * network.n_params):
+            last_finite[:] = params
+            began = time.perf_counter()
+            try:
+                loss_sum = kernels.train_sequential(
+                    params, layout, work, samples, order, start, stop, *rates, loss_sum
+                )
+            finally:  # also when Ctrl-C came meanwhile
+                layer = network.first_nonfinite_layer()
+                if layer is not None:
+                    params[:] = last_finite
+            seconds += time.perf_counter() - began
+            if layer is not None:
+                raise DivergenceError(len(self.history) + 1, layer, self.learning_rate)
+            bar.update(stop - start)
+        return loss_sum / len(order), seconds
+
+
+def _progress_bar(progress: bool | None, total: int) -> Any:
+    from tqdm import tqdm
+
+    disable = None if progress is None else not progress
+    return tqdm(total=total, unit=" samples", unit_scale=True, disable=disable, leave=False)
+
+
+def warmup(dtypes: Sequence[str] = ("float32", "float64")) -> float:
+    """Compile every kernel, or load it from the cache, so that the first fit does not wait.
+
+    One compiled function serves every architecture, so this is all there is to compile.
+
+    Parameters
+    ----------
+    dtypes : sequence of {"float32", "float64"}
+        Of the networks to come.
+
+    Returns
+    -------
+    float
+        Seconds it took.
+
+    Raises
+    ------
+    ValueError
+        If a dtype is not one of those allowed.
+    """
+    began = time.perf_counter()
+    X, y = [[0.0]], [0]
+    for dtype in dtypes:
+        network = Network((1, 1), dtype=dtype, seed=0)
+        Trainer(network, seed=0).fit(X, y, epochs=1, eval_set=(X, y), progress=False)
+        network.value_and_grad(X, y)
+        network.predict(X)
+    return time.perf_counter() - began

@@ -1,0 +1,285 @@
+"""Every check of user input, once, before any kernel runs: kernels check nothing themselves.
+
+A message names the argument, what was given and what is allowed.
+"""
+
+import math
+import numbers
+import operator
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastbp import kernels
+
+FloatArray = NDArray[np.floating[Any]]
+
+_DTYPES = ("float32", "float64")
+# Long enough to cost nothing per piece, short enough for Ctrl-C.
+_SCAN = 1 << 24
+
+
+def integer(name: str, value: Any, minimum: int) -> int:
+    """``value`` as an int of at least ``minimum``."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise ValueError(f"{name} must be an integer of at least {minimum}, got {value!r}.") from None
+    if number < minimum:
+        raise ValueError(f"{name} must be an integer of at least {minimum}, got {number}.")
+    return number
+
+
+def rate(name: str, value: Any, *, zero: bool = False) -> float:
+    """``value`` as a finite float above zero, or from zero on when ``zero`` is allowed."""
+    allowed = "a finite number of at least 0" if zero else "a finite number above 0"
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise ValueError(f"{name} must be {allowed}, got {value!r}.")
+    number = float(value)
+    if not math.isfinite(number) or number < 0 or (number == 0 and not zero):
+        raise ValueError(f"{name} must be {allowed}, got {value!r}.")
+    return number
+
+
+def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
+    """``value`` if it is one of the allowed names."""
+    names = tuple(allowed)
+    if not isinstance(value, str) or value not in names:
+        raise ValueError(f"{name} must be one of {', '.join(names)}; got {value!r}.")
+    return value
+
+
+def seed(value: Any) -> int | None:
+    """``value`` as a seed: None or an integer of at least 0."""
+    return None if value is None else integer("seed", value, 0)
+
+
+def dtype(value: Any) -> np.dtype[Any]:
+    """``value`` as a native float32 or float64 dtype."""
+    try:
+        kind = np.dtype(value).newbyteorder("=")
+    except TypeError:
+        kind = None
+    if kind is None or value is None or kind.name not in _DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(_DTYPES)}; got {value!r}.")
+    return kind
+
+
+def layer_sizes(sizes: Any) -> tuple[int, ...]:
+    """``sizes`` as a tuple of at least two positive integers."""
+    try:
+        given = tuple(sizes)
+    except TypeError:
+        given = ()
+    if len(given) < 2 or isinstance(sizes, str):
+        raise ValueError(
+            "sizes must list the units of at least two layers, the inputs first and the outputs "
+            f"last, such as (784, 128, 10); got {sizes!r}."
+        )
+    return tuple(integer(f"sizes[{i}]", size, 1) for i, size in enumerate(given))
+
+
+def hidden_activations(activation: Any, n_hidden: int) -> tuple[str, ...]:
+    """One activation name per hidden layer, from one name or a sequence of them."""
+    if isinstance(activation, str):
+        return (choice("activation", activation, kernels.HIDDEN),) * n_hidden
+    try:
+        names = tuple(activation)
+    except TypeError:
+        names = (choice("activation", activation, kernels.HIDDEN),)
+    if len(names) != n_hidden:
+        raise ValueError(
+            f"activation must be one name or {n_hidden} names, one per hidden layer; "
+            f"got {len(names)}: {activation!r}."
+        )
+    return tuple(choice(f"activation[{i}]", name, kernels.HIDDEN) for i, name in enumerate(names))
+
+
+def output_activation(output: Any, loss: str) -> str:
+    """The output activation, by default the loss's own; refused where the loss cannot take it."""
+    legal = kernels.LEGAL_OUTPUTS[loss]
+    if output is None:
+        return legal[0]
+    if not isinstance(output, str) or output not in legal:
+        raise ValueError(
+            f"output must be one of {', '.join(legal)} for the loss {loss}; got {output!r}."
+        )
+    return output
+
+
+def _numeric(name: str, values: ArrayLike) -> NDArray[Any]:
+    """``values`` as an array of real numbers, not converted yet."""
+    if hasattr(values, "toarray") and hasattr(values, "nnz"):
+        raise ValueError(f"{name} must be a dense array, got a sparse one; pass {name}.toarray().")
+    if np.ma.is_masked(values):
+        raise ValueError(f"{name} must have no masked entries; fill or drop them first.")
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise ValueError(f"{name} must be a rectangular array, got rows of unequal length.") from None
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}.")
+    return array
+
+
+def _matrix(name: str, values: ArrayLike, columns: int, what: str) -> NDArray[Any]:
+    array = _numeric(name, values)
+    if array.ndim != 2:
+        hint = f"; for one sample pass {name}.reshape(1, -1)" if array.ndim == 1 else ""
+        raise ValueError(
+            f"{name} must be two-dimensional, (n_samples, {columns}); got shape {array.shape}{hint}."
+        )
+    if array.shape[1] != columns:
+        raise ValueError(
+            f"{name} must have {columns} columns, {what}; got shape {array.shape}."
+        )
+    return array
+
+
+def _kernel_array(name: str, array: NDArray[Any], kind: np.dtype[Any]) -> FloatArray:
+    """Read-only, native, C-contiguous and finite; a view where ``array`` is so already."""
+    with np.errstate(over="ignore"):  # reported below, with its place
+        plain = np.require(array, dtype=kind, requirements=["C", "A"])
+    flat = plain.reshape(-1)
+    for start in range(0, flat.size, _SCAN):
+        bad = kernels.first_nonfinite(flat, start, min(flat.size, start + _SCAN))
+        if bad >= 0:
+            place = np.unravel_index(bad, plain.shape)
+            value = array[place]
+            where = f"row {place[0]}" + (f", column {place[1]}" if plain.ndim == 2 else "")
+            problem = f"be finite in {kind}" if np.isfinite(value) else "be finite"
+            raise ValueError(f"{name} must {problem}, got {value} in {where}.")
+    view = plain.view()
+    view.flags.writeable = False  # one type for the kernels, whatever the caller's flags
+    return view
+
+
+def inputs(X: ArrayLike, n_inputs: int, kind: np.dtype[Any], name: str = "X") -> FloatArray:
+    """``X`` as kernels take it: (n_samples, n_inputs), at least one row."""
+    array = _matrix(name, X, n_inputs, "one per input of the network")
+    if len(array) == 0:
+        raise ValueError(f"{name} must have at least one row, got shape {array.shape}.")
+    return _kernel_array(name, array, kind)
+
+
+def _labels(name: str, array: NDArray[Any], n_classes: int) -> NDArray[np.int64]:
+    if array.dtype.kind == "f":
+        whole = np.isfinite(array) & (array == np.floor(array))
+        if not whole.all():
+            row = int(np.argmin(whole))
+            raise ValueError(
+                f"{name} must hold whole class numbers from 0 to {n_classes - 1}, "
+                f"got {array[row]} in row {row}."
+            )
+    legal = (array >= 0) & (array < n_classes)
+    if not legal.all():
+        row = int(np.argmin(legal))
+        raise ValueError(
+            f"{name} must hold class numbers from 0 to {n_classes - 1}, one per output of the "
+            f"network; got {array[row]} in row {row}."
+        )
+    labels = np.require(array, dtype=np.int64, requirements=["C", "A"]).view()
+    labels.flags.writeable = False
+    return labels
+
+
+def _targets(
+    name: str, array: NDArray[Any], n_outputs: int, loss: str, kind: np.dtype[Any]
+) -> FloatArray:
+    if array.ndim == 1 and n_outputs == 1:
+        array = array[:, np.newaxis]
+    array = _matrix(name, array, n_outputs, "one per output of the network")
+    targets = _kernel_array(name, array, kind)
+    if loss == "binary_cross_entropy":
+        legal = (targets >= 0) & (targets <= 1)
+        allowed = "be between 0 and 1"
+    elif loss == "poisson":
+        legal = targets >= 0
+        allowed = "be at least 0"
+    elif loss == "cross_entropy":
+        row_sums = targets.sum(axis=1, dtype=np.float64)
+        # Loose enough for distributions that were stored in half precision.
+        legal = (targets >= 0) & (np.abs(row_sums - 1) < 1e-3)[:, np.newaxis]
+        allowed = "be class numbers, or rows of probabilities that sum to 1,"
+    else:
+        return targets
+    if not legal.all():
+        row = int(np.argmin(legal.all(axis=1)))
+        raise ValueError(f"{name} must {allowed} for the loss {loss}; got {targets[row]} in row {row}.")
+    return targets
+
+
+def samples(
+    X: ArrayLike,
+    y: ArrayLike,
+    sizes: Sequence[int],
+    loss: str,
+    kind: np.dtype[Any],
+    sample_weight: ArrayLike | None = None,
+    prefix: str = "",
+) -> kernels.Samples:
+    """Inputs and targets as kernels take them; weights are scaled to a mean of 1."""
+    n_outputs = sizes[-1]
+    checked_X = inputs(X, sizes[0], kind, f"{prefix}X")
+    name = f"{prefix}y"
+    array = _numeric(name, y)
+    if array.ndim == 0 or len(array) != len(checked_X):
+        raise ValueError(
+            f"{name} must have one entry per row of {prefix}X, {len(checked_X)}; "
+            f"got shape {array.shape}."
+        )
+    labels: NDArray[np.int64] = np.empty(0, np.int64)
+    targets: FloatArray = np.empty((0, n_outputs), kind)
+    is_column = array.ndim == 2 and array.shape[1] == 1 and n_outputs > 1
+    if loss == "cross_entropy" and (array.ndim == 1 or is_column):
+        labels = _labels(name, array.reshape(-1), n_outputs)
+    else:
+        targets = _targets(name, array, n_outputs, loss, kind)
+    # Empty stand-ins get the type of the real thing, so that a kernel is compiled once.
+    labels.flags.writeable = False
+    targets.flags.writeable = False
+    return kernels.Samples(checked_X, labels, targets, _weights(sample_weight, len(checked_X)))
+
+
+def _weights(sample_weight: ArrayLike | None, n: int) -> NDArray[np.float64]:
+    if sample_weight is None:
+        weights = np.empty(0)
+    else:
+        given = _numeric("sample_weight", sample_weight)
+        if given.shape != (n,):
+            raise ValueError(
+                f"sample_weight must have one entry per row of X, shape ({n},); "
+                f"got shape {given.shape}."
+            )
+        plain = _kernel_array("sample_weight", given, np.dtype(np.float64))
+        if plain.min() < 0 or plain.max() <= 0:
+            raise ValueError("sample_weight must be at least 0 everywhere and above 0 somewhere.")
+        weights = plain / plain.mean()
+    weights.flags.writeable = False
+    return weights
+
+
+def gradient_buffer(out: Any, params: FloatArray) -> FloatArray:
+    """``out`` if a gradient of ``params`` can be written to it."""
+    if (
+        not isinstance(out, np.ndarray)
+        or out.shape != params.shape
+        or out.dtype != params.dtype
+        or not out.flags.c_contiguous
+        or not out.flags.aligned
+        or not out.flags.writeable
+    ):
+        given = (
+            f"{out.dtype} of shape {out.shape}" if isinstance(out, np.ndarray) else f"{type(out)}"
+        )
+        raise ValueError(
+            f"out must be a writable contiguous {params.dtype} array of shape {params.shape}, as "
+            f"numpy.empty_like(network.params) makes it; got {given}."
+        )
+    if np.shares_memory(out, params):
+        raise ValueError("out must not share memory with network.params.")
+    return out

@@ -1,0 +1,131 @@
+"""An independent oracle: the textbook in NumPy, float64, one sample at a time.
+
+Written from the mathematics, slow and obvious, sharing no code with the kernels. Losses are
+computed from the outputs a, never from the logits, and softmax goes through its full Jacobian.
+"""
+
+import math
+
+import numpy as np
+
+erf = np.vectorize(math.erf, otypes=[float])
+
+
+def Phi(z):
+    return (1 + erf(z / math.sqrt(2))) / 2
+
+
+def phi(z):
+    return np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+
+
+def logistic(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def gelu_tanh_inner(z):
+    return math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)
+
+
+def gelu_tanh_derivative(z):
+    t = np.tanh(gelu_tanh_inner(z))
+    inner = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * z**2)
+    return (1 + t) / 2 + z / 2 * (1 - t**2) * inner
+
+
+ACTIVATIONS = {
+    "identity": (lambda z: z, lambda z: np.ones_like(z)),
+    "relu": (lambda z: np.maximum(z, 0), lambda z: (z > 0) * 1.0),
+    "leaky_relu": (lambda z: np.where(z > 0, z, 0.01 * z), lambda z: np.where(z > 0, 1, 0.01)),
+    "elu": (
+        lambda z: np.where(z > 0, z, np.exp(np.minimum(z, 0)) - 1),
+        lambda z: np.where(z > 0, 1, np.exp(np.minimum(z, 0))),
+    ),
+    "tanh": (np.tanh, lambda z: 1 / np.cosh(z) ** 2),
+    "sigmoid": (logistic, lambda z: logistic(z) * logistic(-z)),
+    "softplus": (lambda z: np.log(1 + np.exp(z)), logistic),
+    "gelu": (lambda z: z * Phi(z), lambda z: Phi(z) + z * phi(z)),
+    "gelu_tanh": (lambda z: z / 2 * (1 + np.tanh(gelu_tanh_inner(z))), gelu_tanh_derivative),
+    "silu": (
+        lambda z: z * logistic(z),
+        lambda z: logistic(z) + z * logistic(z) * logistic(-z),
+    ),
+    "exp": (np.exp, np.exp),
+}
+
+
+def softmax(z):
+    e = np.exp(z - z.max())
+    return e / e.sum()
+
+
+LOSSES = {
+    "squared_error": (lambda a, y: ((a - y) ** 2).sum() / 2, lambda a, y: a - y),
+    "cross_entropy": (lambda a, y: -(y * np.log(a)).sum(), lambda a, y: -y / a),
+    "binary_cross_entropy": (
+        lambda a, y: -(y * np.log(a) + (1 - y) * np.log(1 - a)).sum(),
+        lambda a, y: -y / a + (1 - y) / (1 - a),
+    ),
+    "huber": (
+        lambda a, y: np.where(abs(a - y) <= 1, (a - y) ** 2 / 2, abs(a - y) - 0.5).sum(),
+        lambda a, y: np.clip(a - y, -1, 1),
+    ),
+    "absolute_error": (lambda a, y: abs(a - y).sum(), lambda a, y: np.sign(a - y)),
+    "poisson": (lambda a, y: (a - y * np.log(a)).sum(), lambda a, y: 1 - y / a),
+}
+
+
+class Naive:
+    """Weights (n_out, n_in) and biases as lists of float64 arrays."""
+
+    def __init__(self, weights, biases, activations, loss):
+        self.weights = [np.array(W, dtype=np.float64) for W in weights]
+        self.biases = [np.array(b, dtype=np.float64) for b in biases]
+        self.activations = list(activations)
+        self.loss_value, self.loss_gradient = LOSSES[loss]
+
+    @classmethod
+    def of(cls, network):
+        return cls(network.weights, network.biases, network.activations, network.loss_name)
+
+    def forward(self, x):
+        """Every z and every a, a[0] being the input."""
+        z, a = [], [np.asarray(x, dtype=np.float64)]
+        for W, b, name in zip(self.weights, self.biases, self.activations, strict=True):
+            z.append(W @ a[-1] + b)
+            a.append(softmax(z[-1]) if name == "softmax" else ACTIVATIONS[name][0](z[-1]))
+        return z, a
+
+    def loss(self, X, Y):
+        return np.mean([self.loss_value(self.forward(x)[1][-1], y) for x, y in zip(X, Y, strict=True)])
+
+    def gradient(self, x, y):
+        """Gradient of one sample's loss: a list for weights and a list for biases."""
+        z, a = self.forward(x)
+        g = self.loss_gradient(a[-1], y)
+        if self.activations[-1] == "softmax":
+            delta = (np.diag(a[-1]) - np.outer(a[-1], a[-1])) @ g
+        else:
+            delta = g * ACTIVATIONS[self.activations[-1]][1](z[-1])
+        deltas = [delta]
+        for layer in range(len(self.weights) - 1, 0, -1):
+            derivative = ACTIVATIONS[self.activations[layer - 1]][1](z[layer - 1])
+            deltas.insert(0, (self.weights[layer].T @ deltas[0]) * derivative)
+        return [np.outer(d, below) for d, below in zip(deltas, a[:-1], strict=True)], deltas
+
+    def train(self, X, Y, order, learning_rate, weight_decay=0.0, weights=None):
+        """Per-sample SGD; returns the mean of the losses seen before each step."""
+        losses = []
+        for row in order:
+            w = 1.0 if weights is None else weights[row]
+            losses.append(w * self.loss(X[row : row + 1], Y[row : row + 1]))
+            dW, db = self.gradient(X[row], Y[row])
+            for layer in range(len(self.weights)):
+                decay = weight_decay * self.weights[layer]
+                self.weights[layer] -= learning_rate * (w * dW[layer] + decay)
+                self.biases[layer] -= learning_rate * w * db[layer]
+        return np.mean(losses)
+
+
+def one_hot(labels, n):
+    return np.eye(n)[labels]
