@@ -135,10 +135,14 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]
         raise ValueError(f"{path} is not a safetensors file: {error}.") from None
     if _KEY not in metadata:
         raise ValueError(f"{path} is a safetensors file, but fastbp did not write it.")
-    header = json.loads(metadata[_KEY])
-    if header["format"] > FORMAT:
+    try:
+        header = json.loads(metadata[_KEY])
+        version = int(header["format"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path} is damaged: its header cannot be read: {error!r}.") from None
+    if version > FORMAT:
         raise ValueError(
-            f"{path} has format {header['format']}, and this fastbp reads up to {FORMAT}: upgrade."
+            f"{path} has format {version}, and this fastbp reads up to {FORMAT}: upgrade."
         )
     return header, tensors
 

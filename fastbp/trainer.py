@@ -104,21 +104,14 @@ class Trainer:
             raise ValueError(f"network must be a fastbp.Network, got {type(network).__name__}.")
         self.network = network
         self.optimizer = validation.choice("optimizer", optimizer, ("sgd",))
-        default = 0.01
-        self.learning_rate = validation.rate(
-            "learning_rate", default if learning_rate is None else learning_rate
-        )
+        self.learning_rate: float = 0.01 if learning_rate is None else learning_rate
+        self.weight_decay: float = weight_decay
+        self._rates()
         if validation.integer("batch_size", batch_size, 1) != 1:
             raise ValueError(f"batch_size must be 1 in this version, got {batch_size}.")
         self.batch_size = 1
         self.shuffle = bool(shuffle)
         self.method = validation.choice("method", method, ("auto", "sequential"))
-        self.weight_decay = validation.rate("weight_decay", weight_decay, zero=True)
-        if self.learning_rate * self.weight_decay >= 1:
-            raise ValueError(
-                "learning_rate * weight_decay must be below 1, or the weights change sign at every "
-                f"step; got {self.learning_rate:g} * {self.weight_decay:g}."
-            )
         self.history = History()
         self._generator = np.random.default_rng(validation.seed(seed))
 
@@ -213,14 +206,25 @@ class Trainer:
             raise ValueError(f"network.params must be finite, got NaN or infinity in layer {layer}.")
         return self.network._samples(X, y, sample_weight)
 
+    def _rates(self) -> tuple[Any, Any]:
+        """η and λ in the network's dtype; checked at every fit, for they may have been set anew."""
+        kind = self.network.dtype
+        eta = validation.rate("learning_rate", self.learning_rate, kind)
+        decay = validation.rate("weight_decay", self.weight_decay, kind, zero=True)
+        if eta * decay >= 1:
+            raise ValueError(
+                "learning_rate * weight_decay must be below 1, or the weights change sign at every "
+                f"step; got {eta:g} * {decay:g}."
+            )
+        return kind.type(eta), kind.type(decay)
+
     def _train(
         self, samples: kernels.Samples, order: NDArray[np.int64], bar: Any
     ) -> tuple[float, float]:
         """One pass over ``order``: mean loss, and seconds in kernels."""
         network = self.network
         params, layout = network._buffer, network.layout
-        T = network.dtype.type
-        rates = T(self.learning_rate), T(self.weight_decay)
+        rates = self._rates()
         work = kernels.make_work(layout, network.dtype)
         last_finite = np.empty_like(params)
         loss_sum, seconds = 0.0, 0.0

@@ -34,13 +34,15 @@ def integer(name: str, value: Any, minimum: int) -> int:
     return number
 
 
-def rate(name: str, value: Any, *, zero: bool = False) -> float:
-    """``value`` as a finite float above zero, or from zero on when ``zero`` is allowed."""
-    allowed = "a finite number of at least 0" if zero else "a finite number above 0"
+def rate(name: str, value: Any, kind: np.dtype[Any], *, zero: bool = False) -> float:
+    """``value`` as a float that is finite and above zero in ``kind``, or zero where allowed."""
+    allowed = f"a finite {kind} number " + ("of at least 0" if zero else "above 0")
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise ValueError(f"{name} must be {allowed}, got {value!r}.")
     number = float(value)
-    if not math.isfinite(number) or number < 0 or (number == 0 and not zero):
+    with np.errstate(over="ignore"):
+        rounded = float(kind.type(number))
+    if not math.isfinite(rounded) or number < 0 or (rounded == 0 and not (zero and number == 0)):
         raise ValueError(f"{name} must be {allowed}, got {value!r}.")
     return number
 

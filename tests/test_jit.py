@@ -1,0 +1,206 @@
+"""Compilation: one decorator, a cache that is never stale and never in the way."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastbp
+from fastbp import kernels
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+KERNELS = Path(kernels.__file__).parent
+DISABLED = os.environ.get("NUMBA_DISABLE_JIT", "0") != "0"
+compiled_only = pytest.mark.skipif(DISABLED, reason="nothing is compiled with NUMBA_DISABLE_JIT")
+
+
+def test_no_flag_is_set_outside_of_the_decorator():
+    allowed = re.compile(r"^@jit(\(strict=True\))?$")
+    suspicious = re.compile(r"\bn?jit\b\s*\(|^\s*@\S*jit|fastmath|import.*\bnjit\b|numba\.n?jit")
+    checked = 0
+    for folder in (KERNELS, Path(fastbp.__file__).parent):
+        for path in folder.glob("*.py"):
+            if path.name == "_jit.py":
+                continue
+            for number, line in enumerate(path.read_text().splitlines(), start=1):
+                checked += bool(allowed.match(line))
+                wrong = suspicious.search(line) and not allowed.match(line)
+                assert not wrong, f"{path.name}:{number}: {line}"
+    assert checked > 20
+
+
+def test_finiteness_survives_the_flags():
+    values = np.zeros(100)
+    assert kernels.first_nonfinite(values, 0, 100) == -1
+    for bad in (np.nan, np.inf, -np.inf):
+        values[63] = bad
+        assert kernels.first_nonfinite(values, 0, 100) == 63
+        assert kernels.first_nonfinite(values, 64, 100) == -1
+    assert kernels.first_nonfinite(np.array([5e-324, 1.7e308]), 0, 2) == -1
+
+
+def test_import_compiles_nothing():
+    code = (
+        "import fastbp, numba.core.dispatcher as d\n"
+        "k = fastbp.kernels\n"
+        "found = [f for f in vars(k).values() if isinstance(f, d.Dispatcher)]\n"
+        "assert found and not any(f.signatures for f in found)"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "NUMBA_DISABLE_JIT"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+
+
+# One small kernel is enough to watch the cache, and quick to compile.
+PROBE = """
+import sys, time
+import numpy as np
+from fastbp.kernels import activations
+z = np.array([3.0, -2.0]); a = np.zeros(2)
+activations.activate(1, z, a, 2)
+hits = sum(activations.activate.stats.cache_hits.values())
+print(hits, a[0], activations.activate._cache.cache_path)
+"""
+
+
+@pytest.fixture
+def copy_of_the_package(tmp_path):
+    """A copy of fastbp that can be edited, with a cache directory of its own."""
+    root = tmp_path / "copy"
+    shutil.copytree(Path(fastbp.__file__).parent, root / "fastbp",
+                    ignore=shutil.ignore_patterns("__pycache__", "kernels"))  # fmt: skip
+    shutil.copytree(KERNELS, root / "fastbp" / "kernels",
+                    ignore=shutil.ignore_patterns("__pycache__"))  # fmt: skip
+    return root
+
+
+def probe(root, cache, code=PROBE, **environment):
+    """Hits in the cache, relu(3), and the cache's place, in a fresh process."""
+    variables = os.environ | {"PYTHONPATH": str(root), "NUMBA_CACHE_DIR": str(cache)} | environment
+    variables["PYTHONDONTWRITEBYTECODE"] = "1"
+    variables.pop("NUMBA_DISABLE_JIT", None)
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=root, env=variables, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    hits, value, place = run.stdout.split(maxsplit=2)
+    return int(hits), float(value), place.strip()
+
+
+def test_second_process_loads_from_the_cache(copy_of_the_package, tmp_path):
+    cache = tmp_path / "cache"
+    assert probe(copy_of_the_package, cache)[:2] == (0, 3.0)
+    hits, value, place = probe(copy_of_the_package, cache)
+    assert (hits, value) == (1, 3.0)
+    assert place.startswith(str(cache))
+
+
+def test_an_edited_helper_is_not_served_stale(copy_of_the_package, tmp_path):
+    """The edit is in another file than the cached function: numba alone would not notice."""
+    cache = tmp_path / "cache"
+    root = copy_of_the_package
+    helper = root / "fastbp" / "kernels" / "helper.py"
+    helper.write_text("from ._jit import jit\n\n\n@jit\ndef factor(z):\n    return 1.0 * z\n")
+    activations = root / "fastbp" / "kernels" / "activations.py"
+    source = activations.read_text()
+    source = source.replace("from ._jit import jit", "from ._jit import jit\nfrom .helper import factor")
+    changed = source.replace("return z if z > T(0) else T(0)", "return factor(z) if z > T(0) else T(0)")
+    assert changed != source
+    activations.write_text(changed)
+    assert probe(root, cache)[:2] == (0, 3.0)
+    assert probe(root, cache)[:2] == (1, 3.0)
+    helper.write_text(helper.read_text().replace("1.0 * z", "2.0 * z"))
+    assert probe(root, cache)[:2] == (0, 6.0)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x05", b"rubbish"], ids=["empty", "cut", "rubbish"])
+@pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
+def test_damaged_cache_files_cost_a_compilation_only(copy_of_the_package, tmp_path, suffix, content):
+    cache = tmp_path / "cache"
+    probe(copy_of_the_package, cache)
+    files = list(cache.rglob(f"*{suffix}"))
+    assert files
+    for file in files:
+        file.write_bytes(content)
+    assert probe(copy_of_the_package, cache)[:2] == (0, 3.0)
+    assert probe(copy_of_the_package, cache)[:2] == (1, 3.0)
+
+
+def test_truncated_machine_code_costs_a_compilation_only(copy_of_the_package, tmp_path):
+    cache = tmp_path / "cache"
+    probe(copy_of_the_package, cache)
+    for file in cache.rglob("*.nbc"):
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    assert probe(copy_of_the_package, cache)[:2] == (0, 3.0)
+
+
+def test_no_cache_on_demand(copy_of_the_package, tmp_path):
+    cache = tmp_path / "cache"
+    assert probe(copy_of_the_package, cache, FASTBP_NO_CACHE="1") == (0, 3.0, "None")
+    assert not list(tmp_path.rglob("*.nb[ic]"))
+
+
+def test_no_writable_place_for_the_cache(copy_of_the_package, tmp_path):
+    """Every place that numba tries is a file, so that even root cannot make a directory there."""
+    blocked = tmp_path / "blocked"
+    blocked.write_text("")
+    (copy_of_the_package / "fastbp" / "kernels" / "__pycache__").write_text("")
+    environment = {"XDG_CACHE_HOME": str(blocked), "HOME": str(blocked)}
+    assert probe(copy_of_the_package, blocked, **environment) == (0, 3.0, "None")
+
+
+def test_a_place_that_is_lost_after_import(copy_of_the_package, tmp_path):
+    """As a disk that fills up, or is mounted read-only meanwhile: saving fails, the call does not."""
+    cache = tmp_path / "cache"
+    lose = f"import shutil; shutil.rmtree({str(cache)!r}); open({str(cache)!r}, 'w').close()\n"
+    code = PROBE.replace("z = np", lose + "z = np", 1)
+    assert probe(copy_of_the_package, cache, code)[:2] == (0, 3.0)
+
+
+@compiled_only
+def test_kernels_do_not_leak_references(generator):
+    network = fastbp.Network((4, 5, 3), seed=0)
+    X = generator.random((3, 4)).astype(np.float32)
+    trainer = fastbp.Trainer(network)
+    trainer.partial_fit(X, [0, 1, 2])
+    counts = [sys.getrefcount(o) for o in (X, network.params, network._buffer)]
+    for _ in range(20):
+        trainer.partial_fit(X, [0, 1, 2])
+        network.predict(X)
+        network.value_and_grad(X, [0, 1, 2])
+    assert [sys.getrefcount(o) for o in (X, network.params, network._buffer)] == counts
+
+
+ASSEMBLY = """
+import re
+import numpy as np
+from fastbp.kernels import linear
+for dtype, packed in (("float32", "ps"), ("float64", "pd")):
+    for function in (linear.matvec, linear.matvec_transposed, linear.rank_one):
+        arrays = [np.zeros(640, dtype) for _ in range(3)]
+        rates = (arrays[0].dtype.type(1),) * 2 if function is linear.rank_one else ()
+        function(*arrays, 3, 128, *rates)
+        signature = function.signatures[-1]
+        assembly = function.inspect_asm(signature)
+        assert re.search(rf"vfmadd\\w+{packed}\\s.*%WIDTH", assembly), (function, dtype)
+"""
+
+
+@pytest.mark.parametrize(("processor", "width"), [("haswell", "ymm"), ("skylake-avx512", "[yz]mm")])
+def test_products_use_fused_vector_instructions(processor, width):
+    """The inner loops must be SIMD; on x86-64 a fused multiply-add of packed numbers shows it."""
+    from llvmlite import binding
+
+    features = binding.get_host_cpu_features()
+    if not features.get("avx512f" if "512" in processor else "fma"):
+        pytest.skip(f"this processor cannot run code for {processor}")
+    variables = os.environ | {"FASTBP_NO_CACHE": "1", "NUMBA_CPU_NAME": processor}
+    variables["NUMBA_CPU_FEATURES"] = "+avx512f,+avx2,+fma" if "512" in processor else "+avx2,+fma"
+    variables.pop("NUMBA_DISABLE_JIT", None)
+    code = ASSEMBLY.replace("WIDTH", width)
+    subprocess.run([sys.executable, "-c", code], check=True, env=variables)

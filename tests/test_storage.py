@@ -1,0 +1,131 @@
+"""Model files: what goes in comes out, bit for bit, or a clear error."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import fastbp
+from fastbp import Network, Trainer
+
+
+@pytest.fixture
+def network():
+    return Network((4, 6, 3), activation="gelu", dtype="float64", seed=0)
+
+
+def test_network_round_trip(network, tmp_path, generator):
+    path = tmp_path / "model.safetensors"
+    fastbp.save(network, path, extra={"classes": ["a", "b", "c"]})
+    loaded = fastbp.load(path)
+    assert isinstance(loaded, Network)
+    assert repr(loaded) == repr(network)
+    assert loaded.inits == network.inits
+    np.testing.assert_array_equal(loaded.params, network.params)
+    X = generator.random((5, 4))
+    np.testing.assert_array_equal(loaded.predict_proba(X), network.predict_proba(X))
+    header = fastbp.read_header(path)
+    assert header["format"] == 1
+    assert header["extra"] == {"classes": ["a", "b", "c"]}
+
+
+def test_others_can_read_the_tensors(network, tmp_path):
+    path = tmp_path / "model.safetensors"
+    fastbp.save(network, path)
+    tensors = load_file(path)
+    np.testing.assert_array_equal(tensors["layers.0.weight"], network.weights[0])
+    np.testing.assert_array_equal(tensors["layers.1.bias"], network.biases[1])
+    assert len(tensors) == 4
+
+
+def test_a_loaded_trainer_goes_on_bit_for_bit(network, tmp_path, generator):
+    X, y = generator.random((30, 4)), generator.integers(0, 3, 30)
+    trainer = Trainer(network, learning_rate=0.05, weight_decay=0.01, seed=3)
+    trainer.fit(X, y, epochs=2, progress=False)
+    path = tmp_path / "trainer.safetensors"
+    fastbp.save(trainer, path)
+    loaded = fastbp.load(path)
+    assert isinstance(loaded, Trainer)
+    assert loaded.weight_decay == 0.01
+    assert vars(loaded.history) == vars(trainer.history)
+    for t in (trainer, loaded):
+        t.fit(X, y, epochs=2, progress=False)
+    np.testing.assert_array_equal(loaded.network.params, trainer.network.params)
+    assert loaded.history.train_loss == trainer.history.train_loss
+
+
+def test_a_failed_write_keeps_the_old_file(network, tmp_path, monkeypatch):
+    path = tmp_path / "model.safetensors"
+    fastbp.save(network, path)
+    before = path.read_bytes()
+
+    def fail(descriptor):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    network.params[:] = 0
+    with pytest.raises(OSError, match="disk full"):
+        fastbp.save(network, path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_bad_files(network, tmp_path):
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(FileNotFoundError):
+        fastbp.load(path)
+    path.write_bytes(b"not a model")
+    with pytest.raises(ValueError, match="is not a safetensors file"):
+        fastbp.load(path)
+    save_file({"x": np.zeros(3)}, path)
+    with pytest.raises(ValueError, match="fastbp did not write it"):
+        fastbp.load(path)
+    fastbp.save(network, path)
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(ValueError, match="is not a safetensors file"):
+        fastbp.load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 2}, "has format 2, and this fastbp reads up to 1: upgrade"),
+        ({"sizes": [4, 7, 3]}, "is damaged: layers.0.weight has shape"),
+        ({"sizes": [4, 6, 6, 3]}, "is damaged: activation must be one name or 2"),
+        ({"loss": "mse"}, "is damaged: loss must be one of"),
+        ({"trainer": {}}, "is damaged: 'options'"),
+    ],
+)
+def test_bad_headers(network, tmp_path, change, message):
+    path = tmp_path / "model.safetensors"
+    fastbp.save(network, path)
+    header = fastbp.read_header(path) | change
+    save_file(load_file(path), path, metadata={"fastbp": json.dumps(header)})
+    with pytest.raises(ValueError, match=message):
+        fastbp.load(path)
+
+
+def test_missing_tensors_and_keys(network, tmp_path):
+    path = tmp_path / "model.safetensors"
+    fastbp.save(network, path)
+    header = fastbp.read_header(path)
+    tensors = load_file(path)
+    del tensors["layers.1.bias"]
+    save_file(tensors, path, metadata={"fastbp": json.dumps(header)})
+    with pytest.raises(ValueError, match=r"is damaged: 'layers\.1\.bias'"):
+        fastbp.load(path)
+    for text in ("{}", "[", "3"):
+        save_file(tensors, path, metadata={"fastbp": text})
+        with pytest.raises(ValueError, match="is damaged"):
+            fastbp.load(path)
+
+
+def test_bad_arguments(network, tmp_path):
+    with pytest.raises(ValueError, match=r"save takes a fastbp\.Network or fastbp\.Trainer, got int"):
+        fastbp.save(3, tmp_path / "x")
+    with pytest.raises(ValueError, match="extra must hold what JSON can hold"):
+        fastbp.save(network, tmp_path / "x", extra={"a": {1, 2}})
+    with pytest.raises(OSError, match="missing"):
+        fastbp.save(network, tmp_path / "missing" / "x")

@@ -1,0 +1,297 @@
+"""The trainer: reproducibility, order, history, chunks, divergence, Ctrl-C."""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from naive import Naive
+
+import fastbp
+from fastbp import DivergenceError, Network, Trainer, chunks, kernels
+
+
+@pytest.fixture
+def blobs(generator):
+    """Three separable classes."""
+    y = generator.integers(0, 3, 120)
+    X = generator.normal(size=(120, 4)) + 3 * np.eye(4)[y]
+    return X, y
+
+
+def fitted(X, y, seed=0, **options):
+    network = Network((4, 8, 3), seed=1)
+    history = Trainer(network, seed=seed, **options).fit(X, y, epochs=3, progress=False)
+    return network.params, history
+
+
+def test_it_learns(blobs):
+    network = Network((4, 8, 3), seed=1)
+    trainer = Trainer(network, learning_rate=0.05, seed=0)
+    history = trainer.fit(*blobs, epochs=10, eval_set=blobs, progress=False)
+    assert history is trainer.history
+    assert len(history) == 10
+    assert history.train_loss[-1] < history.train_loss[0] / 3
+    assert history.accuracy[-1] > 0.95
+    assert history.eval_loss[-1] == network.loss(*blobs)
+    assert all(s > 0 for s in history.seconds)
+    assert all(s > 0 for s in history.samples_per_second)
+    assert "epoch   1" in str(history)
+    trainer.fit(*blobs, epochs=2, progress=False)
+    assert len(history) == 12
+    assert history.accuracy[-1] is None
+
+
+def test_same_seed_same_bits(blobs):
+    first, history = fitted(*blobs)
+    again, other = fitted(*blobs)
+    np.testing.assert_array_equal(again, first)
+    assert history.train_loss == other.train_loss
+    assert not np.array_equal(fitted(*blobs, seed=2)[0], first)
+
+
+def test_chunk_sizes_change_no_bit(blobs, monkeypatch):
+    first, history = fitted(*blobs)
+    for rows in (1, 7, 50):
+
+        def cut(n, operations, rows=rows):
+            yield from ((i, min(n, i + rows)) for i in range(0, n, rows))
+
+        monkeypatch.setattr("fastbp.trainer.paced", cut)
+        monkeypatch.setattr("fastbp.network.paced", cut)
+        params, other = fitted(*blobs)
+        np.testing.assert_array_equal(params, first)
+        assert other.train_loss == history.train_loss
+
+
+def test_chunks_cover_the_rows_and_settle_at_the_target(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(chunks.time, "perf_counter", lambda: now[0])
+    seconds_per_row, longest, covered = 1e-4, 0.0, 0
+    for start, stop in chunks.paced(100_000, 10_000):
+        assert start == covered
+        covered = stop
+        now[0] += (stop - start) * seconds_per_row
+        longest = max(longest, (stop - start) * seconds_per_row)
+    assert covered == 100_000
+    assert 0.04 < longest <= 0.11
+
+
+def test_shuffle_takes_every_sample_once_an_epoch_and_leaves_the_data_alone(blobs):
+    X, y = blobs
+    X = X.astype(np.float32)
+    before = X.copy()
+    orders = []
+    real = kernels.train_sequential
+
+    def spy(params, layout, work, samples, order, start, stop, *rest):
+        assert samples.X.base is not None
+        assert np.shares_memory(samples.X, X)
+        if stop > start:
+            orders.append(order.copy())
+        return real(params, layout, work, samples, order, start, stop, *rest)
+
+    kernels.train_sequential = spy
+    try:
+        fitted(X, y)
+        fitted(X, y, shuffle=False)
+    finally:
+        kernels.train_sequential = real
+    for order in orders:
+        assert sorted(order) == list(range(120))
+    assert not np.array_equal(orders[0], orders[1])
+    np.testing.assert_array_equal(orders[-1], np.arange(120))
+    np.testing.assert_array_equal(X, before)
+
+
+def test_partial_fit_is_one_pass_in_the_order_given(blobs):
+    X, y = blobs
+    whole, parts = Network((4, 8, 3), seed=1), Network((4, 8, 3), seed=1)
+    Trainer(whole, shuffle=False).fit(X, y, epochs=1, progress=False)
+    trainer = Trainer(parts)
+    for i in range(0, 120, 50):
+        assert trainer.partial_fit(X[i : i + 50], y[i : i + 50]) is trainer
+    np.testing.assert_array_equal(parts.params, whole.params)
+    assert len(trainer.history) == 0
+
+
+def test_weight_decay_spares_the_biases():
+    network = Network((2, 2), loss="squared_error", dtype="float64", seed=0)
+    network.biases[0][...] = 1.0
+    X = np.zeros((1, 2))
+    before = network.weights[0].copy()
+    # The target is the output: the loss has no gradient, so only the decay acts.
+    Trainer(network, learning_rate=0.5, weight_decay=0.1).partial_fit(X, [[1.0, 1.0]])
+    np.testing.assert_allclose(network.weights[0], before * 0.95, rtol=1e-15)
+    np.testing.assert_array_equal(network.biases[0], [1.0, 1.0])
+
+
+def test_sample_weight_zero_leaves_a_sample_out(blobs):
+    X, y = blobs
+    keep = np.arange(120) % 2 == 0
+    a, b = Network((4, 8, 3), seed=1), Network((4, 8, 3), seed=1)
+    # Weights 0 and 2 have the mean 1.
+    Trainer(a, shuffle=False, learning_rate=0.01).fit(
+        X, y, epochs=1, sample_weight=2.0 * keep, progress=False
+    )
+    Trainer(b, shuffle=False, learning_rate=0.02).fit(X[keep], y[keep], epochs=1, progress=False)
+    np.testing.assert_allclose(a.params, b.params, rtol=1e-5, atol=1e-7)
+    assert a.loss(X, y, sample_weight=keep) == pytest.approx(a.loss(X[keep], y[keep]), rel=1e-12)
+
+
+def test_callbacks_run_after_each_epoch(blobs):
+    seen = []
+    network = Network((4, 3), seed=0)
+    Trainer(network, seed=0).fit(
+        *blobs, epochs=3, callbacks=[lambda t: seen.append(len(t.history))], progress=False
+    )
+    assert seen == [1, 2, 3]
+
+
+def test_an_exception_in_a_callback_leaves_the_network_usable(blobs):
+    network = Network((4, 3), seed=0)
+
+    def fail(trainer):
+        raise RuntimeError("mine")
+
+    with pytest.raises(RuntimeError, match="mine"):
+        Trainer(network, seed=0).fit(*blobs, callbacks=[fail], progress=False)
+    assert np.isfinite(network.loss(*blobs))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_divergence_names_epoch_and_layer_and_keeps_finite_weights(dtype, generator):
+    X, y = generator.normal(size=(500, 3)), generator.normal(size=500)
+    network = Network((3, 8, 8, 1), loss="squared_error", dtype=dtype, seed=0)
+    trainer = Trainer(network, learning_rate=1e-3, seed=0)
+    trainer.fit(X, y, epochs=2, progress=False)
+    trainer.learning_rate = 50.0
+    with pytest.raises(DivergenceError, match=r"diverged in epoch 3: layer \d .*learning_rate") as info:
+        trainer.fit(X, y, epochs=5, progress=False)
+    assert info.value.epoch == 3
+    assert info.value.layer in (1, 2, 3)
+    assert np.isfinite(network.params).all()
+    assert np.isfinite(network.loss(X, y))
+    assert len(trainer.history) == 2
+    assert str(pickle.loads(pickle.dumps(info.value))) == str(info.value)
+
+
+def test_divergence_names_the_first_layer(blobs, monkeypatch):
+    network = Network((4, 8, 3), seed=0)
+    before = network.params.copy()
+
+    def poison(params, layout, work, samples, order, start, stop, *rest):
+        if stop > start:
+            network.biases[1][2] = np.inf
+        return 0.0
+
+    monkeypatch.setattr(kernels, "train_sequential", poison)
+    with pytest.raises(DivergenceError) as info:
+        Trainer(network).fit(*blobs, progress=False)
+    assert (info.value.epoch, info.value.layer) == (1, 2)
+    np.testing.assert_array_equal(network.params, before)
+
+
+def test_a_trainer_survives_pickling(blobs):
+    trainer = Trainer(Network((4, 8, 3), seed=1), seed=5)
+    trainer.fit(*blobs, epochs=1, progress=False)
+    other = pickle.loads(pickle.dumps(trainer))
+    for t in (trainer, other):
+        t.fit(*blobs, epochs=1, progress=False)
+    np.testing.assert_array_equal(other.network.params, trainer.network.params)
+
+
+def test_progress_bar_goes_to_stderr(blobs, capsys):
+    Trainer(Network((4, 3)), seed=0).fit(*blobs, epochs=2, progress=True)
+    assert "samples/s" in capsys.readouterr().err
+    Trainer(Network((4, 3)), seed=0).fit(*blobs, epochs=2)  # stderr is no terminal here
+    assert capsys.readouterr().err == ""
+
+
+def test_warmup_compiles_everything_that_a_fit_needs(blobs):
+    assert fastbp.warmup() >= 0
+    entries = (kernels.train_sequential, kernels.evaluate, kernels.predict, kernels.add_gradient)
+    counts = [len(getattr(entry, "signatures", ())) for entry in entries]
+    for dtype in ("float32", "float64"):
+        network = Network((4, 8, 3), dtype=dtype, seed=1)
+        X = np.asfortranarray(blobs[0])
+        rows = np.eye(3)[blobs[1]]
+        Trainer(network).fit(X, blobs[1], epochs=1, eval_set=(X, rows), progress=False)
+        Trainer(network).fit(X, rows, epochs=1, sample_weight=np.ones(120), progress=False)
+        network.value_and_grad(X, rows)
+        network.predict(X)
+    assert [len(getattr(entry, "signatures", ())) for entry in entries] == counts
+
+
+def test_two_threads_predict_at_once(blobs):
+    network = Network((4, 64, 3), seed=1)
+    X = np.tile(blobs[0], (50, 1))
+    expected = network.predict_proba(X)
+    results = [None] * 4
+
+    def work(i):
+        results[i] = network.predict_proba(X)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for result in results:
+        np.testing.assert_array_equal(result, expected)
+
+
+def test_a_step_is_the_oracles_in_a_read_only_memory_map(tmp_path, generator):
+    path = tmp_path / "X.npy"
+    np.save(path, generator.normal(size=(20, 4)))
+    X = np.load(path, mmap_mode="r")
+    Y = np.eye(3)[generator.integers(0, 3, 20)]
+    network = Network((4, 5, 3), activation="tanh", dtype="float64", seed=0)
+    oracle = Naive.of(network)
+    Trainer(network, learning_rate=0.1).partial_fit(X, Y)
+    oracle.train(X, Y, range(20), 0.1)
+    np.testing.assert_allclose(network.weights[0], oracle.weights[0], rtol=1e-12)
+
+
+INTERRUPTED = """
+import sys, time
+import numpy as np
+import fastbp
+X = np.random.default_rng(0).random((20_000, 300), dtype=np.float32)
+y = np.arange(20_000) % 10
+network = fastbp.Network((300, 300, 10), seed=0)
+trainer = fastbp.Trainer(network, seed=0)
+fastbp.warmup(["float32"])
+print("fitting", flush=True)
+try:
+    trainer.fit(X, y, epochs=10_000, progress=False)
+except KeyboardInterrupt:
+    print(time.time(), flush=True)
+assert np.isfinite(network.loss(X, y))
+trainer.partial_fit(X[:10], y[:10])
+print("usable", flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT cannot be sent to a child on Windows")
+@pytest.mark.skipif(
+    os.environ.get("NUMBA_DISABLE_JIT", "0") != "0", reason="interpreted kernels take seconds a chunk"
+)
+def test_ctrl_c_leaves_a_whole_network():
+    child = subprocess.Popen([sys.executable, "-c", INTERRUPTED], stdout=subprocess.PIPE, text=True)
+    try:
+        assert child.stdout.readline() == "fitting\n"
+        time.sleep(0.7)
+        child.send_signal(signal.SIGINT)
+        assert float(child.stdout.readline()) > 0  # when it came is bench/interrupt.py's business
+        assert child.stdout.readline() == "usable\n"
+        assert child.wait(timeout=60) == 0
+    finally:
+        child.kill()
+        child.stdout.close()
+        child.wait()

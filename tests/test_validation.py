@@ -1,0 +1,277 @@
+"""Bad input: one clear sentence, and the weights untouched. Odd but good input: the same bits."""
+
+import re
+
+import numpy as np
+import pytest
+
+from fastbp import Network, Trainer
+
+X = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+Y = np.array([0, 1, 0, 1, 1, 0])
+
+
+def with_value(array, place, value):
+    changed = np.array(array, dtype=np.float64)
+    changed[place] = value
+    return changed
+
+
+BAD_X = {
+    "nan": (with_value(X, (2, 1), np.nan), "X must be finite, got nan in row 2, column 1."),
+    "inf": (with_value(X, (5, 0), -np.inf), "X must be finite, got -inf in row 5, column 0."),
+    "overflow": (with_value(X, (1, 2), 1e300), "X must be finite in float32, got 1e+300 in row 1"),
+    "width": (X[:, :2], "X must have 3 columns, one per input of the network; got shape (6, 2)"),
+    "empty": (X[:0], "X must have at least one row"),
+    "1-d": (X[0], "X must be two-dimensional, (n_samples, 3); got shape (3,); for one sample"),
+    "3-d": (X[np.newaxis], "X must be two-dimensional"),
+    "complex": (X.astype(complex), "X must hold real numbers, got dtype complex128."),
+    "object": (X.astype(object), "X must hold real numbers, got dtype object."),
+    "text": (X.astype(str), "X must hold real numbers, got dtype <U"),
+    "dates": (X.astype("M8[D]"), "X must hold real numbers, got dtype datetime64[D]."),
+    "ragged": ([[1, 2, 3], [1, 2]], "X must be a rectangular array, got rows of unequal length."),
+    "masked": (np.ma.masked_less(X, 0), "X must have no masked entries"),
+    "none": (None, "X must hold real numbers, got dtype object."),
+}
+BAD_Y = {
+    "short": (Y[:5], "y must have one entry per row of X, 6; got shape (5,)."),
+    "scalar": (1, "y must have one entry per row of X, 6; got shape ()."),
+    "too large": (Y + 1, "y must hold class numbers from 0 to 1, one per output of the network; got 2 in row 1."),
+    "negative": (Y - 1, "got -1 in row 0."),
+    "fraction": (Y + 0.5, "y must hold whole class numbers from 0 to 1, got 0.5 in row 0."),
+    "nan": (with_value(Y, 3, np.nan), "whole class numbers from 0 to 1, got nan in row 3."),
+    "huge": (np.full(6, 1e30), "got 1e+30 in row 0."),
+    "text": (Y.astype(str), "y must hold real numbers, got dtype <U"),
+    "complex": (Y.astype(complex), "y must hold real numbers"),
+    "width": (np.ones((6, 3)) / 3, "y must have 2 columns, one per output of the network; got shape (6, 3)."),
+    "sum": (np.ones((6, 2)), "y must be class numbers, or rows of probabilities that sum to 1, for"),
+    "sign": (np.tile([-0.5, 1.5], (6, 1)), "rows of probabilities that sum to 1, for"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_X)
+def test_bad_inputs(case):
+    bad, message = BAD_X[case]
+    network = Network((3, 4, 2), seed=0)
+    before = network.params.copy()
+    calls = (
+        lambda: network.predict(bad),
+        lambda: network.loss(bad, Y),
+        lambda: network.value_and_grad(bad, Y),
+        lambda: Trainer(network).fit(bad, Y, progress=False),
+        lambda: Trainer(network).partial_fit(bad, Y),
+    )
+    for call in calls:
+        with pytest.raises(ValueError, match=re.escape(message)):
+            call()
+    with pytest.raises(ValueError, match=re.escape("eval_set " + message)):
+        Trainer(network).fit(X, Y, eval_set=(bad, Y), progress=False)
+    np.testing.assert_array_equal(network.params, before)
+
+
+@pytest.mark.parametrize("case", BAD_Y)
+def test_bad_targets(case):
+    bad, message = BAD_Y[case]
+    network = Network((3, 4, 2), seed=0)
+    before = network.params.copy()
+    for call in (network.loss, network.value_and_grad, Trainer(network).fit):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            call(X, bad)
+    np.testing.assert_array_equal(network.params, before)
+
+
+@pytest.mark.parametrize(
+    ("loss", "y", "message"),
+    [
+        ("binary_cross_entropy", Y + 0.5, "y must be between 0 and 1 for the loss binary_cross"),
+        ("binary_cross_entropy", -Y, "y must be between 0 and 1"),
+        ("poisson", Y - 1.0, "y must be at least 0 for the loss poisson; got [-1.] in row 0."),
+        ("squared_error", with_value(Y, 2, np.inf), "y must be finite, got inf in row 2"),
+        ("squared_error", np.ones((6, 2)), "y must have 1 columns"),
+    ],
+)
+def test_targets_that_do_not_suit_the_loss(loss, y, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Trainer(Network((3, 1), loss=loss)).fit(X, y)
+
+
+def test_sparse_input_is_refused_with_a_hint():
+    from scipy.sparse import csr_matrix
+
+    with pytest.raises(ValueError, match=re.escape("pass X.toarray()")):
+        Network((3, 2)).predict(csr_matrix(X))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"sizes": (3,)}, "sizes must list the units of at least two layers"),
+        ({"sizes": 3}, "sizes must list the units"),
+        ({"sizes": "34"}, "sizes must list the units"),
+        ({"sizes": (3, 0, 2)}, "sizes[1] must be an integer of at least 1, got 0."),
+        ({"sizes": (3, -4, 2)}, "sizes[1] must be an integer of at least 1, got -4."),
+        ({"sizes": (3, 2.5, 2)}, "sizes[1] must be an integer of at least 1, got 2.5."),
+        ({"sizes": (3, True, 2)}, "sizes[1] must be an integer of at least 1, got True."),
+        ({"sizes": (2**40, 2**40)}, "sizes must describe at most 2**63 - 1 bytes"),
+        ({"activation": "reul"}, "activation must be one of identity, relu,"),
+        ({"activation": "softmax"}, "activation must be one of identity, relu,"),
+        ({"activation": ("relu", "tanh")}, "activation must be one name or 1 names, one per hidden"),
+        ({"activation": 3}, "activation must be one of"),
+        ({"loss": "mse"}, "loss must be one of squared_error, cross_entropy,"),
+        ({"output": "sigmoid"}, "output must be one of softmax for the loss cross_entropy; got 'sigmoid'."),
+        ({"output": "identity", "loss": "poisson"}, "output must be one of exp for the loss poisson"),
+        ({"output": "softmax", "loss": "huber"}, "output must be one of identity, relu,"),
+        ({"init": "xavier"}, "init must be one of he_normal,"),
+        ({"dtype": "float16"}, "dtype must be one of float32, float64; got 'float16'."),
+        ({"dtype": "nonsense"}, "dtype must be one of float32, float64; got 'nonsense'."),
+        ({"dtype": None}, "dtype must be one of float32, float64; got None."),
+        ({"seed": -1}, "seed must be an integer of at least 0, got -1."),
+        ({"seed": 1.5}, "seed must be an integer of at least 0, got 1.5."),
+    ],
+)
+def test_bad_network_arguments(arguments, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Network(**({"sizes": (3, 4, 2)} | arguments))
+
+
+@pytest.mark.parametrize("rate", [0, -0.1, np.nan, np.inf, "0.1", True, None.__class__])
+def test_bad_learning_rates(rate):
+    with pytest.raises(ValueError, match="learning_rate must be a finite float32 number above 0, got"):
+        Trainer(Network((3, 2)), learning_rate=rate)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"optimizer": "adam"}, "optimizer must be one of sgd; got 'adam'."),
+        ({"batch_size": 0}, "batch_size must be an integer of at least 1, got 0."),
+        ({"batch_size": 32}, "batch_size must be 1 in this version, got 32."),
+        ({"method": "fast"}, "method must be one of auto, sequential; got 'fast'."),
+        ({"weight_decay": -1}, "weight_decay must be a finite float32 number of at least 0, got -1."),
+        ({"weight_decay": np.nan}, "weight_decay must be a finite float32 number of at least 0, got nan."),
+        ({"weight_decay": 1e3}, "learning_rate * weight_decay must be below 1"),
+        ({"learning_rate": 1e-60}, "learning_rate must be a finite float32 number above 0, got 1e-60"),
+        ({"learning_rate": 1e60}, "learning_rate must be a finite float32 number above 0, got 1e+60"),
+        ({"seed": "x"}, "seed must be an integer of at least 0, got 'x'."),
+    ],
+)
+def test_bad_trainer_arguments(arguments, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Trainer(Network((3, 2)), **arguments)
+
+
+def test_bad_fit_arguments():
+    trainer = Trainer(Network((3, 2), seed=0))
+    for epochs in (0, -1, 1.5, "3"):
+        with pytest.raises(ValueError, match="epochs must be an integer of at least 1"):
+            trainer.fit(X, Y, epochs=epochs)
+    with pytest.raises(ValueError, match="eval_set must be a pair"):
+        trainer.fit(X, Y, eval_set=X)
+    for weights, message in (
+        (np.ones(5), "sample_weight must have one entry per row of X, shape (6,)"),
+        (np.zeros(6), "sample_weight must be at least 0 everywhere and above 0 somewhere."),
+        (-np.ones(6), "sample_weight must be at least 0 everywhere"),
+        (np.full(6, np.nan), "sample_weight must be finite, got nan in row 0."),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            trainer.fit(X, Y, sample_weight=weights)
+    with pytest.raises(ValueError, match=re.escape("network must be a fastbp.Network, got int.")):
+        Trainer(3)
+
+
+def test_bad_gradient_buffers():
+    network = Network((3, 2), seed=0)
+    good = np.empty_like(network.params)
+    read_only = good.copy()
+    read_only.flags.writeable = False
+    strided = np.empty(2 * good.size, good.dtype)[::2]
+    for bad in (good[:-1], good.astype(np.float64), read_only, strided, list(good), network.params):
+        with pytest.raises(ValueError, match="out must"):
+            network.value_and_grad(X, Y, out=bad)
+
+
+def test_unusable_parameters():
+    network = Network((3, 4, 2), seed=0)
+    network.biases[1][0] = np.nan
+    with pytest.raises(ValueError, match=re.escape("network.params must be finite, got NaN or infinity in layer 2.")):
+        Trainer(network).fit(X, Y)
+    network = Network((3, 2), seed=0)
+    network.params.flags.writeable = False
+    with pytest.raises(ValueError, match=re.escape("network.params must be writable to be trained")):
+        Trainer(network).partial_fit(X, Y)
+    network.predict(X)
+
+
+def read_only(array):
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+def misaligned(array):
+    raw = np.zeros(array.nbytes + 1, np.uint8)[1:]
+    out = raw.view(array.dtype).reshape(array.shape)
+    out[...] = array
+    return out
+
+
+HALVES = np.round(X * 8) / 8  # exact in every float dtype
+ODD = {
+    "float16": HALVES.astype(np.float16),
+    "float64": HALVES.astype(np.float64),
+    "longdouble": HALVES.astype(np.longdouble),
+    "big-endian": HALVES.astype(">f4"),
+    "Fortran": np.asfortranarray(HALVES),
+    "strided": np.repeat(np.repeat(HALVES, 2, axis=0), 3, axis=1)[::2, ::3],
+    "reversed": HALVES[::-1, ::-1].copy()[::-1, ::-1],
+    "read-only": read_only(HALVES),
+    "misaligned": misaligned(HALVES),
+    "list": HALVES.tolist(),
+    "subclass": HALVES.view(np.matrix) if hasattr(np, "matrix") else HALVES,
+}
+
+
+def results(X, y, dtype):
+    network = Network((3, 5, 2), dtype=dtype, seed=0)
+    Trainer(network, seed=0).fit(X, y, epochs=2, progress=False)
+    return network.params, network.predict_proba(X), network.loss(X, y)
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", ODD)
+def test_odd_inputs_give_the_bits_of_a_plain_copy(case, dtype):
+    expected = results(HALVES.astype(dtype), Y, dtype)
+    for actual, plain in zip(results(ODD[case], Y, dtype), expected, strict=True):
+        np.testing.assert_array_equal(actual, plain)
+
+
+@pytest.mark.parametrize("kind", ["i1", "u1", "i8", "u8", ">i4", "?", "f2"])
+def test_integer_inputs_and_labels_of_any_kind(kind):
+    whole = (HALVES > 0).astype(kind)
+    expected = results(whole.astype(np.float32), Y, "float32")
+    for actual, plain in zip(results(whole, Y.astype(kind), "float32"), expected, strict=True):
+        np.testing.assert_array_equal(actual, plain)
+
+
+def test_rates_set_later_are_checked_too():
+    trainer = Trainer(Network((3, 2)))
+    trainer.learning_rate = np.nan
+    with pytest.raises(ValueError, match="learning_rate must be a finite float32 number above 0"):
+        trainer.partial_fit(X, Y)
+
+
+class Frame:
+    """What pandas, polars and torch offer to NumPy."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.array, dtype)
+
+
+def test_anything_that_converts_to_an_array():
+    actual, expected = results(Frame(X), Frame(Y), "float32"), results(X, Y, "float32")
+    for mine, plain in zip(actual, expected, strict=True):
+        np.testing.assert_array_equal(mine, plain)
