@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fastbp
-from fastbp import kernels
+from fastbp import kernels, validation
 from fastbp.datasets import Dataset, load_dataset, split
 from fastbp.initializers import INITIALIZERS
 from fastbp.network import Network
@@ -145,7 +145,9 @@ def _add_train(commands: Any) -> None:
     )
     network.add_argument("--dtype", default="float32", help="float32 or float64")
     training = command.add_argument_group("training")
-    training.add_argument("--epochs", type=int, default=20, metavar="N", help="passes over the data")
+    training.add_argument(
+        "--epochs", type=int, default=20, metavar="N", help="passes over the data"
+    )
     training.add_argument(
         "--learning-rate", type=float, default=0.01, metavar="RATE", help="step size of SGD"
     )
@@ -216,7 +218,9 @@ class _Problem:
             if self.y_test is not None:
                 self.y_test = encode(self.y_test, classes, path)
         elif y.dtype.kind == "U":
-            raise ValueError(f"{path}: {self.loss} needs numbers as targets, found text {y[0]!r}.")
+            raise ValueError(
+                f"{path}: {self.loss} needs numbers as targets, found text {str(y[0])!r}."
+            )
         if self.y.ndim == 2:
             self.n_outputs = self.y.shape[1]
         elif self.loss == "cross_entropy" and self.classes is not None:
@@ -229,7 +233,7 @@ def encode(y: NDArray[Any], classes: NDArray[Any], path: str) -> NDArray[np.int6
     """Class numbers of labels, given the sorted classes."""
     known = np.isin(y, classes)
     if not known.all():
-        raise ValueError(f"{path}: class {y[np.argmin(known)]!r} does not occur in training.")
+        raise ValueError(f"{path}: class {str(y[np.argmin(known)])!r} does not occur in training.")
     return np.searchsorted(classes, y)
 
 
@@ -240,6 +244,7 @@ def _train(options: argparse.Namespace) -> int:
             raise ValueError(f"--{name} {path}: the folder does not exist.")
     if options.plot:
         require_matplotlib()
+    validation.integer("--epochs", options.epochs, 1)
     if not 0 < options.held_out < 1:
         raise ValueError(f"--held-out must be between 0 and 1, got {options.held_out}.")
     if options.target and Path(options.data).suffix.lower() != ".csv":
@@ -249,7 +254,9 @@ def _train(options: argparse.Namespace) -> int:
     dataset = dataset._replace(y=problem.y, y_test=problem.y_test)
     if dataset.X_test is None:
         dataset = split(dataset, options.held_out, options.seed)
-    assert dataset.y is not None and dataset.y_test is not None and dataset.X_test is not None
+    assert dataset.y is not None
+    assert dataset.X_test is not None
+    assert dataset.y_test is not None
     activation = options.activation.split(",")
     network = Network(
         (dataset.X.shape[1], *options.layers, problem.n_outputs),
@@ -521,7 +528,7 @@ def _cache() -> str:
     directory = kernels.cache_directory(kernels.train_sequential)
     if directory is None:
         return "off"
-    files = [path for path in Path(directory).glob("*.nb[ic]")]
+    files = list(Path(directory).glob("*.nb[ic]"))
     return f"{directory} ({len(files)} files, {sum(f.stat().st_size for f in files) / 1e6:.1f} MB)"
 
 

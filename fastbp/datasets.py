@@ -118,7 +118,9 @@ def _inputs(path: Path, name: str, values: Array) -> Array:
     if values.dtype.kind not in "biuf":
         raise ValueError(f"{path}: array {name} must hold real numbers, got dtype {values.dtype}.")
     if values.ndim < 2 or values.size == 0:
-        raise ValueError(f"{path}: array {name} must have rows and columns, got shape {values.shape}.")
+        raise ValueError(
+            f"{path}: array {name} must have rows and columns, got shape {values.shape}."
+        )
     rows = values.reshape(len(values), -1)
     if rows.dtype == np.uint8:
         return rows.astype(np.float32) / np.float32(255)
@@ -177,7 +179,7 @@ def _idx_folder(folder: Path) -> Dataset:
             "train-labels-idx1-ubyte.gz in this folder."
         )
 
-    def part(name: str) -> tuple[Array, Array]:
+    def read(name: str) -> tuple[Array, Array]:
         images, labels = found[name, "images"], found[name, "labels"]
         X, y = _inputs(images, "images", _read_idx(images)), _read_idx(labels)
         if y.ndim != 1 or y.dtype.kind not in "iu":
@@ -187,8 +189,8 @@ def _idx_folder(folder: Path) -> Dataset:
         return X, y.astype(np.int64)
 
     if ("test", "images") in found and ("test", "labels") in found:
-        return Dataset(*part("train"), *part("test"))
-    return Dataset(*part("train"))
+        return Dataset(*read("train"), *read("test"))
+    return Dataset(*read("train"))
 
 
 _NPZ_NAMES = {
@@ -229,7 +231,8 @@ def _npz(path: Path) -> Dataset:
                 _refuse_nonfinite(path, name_y, labels)
             if len(labels) != len(X):
                 raise ValueError(
-                    f"{path}: array {name_y} has {len(labels)} entries for {len(X)} rows of {name_X}."
+                    f"{path}: array {name_y} has {len(labels)} entries for {len(X)} rows of "
+                    f"{name_X}."
                 )
         return X, labels
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+
+from fastbp.validation import FloatArray
 
 if TYPE_CHECKING:
     from fastbp.network import Network
@@ -78,8 +81,8 @@ def check_gradients(network: Network, X: ArrayLike, y: ArrayLike) -> GradientRep
 
 def _compare(
     exact: Network,
-    array: np.ndarray,
-    gradient: np.ndarray,
+    array: FloatArray,
+    gradient: NDArray[np.float64],
     X: ArrayLike,
     y: ArrayLike,
 ) -> tuple[float, float]:
@@ -89,8 +92,8 @@ def _compare(
     largest = 0.0
     for entry in entries:
         place = np.unravel_index(entry, array.shape)
-        value = array[place]
-        error = np.inf
+        value = float(array[place])
+        error = math.inf
         # A kink of the activation or the loss may lie within a step: a shorter one avoids it.
         # 6e-6 is about the cube root of the rounding unit, where truncation meets rounding.
         for step in (6e-6, 6e-7, 6e-8):
@@ -100,7 +103,7 @@ def _compare(
             array[place] = value - h
             below = exact.loss(X, y)
             array[place] = value
-            error = min(error, abs((above - below) / (2 * h) - gradient[place]))
+            error = min(error, abs((above - below) / (2 * h) - float(gradient[place])))
             if scale and error <= 1e-8 * scale:
                 break
         largest = max(largest, error)

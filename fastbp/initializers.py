@@ -12,7 +12,9 @@ _VARIANCES = {
     "glorot": lambda n_in, n_out: 2 / (n_in + n_out),
     "lecun": lambda n_in, n_out: 1 / n_in,
 }
-INITIALIZERS = tuple(f"{family}_{shape}" for family in _VARIANCES for shape in ("normal", "uniform"))
+INITIALIZERS = tuple(
+    f"{family}_{shape}" for family in _VARIANCES for shape in ("normal", "uniform")
+)
 
 # What a layer gets unless `init` names one: He where the activation lets about half of a
 # symmetric input through, Glorot for the saturating ones, LeCun where nothing is lost.
@@ -26,20 +28,21 @@ DEFAULTS = {
 
 
 def initial_weights(
-    name: str, n_out: int, n_in: int, generator: np.random.Generator
+    name: str, shape: tuple[int, ...], generator: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Weights (n_out, n_in) of one layer.
+    """Weights of one layer, of the given shape (n_out, n_in).
 
     Draws are rounded to float32 before they are scaled. So float32 and float64 networks of one
     seed start from the same weights, and the last digit of a platform's logarithm, which the
     normal draws use in their tails, does not reach the result: a seed gives the same network on
     every machine.
     """
-    family, shape = name.rsplit("_", 1)
+    family, distribution = name.rsplit("_", 1)
+    n_out, n_in = shape
     deviation = math.sqrt(_VARIANCES[family](n_in, n_out))
-    if shape == "normal":
-        draws = generator.standard_normal((n_out, n_in))
+    if distribution == "normal":
+        draws = generator.standard_normal(shape)
     else:
         # Uniform in ±√3 has variance 1; random() is exact integer arithmetic.
-        draws = (2 * generator.random((n_out, n_in)) - 1) * math.sqrt(3)
+        draws = (2 * generator.random(shape) - 1) * math.sqrt(3)
     return draws.astype(np.float32).astype(np.float64) * deviation

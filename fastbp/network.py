@@ -104,7 +104,7 @@ class Network:
         self._allocate()
         generator = np.random.default_rng(validation.seed(seed))
         for name, W in zip(self.inits, self.weights, strict=True):
-            W[...] = initial_weights(name, *W.shape, generator)
+            W[...] = initial_weights(name, W.shape, generator)
 
     def _allocate(self) -> None:
         self.layout = kernels.make_layout(self.sizes, self.activations, self.loss_name, self.dtype)
@@ -146,7 +146,7 @@ class Network:
         return list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
 
     def first_nonfinite_layer(self) -> int | None:
-        """Number of the first layer, from 1, with a NaN or infinite parameter; None if all are finite."""
+        """Number, from 1, of the first layer with a non-finite parameter; None if there is none."""
         blocks = self.layout.blocks
         place = kernels.first_nonfinite(self._buffer, 0, self._buffer.size)
         return None if place < 0 else int(np.searchsorted(blocks, place, side="right"))
@@ -174,7 +174,8 @@ class Network:
         """
         outputs = self._outputs(X)
         if self.loss_name == "cross_entropy":
-            return np.argmax(outputs, axis=1)
+            classes: NDArray[np.int64] = np.argmax(outputs, axis=1)
+            return classes
         if self.is_classifier:
             outputs = (outputs > 0.5).astype(np.int64)
         return outputs[:, 0] if self.sizes[-1] == 1 else outputs
@@ -189,8 +190,8 @@ class Network:
         """
         if not self.is_classifier:
             raise ValueError(
-                f"predict_proba needs the loss {' or '.join(kernels.CLASSIFICATION)}; this network's "
-                f"is {self.loss_name}: call predict."
+                f"predict_proba needs the loss {' or '.join(kernels.CLASSIFICATION)}; this "
+                f"network's is {self.loss_name}: call predict."
             )
         return self._outputs(X)
 

@@ -180,8 +180,14 @@ class Trainer:
                     order[:] = np.arange(n)  # the order depends on the generator alone
                     self._generator.shuffle(order)
                 train_loss, seconds = self._train(samples, order, bar)
-                result = (None, None) if evaluation is None else self.network._evaluate(evaluation)
-                self.history.append(train_loss, *result, n / seconds, seconds)
+                result = None if evaluation is None else self.network._evaluate(evaluation)
+                self.history.append(
+                    train_loss=train_loss,
+                    eval_loss=result and result.loss,
+                    accuracy=result and result.accuracy,
+                    samples_per_second=n / seconds,
+                    seconds=seconds,
+                )
                 bar.set_postfix_str(f"loss {train_loss:.4f}", refresh=False)
                 for callback in callbacks:
                     callback(self)
@@ -201,9 +207,13 @@ class Trainer:
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> kernels.Samples:
         if not self.network.params.flags.writeable:
-            raise ValueError("network.params must be writable to be trained, got a read-only array.")
+            raise ValueError(
+                "network.params must be writable to be trained, got a read-only array."
+            )
         if (layer := self.network.first_nonfinite_layer()) is not None:
-            raise ValueError(f"network.params must be finite, got NaN or infinity in layer {layer}.")
+            raise ValueError(
+                f"network.params must be finite, got NaN or infinity in layer {layer}."
+            )
         return self.network._samples(X, y, sample_weight)
 
     def _rates(self) -> tuple[Any, Any]:

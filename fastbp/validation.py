@@ -28,7 +28,9 @@ def integer(name: str, value: Any, minimum: int) -> int:
             raise TypeError
         number = operator.index(value)
     except TypeError:
-        raise ValueError(f"{name} must be an integer of at least {minimum}, got {value!r}.") from None
+        raise ValueError(
+            f"{name} must be an integer of at least {minimum}, got {value!r}."
+        ) from None
     if number < minimum:
         raise ValueError(f"{name} must be an integer of at least {minimum}, got {number}.")
     return number
@@ -63,10 +65,11 @@ def seed(value: Any) -> int | None:
 def dtype(value: Any) -> np.dtype[Any]:
     """``value`` as a native float32 or float64 dtype."""
     try:
-        kind = np.dtype(value).newbyteorder("=")
+        kind: np.dtype[Any] = np.dtype(value).newbyteorder("=")
+        known = value is not None and kind.name in _DTYPES
     except TypeError:
-        kind = None
-    if kind is None or value is None or kind.name not in _DTYPES:
+        known = False
+    if not known:
         raise ValueError(f"dtype must be one of {', '.join(_DTYPES)}; got {value!r}.")
     return kind
 
@@ -122,7 +125,9 @@ def _numeric(name: str, values: ArrayLike) -> NDArray[Any]:
     try:
         array = np.asarray(values)
     except ValueError:
-        raise ValueError(f"{name} must be a rectangular array, got rows of unequal length.") from None
+        raise ValueError(
+            f"{name} must be a rectangular array, got rows of unequal length."
+        ) from None
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}.")
     return array
@@ -133,12 +138,11 @@ def _matrix(name: str, values: ArrayLike, columns: int, what: str) -> NDArray[An
     if array.ndim != 2:
         hint = f"; for one sample pass {name}.reshape(1, -1)" if array.ndim == 1 else ""
         raise ValueError(
-            f"{name} must be two-dimensional, (n_samples, {columns}); got shape {array.shape}{hint}."
+            f"{name} must be two-dimensional, (n_samples, {columns}); "
+            f"got shape {array.shape}{hint}."
         )
     if array.shape[1] != columns:
-        raise ValueError(
-            f"{name} must have {columns} columns, {what}; got shape {array.shape}."
-        )
+        raise ValueError(f"{name} must have {columns} columns, {what}; got shape {array.shape}.")
     return array
 
 
@@ -211,7 +215,9 @@ def _targets(
         return targets
     if not legal.all():
         row = int(np.argmin(legal.all(axis=1)))
-        raise ValueError(f"{name} must {allowed} for the loss {loss}; got {targets[row]} in row {row}.")
+        raise ValueError(
+            f"{name} must {allowed} for the loss {loss}; got {targets[row]} in row {row}."
+        )
     return targets
 
 

@@ -1,5 +1,6 @@
 """The one decorator behind every compiled function: flags, cache identity, cache failures."""
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -31,8 +32,8 @@ def _digest() -> str:
     return digest.hexdigest()[:16]
 
 
-class _ForgivingCache(FunctionCache):  # type: ignore[misc]  # numba ships no types
-    """Numba's on-disk cache, where a file that cannot be read or written costs a compilation only."""
+class _ForgivingCache(FunctionCache):
+    """Numba's disk cache, where a file that cannot be read or written costs a compilation only."""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
@@ -82,10 +83,8 @@ def jit(function: Callable[..., Any] | None = None, *, strict: bool = False) -> 
         _nrt=False,
     )
     if not config.DISABLE_JIT and os.environ.get("FASTBP_NO_CACHE", "") in ("", "0"):
-        try:
+        with contextlib.suppress(RuntimeError, OSError):  # no writable place for it
             compiled._cache = _ForgivingCache(function)
-        except (RuntimeError, OSError):  # no writable place for it
-            pass
     return compiled
 
 

@@ -103,7 +103,7 @@ def softplus_derivative(z, a):
 
 @jit
 def gelu(z):
-    """z Φ(z), Φ the standard normal distribution function (Hendrycks & Gimpel 2016)."""
+    """Z Φ(z), Φ the standard normal distribution function (Hendrycks & Gimpel 2016)."""
     T = type(z)
     return T(0.5) * z * (T(1) + T(math.erf(z * T(math.sqrt(0.5)))))
 
@@ -176,7 +176,7 @@ def softmax(z, a, n):
 
 @jit
 def activate(code, z, a, n):
-    """a = f(z) over the first n units; ``a`` is modified in place."""
+    """A = f(z) over the first n units; ``a`` is modified in place."""
     # One loop per activation, so that the choice is made once a layer and LLVM sees each body.
     if code == IDENTITY:
         for k in range(n):

@@ -73,9 +73,14 @@ def make_layout(
             f"sizes must describe at most 2**63 - 1 bytes of parameters, "
             f"got {tuple(sizes)}, which need {blocks[-1] * dtype.itemsize}."
         )
-    codes = [ACTIVATIONS[name] for name in activations]
-    arrays = (np.array(values, np.int64) for values in (sizes, strides, blocks, units, codes))
-    return Layout(*arrays, LOSSES[loss])
+    return Layout(
+        sizes=np.array(sizes, np.int64),
+        strides=np.array(strides, np.int64),
+        blocks=np.array(blocks, np.int64),
+        units=np.array(units, np.int64),
+        activations=np.array([ACTIVATIONS[name] for name in activations], np.int64),
+        loss=LOSSES[loss],
+    )
 
 
 def aligned_zeros(n: int, dtype: np.dtype) -> NDArray[np.floating]:

@@ -12,7 +12,7 @@ from .simd import add, broadcast, fma, lanes, load, multiply, store, total
 
 @jit
 def matvec(W, a, z, n_in, stride):
-    """z = Wᵀa + b, for ``a`` (n_in,) and ``z`` (stride,), modified in place."""
+    """Z = Wᵀa + b, for ``a`` (n_in,) and ``z`` (stride,), modified in place."""
     v = lanes(W)
     bias = n_in * stride
     k = 0
@@ -61,7 +61,7 @@ def matvec(W, a, z, n_in, stride):
 
 @jit
 def matvec_transposed(W, delta, out, n_in, stride):
-    """out = W δ without the bias row, for ``delta`` (stride,) and ``out`` (n_in,), in place."""
+    """Out = W δ without the bias row, for ``delta`` (stride,) and ``out`` (n_in,), in place."""
     v = lanes(W)
     zero = broadcast(W.dtype.type(0))
     i = 0

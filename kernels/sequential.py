@@ -147,7 +147,7 @@ def train_sequential(
 
 @jit
 def add_gradient(params, layout, work, samples, start, stop, scale, gradient, loss_sum):
-    """gradient += scale · Σ ∂loss/∂params over rows [start, stop), weighted; in place.
+    """Gradient += scale · Σ ∂loss/∂params over rows [start, stop), weighted; in place.
 
     ``gradient`` is laid out as ``params``. Returns ``loss_sum`` plus the weighted losses.
     """

@@ -15,7 +15,7 @@ from numba.np import arrayobj
 VECTOR_BYTES = 64
 
 
-class Vector(types.Type):  # type: ignore[misc]  # numba ships no types
+class Vector(types.Type):
     """Numba type of a SIMD vector."""
 
     def __init__(self, dtype: Any) -> None:
@@ -25,7 +25,7 @@ class Vector(types.Type):  # type: ignore[misc]  # numba ships no types
 
 
 @register_model(Vector)
-class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]  # numba ships no types
+class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, vector: Vector) -> None:
         element = ir.FloatType() if vector.dtype == types.float32 else ir.DoubleType()
         super().__init__(manager, vector, ir.VectorType(element, vector.lanes))

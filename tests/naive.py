@@ -97,7 +97,9 @@ class Naive:
         return z, a
 
     def loss(self, X, Y):
-        return np.mean([self.loss_value(self.forward(x)[1][-1], y) for x, y in zip(X, Y, strict=True)])
+        return np.mean(
+            [self.loss_value(self.forward(x)[1][-1], y) for x, y in zip(X, Y, strict=True)]
+        )
 
     def gradient(self, x, y):
         """Gradient of one sample's loss: a list for weights and a list for biases."""

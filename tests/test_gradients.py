@@ -14,7 +14,7 @@ SIZES = {0: (3, 2), 1: (3, 4, 2), 2: (3, 4, 5, 2), 3: (3, 5, 4, 3, 2)}
 
 
 def cases():
-    """(hidden activation, output, loss, depth): hidden with the default and with the same output."""
+    """(hidden activation, output, loss, depth): hidden with the default and its own output."""
     for loss, outputs in kernels.LEGAL_OUTPUTS.items():
         for output in outputs:
             yield "identity", output, loss, 0

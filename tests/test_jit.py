@@ -108,8 +108,12 @@ def test_an_edited_helper_is_not_served_stale(copy_of_the_package, tmp_path):
     helper.write_text("from ._jit import jit\n\n\n@jit\ndef factor(z):\n    return 1.0 * z\n")
     activations = root / "fastbp" / "kernels" / "activations.py"
     source = activations.read_text()
-    source = source.replace("from ._jit import jit", "from ._jit import jit\nfrom .helper import factor")
-    changed = source.replace("return z if z > T(0) else T(0)", "return factor(z) if z > T(0) else T(0)")
+    source = source.replace(
+        "from ._jit import jit", "from ._jit import jit\nfrom .helper import factor"
+    )
+    changed = source.replace(
+        "return z if z > T(0) else T(0)", "return factor(z) if z > T(0) else T(0)"
+    )
     assert changed != source
     activations.write_text(changed)
     assert probe(root, cache)[:2] == (0, 3.0)
@@ -120,7 +124,9 @@ def test_an_edited_helper_is_not_served_stale(copy_of_the_package, tmp_path):
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x05", b"rubbish"], ids=["empty", "cut", "rubbish"])
 @pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
-def test_damaged_cache_files_cost_a_compilation_only(copy_of_the_package, tmp_path, suffix, content):
+def test_damaged_cache_files_cost_a_compilation_only(
+    copy_of_the_package, tmp_path, suffix, content
+):
     cache = tmp_path / "cache"
     probe(copy_of_the_package, cache)
     files = list(cache.rglob(f"*{suffix}"))
@@ -155,7 +161,7 @@ def test_no_writable_place_for_the_cache(copy_of_the_package, tmp_path):
 
 
 def test_a_place_that_is_lost_after_import(copy_of_the_package, tmp_path):
-    """As a disk that fills up, or is mounted read-only meanwhile: saving fails, the call does not."""
+    """As a disk that fills up, or turns read-only: saving fails, the call does not."""
     cache = tmp_path / "cache"
     lose = f"import shutil; shutil.rmtree({str(cache)!r}); open({str(cache)!r}, 'w').close()\n"
     code = PROBE.replace("z = np", lose + "z = np", 1)

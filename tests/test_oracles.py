@@ -49,8 +49,12 @@ def test_logistic_one_step():
     steps(network, 1)
     W1, W2 = network.weights
     b1, b2 = network.biases
-    np.testing.assert_allclose(W2.ravel(), [0.35891648, 0.40866619, 0.51130127, 0.56137012], atol=5e-9)
-    np.testing.assert_allclose(W1.ravel(), [0.14978072, 0.19956143, 0.24975114, 0.29950229], atol=5e-9)
+    np.testing.assert_allclose(
+        W2.ravel(), [0.35891648, 0.40866619, 0.51130127, 0.56137012], atol=5e-9
+    )
+    np.testing.assert_allclose(
+        W1.ravel(), [0.14978072, 0.19956143, 0.24975114, 0.29950229], atol=5e-9
+    )
     np.testing.assert_allclose(b1, [0.3456143227, 0.3450228726], atol=5e-11)
     np.testing.assert_allclose(b2, [0.5307507192, 0.6190491183], atol=5e-11)
     assert network.loss(X1, Y1) == pytest.approx(0.280471446791430, abs=5e-16)
@@ -87,7 +91,9 @@ def test_xor_one_step():
     kernels.forward(network.params, network.layout, work)
     kernels.backward(network.params, network.layout, work)
     hidden, output = network.layout.units[1], network.layout.units[2]
-    np.testing.assert_allclose(work.a[hidden : hidden + 2], [0.5249791875, 0.8807970780], atol=5e-11)
+    np.testing.assert_allclose(
+        work.a[hidden : hidden + 2], [0.5249791875, 0.8807970780], atol=5e-11
+    )
     assert work.a[output] == pytest.approx(0.5097242139, abs=5e-11)
     assert work.delta[output] == pytest.approx(0.1273828538, abs=5e-11)
     Trainer(network, learning_rate=0.1).partial_fit(x, y)

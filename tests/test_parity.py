@@ -17,12 +17,16 @@ def problems(draw):
     sizes = (draw(st.integers(1, 37)), *draw(st.lists(st.integers(1, 35), max_size=3)), n_outputs)
     hidden = draw(
         st.lists(
-            st.sampled_from(sorted(kernels.HIDDEN)), min_size=len(sizes) - 2, max_size=len(sizes) - 2
+            st.sampled_from(sorted(kernels.HIDDEN)),
+            min_size=len(sizes) - 2,
+            max_size=len(sizes) - 2,
         )
     )
     output = draw(st.sampled_from(kernels.LEGAL_OUTPUTS[loss]))
     seed = draw(st.integers(0, 2**31))
-    network = Network(sizes, activation=hidden, loss=loss, output=output, dtype="float64", seed=seed)
+    network = Network(
+        sizes, activation=hidden, loss=loss, output=output, dtype="float64", seed=seed
+    )
     generator = np.random.default_rng(seed)
     # Small weights keep exp outputs and their steps away from overflow.
     network.params[:] *= 0.5
@@ -43,9 +47,7 @@ def test_training_equals_the_oracle(problem, weight_decay, weighted):
     trainer = Trainer(network, learning_rate=0.01, weight_decay=weight_decay, shuffle=False)
     history = trainer.fit(X, Y, epochs=2, sample_weight=weights, progress=False)
     relative = None if weights is None else weights / weights.mean()
-    losses = [
-        oracle.train(X, Y, range(len(X)), 0.01, weight_decay, relative) for _ in range(2)
-    ]
+    losses = [oracle.train(X, Y, range(len(X)), 0.01, weight_decay, relative) for _ in range(2)]
     np.testing.assert_allclose(history.train_loss, losses, rtol=1e-9, atol=1e-12)
     for mine, theirs in zip(network.weights, oracle.weights, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-9, atol=1e-12)
@@ -106,8 +108,8 @@ def test_scikit_learn_alpha_is_weight_decay(generator):
 
     X, y = generator.normal(size=(40, 5)), generator.normal(size=40)
     theirs = MLPRegressor(
-        hidden_layer_sizes=(7,), activation="tanh", solver="sgd", batch_size=1, momentum=0, alpha=0.3,
-        shuffle=False, learning_rate_init=0.02, random_state=0,
+        hidden_layer_sizes=(7,), activation="tanh", solver="sgd", batch_size=1, momentum=0,
+        alpha=0.3, shuffle=False, learning_rate_init=0.02, random_state=0,
     )  # fmt: skip
     theirs.partial_fit(X[:1], y[:1])
     ours = Network((5, 7, 1), activation="tanh", loss="squared_error", dtype="float64")

@@ -123,7 +123,9 @@ def test_missing_tensors_and_keys(network, tmp_path):
 
 
 def test_bad_arguments(network, tmp_path):
-    with pytest.raises(ValueError, match=r"save takes a fastbp\.Network or fastbp\.Trainer, got int"):
+    with pytest.raises(
+        ValueError, match=r"save takes a fastbp\.Network or fastbp\.Trainer, got int"
+    ):
         fastbp.save(3, tmp_path / "x")
     with pytest.raises(ValueError, match="extra must hold what JSON can hold"):
         fastbp.save(network, tmp_path / "x", extra={"a": {1, 2}})

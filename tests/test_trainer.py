@@ -171,7 +171,9 @@ def test_divergence_names_epoch_and_layer_and_keeps_finite_weights(dtype, genera
     trainer = Trainer(network, learning_rate=1e-3, seed=0)
     trainer.fit(X, y, epochs=2, progress=False)
     trainer.learning_rate = 50.0
-    with pytest.raises(DivergenceError, match=r"diverged in epoch 3: layer \d .*learning_rate") as info:
+    with pytest.raises(
+        DivergenceError, match=r"diverged in epoch 3: layer \d .*learning_rate"
+    ) as info:
         trainer.fit(X, y, epochs=5, progress=False)
     assert info.value.epoch == 3
     assert info.value.layer in (1, 2, 3)
@@ -280,7 +282,8 @@ print("usable", flush=True)
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT cannot be sent to a child on Windows")
 @pytest.mark.skipif(
-    os.environ.get("NUMBA_DISABLE_JIT", "0") != "0", reason="interpreted kernels take seconds a chunk"
+    os.environ.get("NUMBA_DISABLE_JIT", "0") != "0",
+    reason="interpreted kernels take seconds a chunk",
 )
 def test_ctrl_c_leaves_a_whole_network():
     child = subprocess.Popen([sys.executable, "-c", INTERRUPTED], stdout=subprocess.PIPE, text=True)

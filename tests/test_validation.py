@@ -36,15 +36,24 @@ BAD_X = {
 BAD_Y = {
     "short": (Y[:5], "y must have one entry per row of X, 6; got shape (5,)."),
     "scalar": (1, "y must have one entry per row of X, 6; got shape ()."),
-    "too large": (Y + 1, "y must hold class numbers from 0 to 1, one per output of the network; got 2 in row 1."),
+    "too large": (
+        Y + 1,
+        "y must hold class numbers from 0 to 1, one per output of the network; got 2 in row 1.",
+    ),
     "negative": (Y - 1, "got -1 in row 0."),
     "fraction": (Y + 0.5, "y must hold whole class numbers from 0 to 1, got 0.5 in row 0."),
     "nan": (with_value(Y, 3, np.nan), "whole class numbers from 0 to 1, got nan in row 3."),
     "huge": (np.full(6, 1e30), "got 1e+30 in row 0."),
     "text": (Y.astype(str), "y must hold real numbers, got dtype <U"),
     "complex": (Y.astype(complex), "y must hold real numbers"),
-    "width": (np.ones((6, 3)) / 3, "y must have 2 columns, one per output of the network; got shape (6, 3)."),
-    "sum": (np.ones((6, 2)), "y must be class numbers, or rows of probabilities that sum to 1, for"),
+    "width": (
+        np.ones((6, 3)) / 3,
+        "y must have 2 columns, one per output of the network; got shape (6, 3).",
+    ),
+    "sum": (
+        np.ones((6, 2)),
+        "y must be class numbers, or rows of probabilities that sum to 1, for",
+    ),
     "sign": (np.tile([-0.5, 1.5], (6, 1)), "rows of probabilities that sum to 1, for"),
 }
 
@@ -115,11 +124,20 @@ def test_sparse_input_is_refused_with_a_hint():
         ({"sizes": (2**40, 2**40)}, "sizes must describe at most 2**63 - 1 bytes"),
         ({"activation": "reul"}, "activation must be one of identity, relu,"),
         ({"activation": "softmax"}, "activation must be one of identity, relu,"),
-        ({"activation": ("relu", "tanh")}, "activation must be one name or 1 names, one per hidden"),
+        (
+            {"activation": ("relu", "tanh")},
+            "activation must be one name or 1 names, one per hidden",
+        ),
         ({"activation": 3}, "activation must be one of"),
         ({"loss": "mse"}, "loss must be one of squared_error, cross_entropy,"),
-        ({"output": "sigmoid"}, "output must be one of softmax for the loss cross_entropy; got 'sigmoid'."),
-        ({"output": "identity", "loss": "poisson"}, "output must be one of exp for the loss poisson"),
+        (
+            {"output": "sigmoid"},
+            "output must be one of softmax for the loss cross_entropy; got 'sigmoid'.",
+        ),
+        (
+            {"output": "identity", "loss": "poisson"},
+            "output must be one of exp for the loss poisson",
+        ),
         ({"output": "softmax", "loss": "huber"}, "output must be one of identity, relu,"),
         ({"init": "xavier"}, "init must be one of he_normal,"),
         ({"dtype": "float16"}, "dtype must be one of float32, float64; got 'float16'."),
@@ -136,7 +154,9 @@ def test_bad_network_arguments(arguments, message):
 
 @pytest.mark.parametrize("rate", [0, -0.1, np.nan, np.inf, "0.1", True, None.__class__])
 def test_bad_learning_rates(rate):
-    with pytest.raises(ValueError, match="learning_rate must be a finite float32 number above 0, got"):
+    with pytest.raises(
+        ValueError, match="learning_rate must be a finite float32 number above 0, got"
+    ):
         Trainer(Network((3, 2)), learning_rate=rate)
 
 
@@ -147,11 +167,23 @@ def test_bad_learning_rates(rate):
         ({"batch_size": 0}, "batch_size must be an integer of at least 1, got 0."),
         ({"batch_size": 32}, "batch_size must be 1 in this version, got 32."),
         ({"method": "fast"}, "method must be one of auto, sequential; got 'fast'."),
-        ({"weight_decay": -1}, "weight_decay must be a finite float32 number of at least 0, got -1."),
-        ({"weight_decay": np.nan}, "weight_decay must be a finite float32 number of at least 0, got nan."),
+        (
+            {"weight_decay": -1},
+            "weight_decay must be a finite float32 number of at least 0, got -1.",
+        ),
+        (
+            {"weight_decay": np.nan},
+            "weight_decay must be a finite float32 number of at least 0, got nan.",
+        ),
         ({"weight_decay": 1e3}, "learning_rate * weight_decay must be below 1"),
-        ({"learning_rate": 1e-60}, "learning_rate must be a finite float32 number above 0, got 1e-60"),
-        ({"learning_rate": 1e60}, "learning_rate must be a finite float32 number above 0, got 1e+60"),
+        (
+            {"learning_rate": 1e-60},
+            "learning_rate must be a finite float32 number above 0, got 1e-60",
+        ),
+        (
+            {"learning_rate": 1e60},
+            "learning_rate must be a finite float32 number above 0, got 1e+60",
+        ),
         ({"seed": "x"}, "seed must be an integer of at least 0, got 'x'."),
     ],
 )
@@ -193,11 +225,16 @@ def test_bad_gradient_buffers():
 def test_unusable_parameters():
     network = Network((3, 4, 2), seed=0)
     network.biases[1][0] = np.nan
-    with pytest.raises(ValueError, match=re.escape("network.params must be finite, got NaN or infinity in layer 2.")):
+    with pytest.raises(
+        ValueError,
+        match=re.escape("network.params must be finite, got NaN or infinity in layer 2."),
+    ):
         Trainer(network).fit(X, Y)
     network = Network((3, 2), seed=0)
     network.params.flags.writeable = False
-    with pytest.raises(ValueError, match=re.escape("network.params must be writable to be trained")):
+    with pytest.raises(
+        ValueError, match=re.escape("network.params must be writable to be trained")
+    ):
         Trainer(network).partial_fit(X, Y)
     network.predict(X)
 

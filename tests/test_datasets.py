@@ -1,0 +1,220 @@
+"""Readers: what they return, and that an error names the file and the place in it."""
+
+import gzip
+import re
+import struct
+
+import numpy as np
+import pytest
+
+from fastbp import load_dataset
+from fastbp.datasets import split
+
+
+def idx(array, code=0x08):
+    array = np.asarray(array)
+    header = bytes([0, 0, code, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+    return header + array.tobytes()
+
+
+@pytest.fixture
+def images():
+    return np.arange(5 * 2 * 3, dtype=np.uint8).reshape(5, 2, 3)
+
+
+def write_idx(folder, images, zipped):
+    labels = np.arange(len(images), dtype=np.uint8) % 3
+    for part in ("train", "t10k"):
+        for name, array in (("images-idx3-ubyte", images), ("labels-idx1-ubyte", labels)):
+            content = idx(array)
+            path = folder / (f"{part}-{name}" + (".gz" if zipped else ""))
+            path.write_bytes(gzip.compress(content) if zipped else content)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_idx_folder(tmp_path, images, zipped):
+    write_idx(tmp_path, images, zipped)
+    data = load_dataset(tmp_path)
+    expected = images.reshape(5, 6).astype(np.float32) / 255
+    np.testing.assert_array_equal(data.X, expected)
+    np.testing.assert_array_equal(data.X_test, expected)
+    assert data.X.dtype == np.float32
+    assert data.y.tolist() == [0, 1, 2, 0, 1]
+    assert data.y.dtype == np.int64
+
+
+def test_idx_folder_without_a_test_part(tmp_path, images):
+    write_idx(tmp_path, images, True)
+    for path in tmp_path.glob("t10k*"):
+        path.unlink()
+    data = load_dataset(tmp_path)
+    assert data.X_test is None
+    assert data.y_test is None
+
+
+def test_bad_idx_folders(tmp_path, images):
+    with pytest.raises(ValueError, match=r"no IDX files such as train-images-idx3-ubyte\.gz"):
+        load_dataset(tmp_path)
+    write_idx(tmp_path, images, False)
+    path = tmp_path / "train-images-idx3-ubyte"
+    good = path.read_bytes()
+    for content, message in (
+        (good[:-3], "30 bytes of values announced, 27 found"),
+        (good[:6], "the IDX header ends early"),
+        (b"PNG rubbish", "not an IDX file"),
+        (b"\x1f\x8b\x08 cut", "damaged gzip file"),
+        (idx(images[:4]), "has 4 images, but"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=re.escape(message)) as info:
+            load_dataset(tmp_path)
+        assert str(path) in str(info.value)
+
+
+def test_digits():
+    data = load_dataset("digits")
+    assert data.X.shape == (1797, 64)
+    assert data.X.min() == 0
+    assert data.X.max() == 1
+    assert sorted(set(data.y.tolist())) == list(range(10))
+
+
+@pytest.mark.parametrize(
+    "names", [("X", "y", "X_test", "y_test"), ("x_train", "y_train", "x_test", "y_test")]
+)
+def test_npz(tmp_path, names, images):
+    path = tmp_path / "d.npz"
+    np.savez(
+        path, **dict(zip(names, (images, np.arange(5), images[:2], np.arange(2)), strict=True))
+    )
+    data = load_dataset(path)
+    assert data.X.shape == (5, 6)
+    assert data.X.max() <= 29 / 255
+    assert data.y.tolist() == [0, 1, 2, 3, 4]
+    assert data.X_test.shape == (2, 6)
+
+
+def test_npz_keeps_floats_and_text_classes(tmp_path):
+    path = tmp_path / "d.npz"
+    X = np.array([[0.5, 2.0], [1.0, 300.0]])
+    np.savez(path, X=X, y=np.array(["b", "a"]))
+    data = load_dataset(path)
+    np.testing.assert_array_equal(data.X, X)
+    assert data.y.tolist() == ["b", "a"]
+
+
+BAD_NPZ = {
+    "no X": ({"a": np.ones(3)}, "no array X or x_train; it has a."),
+    "nan": (
+        {"X": np.array([[1, 2], [3, np.nan]]), "y": [0, 1]},
+        "array X has nan in row 1, column 1.",
+    ),
+    "nan target": ({"X": np.ones((2, 2)), "y": [0, np.inf]}, "array y has inf in row 1."),
+    "lengths": ({"X": np.ones((2, 2)), "y": [0, 1, 2]}, "array y has 3 entries for 2 rows of X."),
+    "text": ({"X": np.array([["a", "b"]]), "y": [0]}, "array X must hold real numbers"),
+    "one dimension": ({"X": np.ones(3), "y": [0, 1, 2]}, "array X must have rows and columns"),
+    "objects": ({"X": np.array([[None]]), "y": [0]}, "cannot be read as .npz: Object arrays"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_NPZ)
+def test_bad_npz(tmp_path, case):
+    arrays, message = BAD_NPZ[case]
+    path = tmp_path / "d.npz"
+    np.savez(path, **arrays)
+    with pytest.raises(ValueError, match=re.escape(f"{path}: {message}")):
+        load_dataset(path)
+
+
+def test_npz_that_is_none(tmp_path):
+    path = tmp_path / "d.npz"
+    path.write_text("hello")
+    with pytest.raises(ValueError, match=re.escape(f"{path}: cannot be read as .npz")):
+        load_dataset(path)
+
+
+def write_csv(tmp_path, text):
+    path = tmp_path / "d.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [("2,3,2", [2, 3, 2]), ("0.5,1,2", [0.5, 1.0, 2.0]), ("cat,dog,cat", ["cat", "dog", "cat"])],
+)
+def test_csv_targets(tmp_path, column, expected):
+    rows = "\n".join(f"{i},{t},-{i}.5e0" for i, t in enumerate(column.split(",")))
+    data = load_dataset(write_csv(tmp_path, f"a, t ,b\n{rows}\n\n"), target="t")
+    np.testing.assert_array_equal(data.X, [[0, -0.5], [1, -1.5], [2, -2.5]])
+    assert data.features == ("a", "b")
+    assert data.y.tolist() == expected
+
+
+def test_csv_columns_by_name_and_byte_order_mark(tmp_path):
+    path = write_csv(tmp_path, '\ufeffa,"b, c",d\n1,2,x\n')
+    data = load_dataset(path, features=["b, c", "a"])
+    np.testing.assert_array_equal(data.X, [[2, 1]])
+    assert data.y is None
+
+
+BAD_CSV = {
+    "empty file": ("", "empty file; a header line"),
+    "no rows": ("a,t\n", "no rows below the header."),
+    "target": ("a,b\n1,2\n", "no column 't'; the columns are a, b."),
+    "twice": ("a,a,t\n1,2,3\n", "column 'a' occurs more than once"),
+    "only target": ("t\n1\n", "no columns besides the target 't'."),
+    "text": ("a,t\n1,0\nsix,1\n", "column 'a' has text 'six' where a number belongs, line 3."),
+    "hole": ("a,t\n1,0\n ,1\n", "column 'a' is empty, line 3."),
+    "nan": ("a,t\n1,0\n\nnan,1\n", "column 'a' has nan where a finite number belongs, line 4."),
+    "infinite": (
+        "a,t\n1,0\n1e999,1\n",
+        "column 'a' has 1e999 where a finite number belongs, line 3.",
+    ),
+    "ragged": ("a,t\n1,0\n1,2,3\n", "line 3 has 3 fields, the header has 2."),
+    "target hole": ("a,t\n1,\n", "column 't' is empty, line 2."),
+    "target nan": (
+        "a,t\n1,0.5\n1,nan\n",
+        "column 't' has nan where a finite number belongs, line 3.",
+    ),
+    "target mixed": (
+        "a,t\n1,0.5\n1,cat\n",
+        "column 't' has text 'cat' where a number belongs, line 3.",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CSV)
+def test_bad_csv(tmp_path, case):
+    text, message = BAD_CSV[case]
+    path = write_csv(tmp_path, text)
+    with pytest.raises(ValueError, match=re.escape(f"{path}: {message}")):
+        load_dataset(path, target="t")
+
+
+def test_binary_file_named_csv(tmp_path):
+    path = tmp_path / "d.csv"
+    path.write_bytes(bytes(range(256)))
+    with pytest.raises(ValueError, match=re.escape(f"{path}: cannot be read as CSV text")):
+        load_dataset(path)
+
+
+def test_wrong_paths(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"digit: no such file or folder; a data set is"):
+        load_dataset("digit")
+    path = tmp_path / "d.parquet"
+    path.write_text("")
+    with pytest.raises(ValueError, match=r"unknown kind of file '\.parquet'"):
+        load_dataset(path)
+
+
+def test_split_keeps_every_row_once():
+    data = load_dataset("digits")
+    parts = split(data, 0.25, seed=3)
+    assert len(parts.X_test) == 449
+    together = np.concatenate([parts.X, parts.X_test])
+    assert sorted(map(bytes, together)) == sorted(map(bytes, data.X))
+    np.testing.assert_array_equal(split(data, 0.25, seed=3).y, parts.y)
+    assert len(split(data._replace(X=data.X[:2], y=data.y[:2]), 0.01, 0).X_test) == 1
+    with pytest.raises(ValueError, match="cannot hold out a share of 1 rows"):
+        split(data._replace(X=data.X[:1], y=data.y[:1]), 0.5, 0)
