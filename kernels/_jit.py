@@ -63,7 +63,7 @@ def jit(function: Callable[..., Any] | None = None, *, strict: bool = False) -> 
     function : callable
         Body to compile. Callees must be decorated too.
     strict : bool, default False
-        Keep IEEE semantics. For checks of finiteness, and for sums whose order is promised.
+        Keep IEEE semantics, for checks of finiteness.
 
     Notes
     -----
@@ -81,6 +81,9 @@ def jit(function: Callable[..., Any] | None = None, *, strict: bool = False) -> 
         # No kernel allocates or keeps an array, so none needs to count references: counting
         # them at every call took 0.4 of the 0.53 µs that a sample of an 8-16-4 network took.
         _nrt=False,
+        # Arguments are up to a hundred words, and copying them at each call was 20 of the 145 ns
+        # of that sample; it costs a second of compilation.
+        forceinline=True,
     )
     if not config.DISABLE_JIT and os.environ.get("FASTBP_NO_CACHE", "") in ("", "0"):
         with contextlib.suppress(RuntimeError, OSError):  # no writable place for it

@@ -9,10 +9,60 @@ sums. ``z`` and ``delta`` are padded likewise, with zeros.
 from ._jit import jit
 from .simd import add, broadcast, fma, lanes, load, multiply, store, total
 
+# Rows from this many vectors on are read whole, four at a time: by columns, each row would be
+# touched at a distance that the prefetcher does not follow (measured: 512 x 512 float64, 46 µs by
+# columns and 19 µs by rows; 64 x 32 float32, 0.04 µs and 0.07 µs).
+_WIDE = 16
+
 
 @jit
 def matvec(W, a, z, n_in, stride):
-    """Z = Wᵀa + b, for ``a`` (n_in,) and ``z`` (stride,), modified in place."""
+    """Compute z = Wᵀa + b, for ``a`` (n_in,) and ``z`` (stride,), modified in place."""
+    if stride >= _WIDE * lanes(W):
+        _matvec_by_rows(W, a, z, n_in, stride)
+    else:
+        _matvec_by_columns(W, a, z, n_in, stride)
+
+
+@jit
+def _matvec_by_rows(W, a, z, n_in, stride):
+    """`matvec` with z in the first-level cache and W read once from end to end."""
+    v = lanes(W)
+    k = 0
+    while k < stride:
+        store(z, k, load(W, n_in * stride + k))
+        k += v
+    r = 0
+    i = 0
+    while i + 4 <= n_in:
+        x0 = broadcast(a[i])
+        x1 = broadcast(a[i + 1])
+        x2 = broadcast(a[i + 2])
+        x3 = broadcast(a[i + 3])
+        k = 0
+        while k < stride:
+            even = fma(x0, load(W, r), load(z, k))
+            odd = multiply(x1, load(W, r + stride))
+            even = fma(x2, load(W, r + 2 * stride), even)
+            odd = fma(x3, load(W, r + 3 * stride), odd)
+            store(z, k, add(even, odd))
+            r += v
+            k += v
+        r += 3 * stride
+        i += 4
+    while i < n_in:
+        x0 = broadcast(a[i])
+        k = 0
+        while k < stride:
+            store(z, k, fma(x0, load(W, r), load(z, k)))
+            r += v
+            k += v
+        i += 1
+
+
+@jit
+def _matvec_by_columns(W, a, z, n_in, stride):
+    """`matvec` with a few vectors of z at a time held in registers."""
     v = lanes(W)
     bias = n_in * stride
     k = 0

@@ -86,14 +86,13 @@ def cross_entropy(z, a, y, n):
     m = z[0]
     p = a[0]
     for k in range(n):
-        if z[k] > m:
-            m = z[k]
-            p = a[k]
+        m = max(m, z[k])
+        p = max(p, a[k])
     log_s = -math.log(float(p))
     value = 0.0
     for k in range(n):
-        if y[k] != 0:  # a zero target times an infinite distance would be NaN
-            value += float(y[k]) * min(float(m) - float(z[k]) + log_s, _LARGEST)
+        # The limit also keeps a zero target times an infinite distance from being NaN.
+        value += float(y[k]) * min(float(m) - float(z[k]) + log_s, _LARGEST)
     return value
 
 
