@@ -1,6 +1,6 @@
 """Study behind the data layout: both candidates on the four reference networks, per-sample SGD.
 
-    python bench/layouts.py [--images FOLDER_OF_MNIST]
+    python bench/layouts.py [--images FOLDER_OF_MNIST] [--write]
 
 Input-major stores the fan-out of one input contiguously, output-major the fan-in of one output.
 Both get padded rows, the bias inside the block, and the same explicit vectors: what is the forward
@@ -20,6 +20,7 @@ import time
 from typing import NamedTuple
 
 import numpy as np
+from report import write_block
 
 from fastbp import load_dataset
 from fastbp.kernels import aligned_zeros
@@ -220,10 +221,13 @@ def main():
     parser = argparse.ArgumentParser(description="Compare the candidate layouts.")
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--images", metavar="FOLDER", help="IDX files for one more row per net")
+    parser.add_argument("--write", action="store_true", help="write the table to docs/layout.md")
     options = parser.parse_args()
     images = load_dataset(options.images).X if options.images else None
-    print("| net | dtype | non-zero inputs | " + " | ".join(VARIANTS) + " |")
-    print("|---|---|---|" + "---:|" * len(VARIANTS))
+    lines = [
+        "| net | dtype | non-zero inputs | " + " | ".join(VARIANTS) + " |",
+        "|---|---|---|" + "---:|" * len(VARIANTS),
+    ]
     for sizes, (n, densities) in NETS.items():
         for dtype in ("float32", "float64"):
             inputs = [(f"{density:.0%}", density, None) for density in densities]
@@ -241,8 +245,11 @@ def main():
                         record.append((time.perf_counter() - began) / n * 1e6)
                 cells = " | ".join(f"{statistics.median(record):.3g}" for record in times)
                 name = "-".join(map(str, sizes))
-                print(f"| {name} | {dtype} | {label} | {cells} |", flush=True)
-    print("\nµs per sample, one core, batch size 1, ReLU, cross-entropy.")
+                lines.append(f"| {name} | {dtype} | {label} | {cells} |")
+                print(lines[-1], flush=True)
+    lines += ["", "µs per sample, one core, batch size 1, ReLU, cross-entropy."]
+    if options.write:
+        write_block("docs/layout.md", "bench/layouts.py", "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# The tests again with array bounds checked, and a subset of them interpreted; fresh caches.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+echo "== NUMBA_BOUNDSCHECK=1"
+NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(mktemp -d) python -m pytest -q
+echo "== NUMBA_DISABLE_JIT=1"
+# Overflow to infinity is legal in kernels; interpreted by NumPy it warns.
+NUMBA_DISABLE_JIT=1 python -m pytest -q -W ignore::RuntimeWarning \
+    tests/test_oracles.py tests/test_gradients.py tests/test_parity.py \
+    tests/test_network.py tests/test_trainer.py tests/test_validation.py

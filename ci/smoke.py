@@ -1,0 +1,30 @@
+"""What an installed wheel must do with its core dependencies alone."""
+
+import importlib.util
+from importlib.metadata import files
+from pathlib import Path
+
+import numpy as np
+
+import fastbp
+
+installed = {str(path) for path in files("fastbp")}
+for needed in ("fastbp/py.typed", "fastbp/kernels/sequential.py", "fastbp/kernels/_jit.py"):
+    assert needed in installed, f"the wheel lacks {needed}"
+assert "site-packages" in fastbp.__file__, fastbp.__file__
+assert importlib.util.find_spec("kernels") is None, "a top-level package called kernels"
+
+generator = np.random.default_rng(0)
+labels = generator.integers(0, 3, 300)
+X = generator.normal(size=(300, 4)) + 4 * np.eye(3)[labels] @ np.eye(3, 4)
+for dtype in ("float32", "float64"):
+    network = fastbp.Network((4, 16, 3), dtype=dtype, seed=0)
+    trainer = fastbp.Trainer(network, seed=0)
+    history = trainer.fit(X, labels, epochs=5, eval_set=(X, labels), progress=False)
+    assert history.accuracy[-1] > 0.9, history
+    fastbp.save(trainer, "model.safetensors")
+    loaded = fastbp.load("model.safetensors")
+    assert np.array_equal(loaded.network.predict(X), network.predict(X))
+    assert network.check_gradients(X[:4], labels[:4]).ok
+Path("model.safetensors").unlink()
+print(f"fastbp {fastbp.__version__} works from {Path(fastbp.__file__).parent}")
