@@ -63,7 +63,7 @@ class PlainNumba:
 
 
 class PlainNumbaSkipping(PlainNumba):
-    """The same, and the weights of an inactive ReLU unit, whose gradient is zero, are left alone."""
+    """The same, leaving alone the weights of an inactive ReLU unit: their gradient is zero."""
 
     skips = True
 
