@@ -12,19 +12,17 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
 import fastbp
 from fastbp import kernels, validation
-from fastbp.datasets import Dataset, load_dataset, split
+from fastbp.datasets import load_dataset, split
 from fastbp.initializers import INITIALIZERS
 from fastbp.network import Network
 from fastbp.plotting import plot_history, require_matplotlib
+from fastbp.problem import MOST_CLASSES, encode, pose
 from fastbp.storage import load, read_header, save
 from fastbp.trainer import DivergenceError, Trainer
 
-# Integers with more distinct values than this are taken for amounts, not for classes.
-_MOST_CLASSES = 100
 _DATA_HELP = (
     "'digits' (scikit-learn's handwritten digits), a folder of IDX files (MNIST and relatives, "
     "gzip or not), an .npz file (X, y, perhaps X_test, y_test), or a .csv file with a header"
@@ -132,7 +130,7 @@ def _add_train(commands: Any) -> None:
         choices=kernels.LOSSES,
         metavar="NAME",
         help=f"{', '.join(kernels.LOSSES)}; by default cross_entropy for text and for up to "
-        f"{_MOST_CLASSES} distinct integers, squared_error otherwise",
+        f"{MOST_CLASSES} distinct integers, squared_error otherwise",
     )
     network.add_argument(
         "--output", metavar="NAME", help="output activation; by default the loss's own"
@@ -186,57 +184,6 @@ def _layers(text: str) -> tuple[int, ...]:
         ) from None
 
 
-class _Problem:
-    """A data set as numbers: the loss it calls for, encoded targets, and class names if any."""
-
-    def __init__(self, dataset: Dataset, loss: str | None, path: str) -> None:
-        y = dataset.y
-        if y is None:
-            columns = ", ".join(dataset.features) if dataset.features else ""
-            hint = f"name one of its columns with --target: {columns}" if columns else "no array y"
-            raise ValueError(f"{path}: training needs targets; {hint}.")
-        labelled = y.ndim == 1 and (
-            y.dtype.kind == "U" or (y.dtype.kind in "biu" and len(np.unique(y)) <= _MOST_CLASSES)
-        )
-        self.loss = loss or ("cross_entropy" if labelled else "squared_error")
-        self.classes: list[Any] | None = None
-        self.y, self.y_test = y, dataset.y_test
-        if self.loss in kernels.CLASSIFICATION and y.ndim == 1:
-            classes = np.unique(y)
-            self.classes = classes.tolist()
-            if self.loss == "binary_cross_entropy" and len(classes) != 2:
-                raise ValueError(
-                    f"{path}: binary_cross_entropy needs two classes or columns of labels, "
-                    f"found {len(classes)} classes."
-                )
-            if y.dtype.kind == "f" and len(classes) > _MOST_CLASSES:
-                raise ValueError(
-                    f"{path}: {self.loss} needs classes, but the targets are {len(classes)} "
-                    "distinct numbers with fractions; use --loss squared_error."
-                )
-            self.y = encode(y, classes, path)
-            if self.y_test is not None:
-                self.y_test = encode(self.y_test, classes, path)
-        elif y.dtype.kind == "U":
-            raise ValueError(
-                f"{path}: {self.loss} needs numbers as targets, found text {str(y[0])!r}."
-            )
-        if self.y.ndim == 2:
-            self.n_outputs = self.y.shape[1]
-        elif self.loss == "cross_entropy" and self.classes is not None:
-            self.n_outputs = len(self.classes)
-        else:
-            self.n_outputs = 1
-
-
-def encode(y: NDArray[Any], classes: NDArray[Any], path: str) -> NDArray[np.int64]:
-    """Class numbers of labels, given the sorted classes."""
-    known = np.isin(y, classes)
-    if not known.all():
-        raise ValueError(f"{path}: class {str(y[np.argmin(known)])!r} does not occur in training.")
-    return np.searchsorted(classes, y)
-
-
 def _train(options: argparse.Namespace) -> int:
     for name in ("save", "plot"):
         path = getattr(options, name)
@@ -250,8 +197,8 @@ def _train(options: argparse.Namespace) -> int:
     if options.target and Path(options.data).suffix.lower() != ".csv":
         raise ValueError(f"--target is for CSV files only, and {options.data} is not one.")
     dataset = load_dataset(options.data, target=options.target)
-    problem = _Problem(dataset, options.loss, options.data)
-    dataset = dataset._replace(y=problem.y, y_test=problem.y_test)
+    problem = pose(dataset, options.loss, options.data)
+    dataset = problem.dataset
     if dataset.X_test is None:
         dataset = split(dataset, options.held_out, options.seed)
     assert dataset.y is not None

@@ -103,6 +103,17 @@ def sample_weight(samples, row):
 
 
 @jit
+def differentiate(params, layout, work, samples, row):
+    """Forward and backward of one sample, which leaves every a and δ in ``work``; its loss."""
+    load_input(samples.X, row, work.a)
+    load_target(samples, row, work.y)
+    forward(params, layout, work)
+    loss = sample_loss(layout, work)
+    backward(params, layout, work)
+    return loss
+
+
+@jit
 def train_sequential(
     params, layout, work, samples, order, start, stop, learning_rate, weight_decay, loss_sum
 ):
@@ -136,11 +147,7 @@ def train_sequential(
     for t in range(start, stop):
         row = order[t]
         weight = sample_weight(samples, row)
-        load_input(samples.X, row, work.a)
-        load_target(samples, row, work.y)
-        forward(params, layout, work)
-        loss_sum += weight * sample_loss(layout, work)
-        backward(params, layout, work)
+        loss_sum += weight * differentiate(params, layout, work, samples, row)
         accumulate(params, layout, work, -learning_rate * T(weight), decay)
     return loss_sum
 
@@ -154,11 +161,7 @@ def add_gradient(params, layout, work, samples, start, stop, scale, gradient, lo
     T = params.dtype.type
     for row in range(start, stop):
         weight = sample_weight(samples, row)
-        load_input(samples.X, row, work.a)
-        load_target(samples, row, work.y)
-        forward(params, layout, work)
-        loss_sum += weight * sample_loss(layout, work)
-        backward(params, layout, work)
+        loss_sum += weight * differentiate(params, layout, work, samples, row)
         accumulate(gradient, layout, work, T(scale * weight), T(1))
     return loss_sum
 

@@ -210,3 +210,59 @@ def test_products_use_fused_vector_instructions(processor, width):
     variables.pop("NUMBA_DISABLE_JIT", None)
     code = ASSEMBLY.replace("WIDTH", width)
     subprocess.run([sys.executable, "-c", code], check=True, env=variables)
+
+
+OUT_OF_BOUNDS = """
+import numpy as np
+from fastbp.kernels import linear, activations
+W, a, z = np.zeros(2 * 16, np.float32), np.zeros(2, np.float32), np.zeros(16, np.float32)
+linear.matvec(W, a, z, 1, 16)
+for call in (
+    lambda: linear.matvec(W[:31], a, z, 1, 16),       # a vector that hangs over the end
+    lambda: linear.matvec(W, a, z[:15], 1, 16),
+    lambda: linear.matvec(W, a[:0], z, 1, 16),
+    lambda: activations.activate(1, z, a, 16),
+):
+    try:
+        call()
+    except IndexError:
+        continue
+    raise AssertionError("out of bounds, and nobody noticed")
+"""
+
+
+def test_the_bounds_checked_leg_checks_vectors_too():
+    variables = os.environ | {"FASTBP_NO_CACHE": "1", "NUMBA_BOUNDSCHECK": "1"}
+    variables.pop("NUMBA_DISABLE_JIT", None)
+    subprocess.run([sys.executable, "-c", OUT_OF_BOUNDS], check=True, env=variables)
+
+
+USED_BY_OTHERS = """
+import numpy as np
+from numba import njit
+import fastbp
+from fastbp import kernels
+
+@njit
+def passes(n, params, layout, work, samples, order, eta, decay):
+    loss = 0.0
+    for _ in range(n):
+        loss = kernels.train_sequential(
+            params, layout, work, samples, order, 0, len(order), eta, decay, 0.0
+        )
+    return loss / len(order)
+
+X = np.random.default_rng(0).random((50, 4), dtype=np.float32)
+y = np.arange(50) % 3
+ours, theirs = (fastbp.Network((4, 6, 3), seed=0) for _ in range(2))
+history = fastbp.Trainer(ours, shuffle=False).fit(X, y, epochs=3, progress=False)
+samples = kernels.Samples(X, y, np.empty((0, 3), np.float32), np.empty(0))
+loss = passes(3, theirs.params, theirs.layout, kernels.make_work(theirs.layout, theirs.dtype),
+              samples, np.arange(50), np.float32(0.01), np.float32(0))
+assert np.allclose(ours.params, theirs.params, rtol=1e-5, atol=1e-6)
+assert np.isclose(loss, history.train_loss[-1], rtol=1e-5)
+"""
+
+
+def test_kernels_can_be_called_from_compiled_code():
+    subprocess.run([sys.executable, "-c", USED_BY_OTHERS], check=True)

@@ -1,0 +1,79 @@
+"""From a data set as its file has it to what a network learns: loss, class numbers, outputs."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp import kernels
+from fastbp.datasets import Dataset
+
+# Integers with more distinct values than this are taken for amounts, not for classes.
+MOST_CLASSES = 100
+
+
+class Problem(NamedTuple):
+    """What is to be learned."""
+
+    dataset: Dataset
+    """Targets are class numbers where there are `classes`."""
+    loss: str
+    classes: list[Any] | None
+    """Label of each class number; None where the targets are numbers already."""
+    n_outputs: int
+
+
+def pose(dataset: Dataset, loss: str | None, source: str) -> Problem:
+    """Choose a loss, unless one is given, and number the classes.
+
+    One column of text, or of integers with few distinct values, is taken for classes, and the
+    loss is cross_entropy; any other target calls for squared_error.
+
+    Raises
+    ------
+    ValueError
+        If there are no targets, or the loss cannot take them; the message names the source.
+    """
+    y = dataset.y
+    if y is None:
+        columns = ", ".join(dataset.features or ())
+        hint = f"name one of its columns with --target: {columns}" if columns else "no array y"
+        raise ValueError(f"{source}: training needs targets; {hint}.")
+    is_text = y.dtype.kind == "U"
+    is_one_column = y.ndim == 1
+    if loss is None:
+        whole = y.dtype.kind in "biu" and len(np.unique(y)) <= MOST_CLASSES
+        loss = "cross_entropy" if is_one_column and (is_text or whole) else "squared_error"
+    if not (loss in kernels.CLASSIFICATION and is_one_column):
+        if is_text:
+            raise ValueError(
+                f"{source}: {loss} needs numbers as targets, found text {str(y.flat[0])!r}."
+            )
+        return Problem(dataset, loss, None, 1 if is_one_column else y.shape[1])
+    classes = np.unique(y)
+    if y.dtype.kind == "f" and len(classes) > MOST_CLASSES:
+        raise ValueError(
+            f"{source}: {loss} needs classes, but the targets are {len(classes)} distinct numbers; "
+            "use squared_error."
+        )
+    if loss == "binary_cross_entropy" and len(classes) != 2:
+        raise ValueError(
+            f"{source}: binary_cross_entropy needs two classes or columns of labels, found "
+            f"{len(classes)} classes."
+        )
+    test = None if dataset.y_test is None else encode(dataset.y_test, classes, source)
+    dataset = dataset._replace(y=encode(y, classes, source), y_test=test)
+    n_outputs = 1 if loss == "binary_cross_entropy" else len(classes)
+    return Problem(dataset, loss, classes.tolist(), n_outputs)
+
+
+def encode(y: NDArray[Any], classes: NDArray[Any], source: str) -> NDArray[np.int64]:
+    """Class numbers of labels, given the sorted classes."""
+    known = np.isin(y, classes)
+    if not known.all():
+        raise ValueError(
+            f"{source}: class {str(y[np.argmin(known)])!r} does not occur in training."
+        )
+    return np.searchsorted(classes, y)
