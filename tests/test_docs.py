@@ -1,0 +1,41 @@
+"""What the documentation shows must run."""
+
+import doctest
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+import fastbp
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.parametrize("name", ["fastbp", "fastbp.network", "fastbp.trainer"])
+def test_docstring_examples(name):
+    result = doctest.testmod(importlib.import_module(name))
+    assert result.attempted > 0
+    assert result.failed == 0
+
+
+def test_readme_examples(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert len(blocks) == 2
+    names = {}
+    for block in blocks:
+        exec(block, names)
+    assert isinstance(fastbp.load("digits.safetensors"), fastbp.Trainer)
+    assert "passed" in capsys.readouterr().out
+
+
+def test_benchmarks_have_written_their_tables():
+    for document in ("README.md", "docs/layout.md"):
+        blocks = re.findall(
+            r"<!-- (bench/\w+\.py) -->\n(.*?)<!-- end -->", (ROOT / document).read_text(), re.S
+        )
+        assert blocks
+        for benchmark, table in blocks:
+            assert (ROOT / benchmark).is_file()
+            assert table.count("\n|") >= 3, f"{document}: {benchmark} has written nothing"
