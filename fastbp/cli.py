@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import sys
@@ -18,8 +19,8 @@ from fastbp import kernels, validation
 from fastbp.datasets import load_dataset, split
 from fastbp.initializers import INITIALIZERS
 from fastbp.network import Network
-from fastbp.plotting import plot_history, require_matplotlib
-from fastbp.problem import MOST_CLASSES, encode, pose
+from fastbp.plotting import check_format, plot_history
+from fastbp.problem import MOST_CLASSES, Problem, encode, pose
 from fastbp.storage import load, read_header, save
 from fastbp.trainer import DivergenceError, Trainer
 
@@ -121,6 +122,7 @@ def _add_train(commands: Any) -> None:
     )
     network.add_argument(
         "--activation",
+        type=lambda text: text.split(","),
         default="relu",
         metavar="NAME[,NAME...]",
         help=f"one for all hidden layers or one for each: {', '.join(kernels.HIDDEN)}",
@@ -185,29 +187,18 @@ def _layers(text: str) -> tuple[int, ...]:
 
 
 def _train(options: argparse.Namespace) -> int:
-    for name in ("save", "plot"):
-        path = getattr(options, name)
-        if path and not Path(path).absolute().parent.is_dir():
-            raise ValueError(f"--{name} {path}: the folder does not exist.")
-    if options.plot:
-        require_matplotlib()
-    validation.integer("--epochs", options.epochs, 1)
-    if not 0 < options.held_out < 1:
-        raise ValueError(f"--held-out must be between 0 and 1, got {options.held_out}.")
-    if options.target and Path(options.data).suffix.lower() != ".csv":
-        raise ValueError(f"--target is for CSV files only, and {options.data} is not one.")
-    dataset = load_dataset(options.data, target=options.target)
-    problem = pose(dataset, options.loss, options.data)
+    _check_before_training(options)
+    problem = pose(load_dataset(options.data, target=options.target), options.loss, options.data)
     dataset = problem.dataset
     if dataset.X_test is None:
         dataset = split(dataset, options.held_out, options.seed)
+        problem = problem._replace(dataset=dataset)
     assert dataset.y is not None
     assert dataset.X_test is not None
     assert dataset.y_test is not None
-    activation = options.activation.split(",")
     network = Network(
         (dataset.X.shape[1], *options.layers, problem.n_outputs),
-        activation=activation[0] if len(activation) == 1 else activation,
+        activation=options.activation if len(options.activation) > 1 else options.activation[0],
         loss=problem.loss,
         output=options.output,
         init=options.init,
@@ -220,21 +211,13 @@ def _train(options: argparse.Namespace) -> int:
         weight_decay=options.weight_decay,
         seed=options.seed,
     )
-    say = (lambda *text: None) if options.json else print
-    kind = f", {len(problem.classes)} classes" if problem.classes else ""
-    say(
-        f"{options.data}: {len(dataset.X):,} rows to train on, {len(dataset.X_test):,} held out, "
-        f"{dataset.X.shape[1]} inputs{kind}\n"
-    )
-    say(network.summary() + "\n")
-
-    def report(trainer: Trainer) -> None:
-        from tqdm import tqdm
-
-        if not options.json:
-            tqdm.write(trainer.history.row(-1), file=sys.stdout)
-            sys.stdout.flush()
-
+    if not options.json:
+        kind = f", {len(problem.classes)} classes" if problem.classes else ""
+        print(
+            f"{options.data}: {len(dataset.X):,} rows to train on, {len(dataset.X_test):,} held "
+            f"out, {dataset.X.shape[1]} inputs{kind}\n\n{network.summary()}\n",
+            flush=True,
+        )
     interrupted = False
     try:
         trainer.fit(
@@ -242,57 +225,101 @@ def _train(options: argparse.Namespace) -> int:
             dataset.y,
             epochs=options.epochs,
             eval_set=(dataset.X_test, dataset.y_test),
-            callbacks=[report],
+            callbacks=() if options.json else (_print_epoch,),
             progress=False if options.json else None,
         )
     except KeyboardInterrupt:
         interrupted = True
-        say(f"\ninterrupted in epoch {len(trainer.history) + 1}; the network keeps what it learned")
-    except DivergenceError:
-        raise
     except ValueError as error:
         raise ValueError(f"{options.data}: {error}") from None
+    _report(options, problem, trainer, interrupted)
+    return 130 if interrupted else 0
+
+
+def _check_before_training(options: argparse.Namespace) -> None:
+    """Refuse what would otherwise fail after the work, or without a word of the option."""
+    for name in ("save", "plot"):
+        path = getattr(options, name)
+        if path and not Path(path).absolute().parent.is_dir():
+            raise ValueError(f"--{name} {path}: the folder does not exist.")
+        if path and Path(path).is_dir():
+            raise ValueError(f"--{name} {path}: a folder stands there; name a file.")
+    if options.plot:
+        check_format(options.plot)
+    validation.integer("--epochs", options.epochs, 1)
+    if not 0 < options.held_out < 1:
+        raise ValueError(f"--held-out must be between 0 and 1, got {options.held_out}.")
+    if options.target and Path(options.data).suffix.lower() != ".csv":
+        raise ValueError(f"--target is for CSV files only, and {options.data} is not one.")
+
+
+def _print_epoch(trainer: Trainer) -> None:
+    """A line that the progress bar makes room for."""
+    from tqdm import tqdm
+
+    tqdm.write(trainer.history.row(-1), file=sys.stdout)
+    sys.stdout.flush()
+
+
+def _report(
+    options: argparse.Namespace, problem: Problem, trainer: Trainer, interrupted: bool
+) -> None:
+    """Score on the held-out rows, write the files asked for, and say so."""
+    network, dataset = trainer.network, problem.dataset
+    assert dataset.X_test is not None
+    assert dataset.y_test is not None
+    n_test = len(dataset.X_test)
     result = network.evaluate(dataset.X_test, dataset.y_test)
     seconds = sum(trainer.history.seconds)
+    lines = [""]
+    if interrupted:
+        epoch = len(trainer.history) + 1
+        lines.append(f"interrupted in epoch {epoch}; the network keeps what it has learned")
     if result.accuracy is None:
-        say(f"\ntest loss {result.loss:.6g} on {len(dataset.X_test):,} held-out rows")
+        lines.append(f"test loss {result.loss:.6g} on {n_test:,} held-out rows")
     else:
-        say(f"\ntest accuracy {result.accuracy:.2%} on {len(dataset.X_test):,} held-out rows")
-    say(f"trained for {seconds:.2f} s")
+        lines.append(f"test accuracy {result.accuracy:.2%} on {n_test:,} held-out rows")
+    lines.append(f"trained for {seconds:.2f} s")
     if options.save:
-        extra = {
-            "classes": problem.classes,
-            "features": dataset.features,
-            "target": options.target,
-        }
+        extra = {"classes": problem.classes, "features": dataset.features}
         save(trainer, options.save, extra=extra)
-        say(f"model saved to {options.save}")
+        lines.append(f"model saved to {options.save}")
     if options.plot and len(trainer.history):
         sizes = "-".join(map(str, network.sizes))
         plot_history(trainer.history, options.plot, title=f"{options.data}, {sizes}")
-        say(f"curves drawn in {options.plot}")
-    if options.json:
-        document = {
-            "data": options.data,
-            "rows": len(dataset.X),
-            "held_out_rows": len(dataset.X_test),
-            "sizes": network.sizes,
-            "activations": network.activations,
-            "loss": network.loss_name,
-            "dtype": network.dtype.name,
-            "n_params": network.n_params,
-            "learning_rate": trainer.learning_rate,
-            "weight_decay": trainer.weight_decay,
-            "seed": options.seed,
-            "classes": problem.classes,
-            "test_loss": result.loss,
-            "test_accuracy": result.accuracy,
-            "seconds": seconds,
-            "interrupted": interrupted,
-            "history": vars(trainer.history),
-        }
-        print(json.dumps(document, indent=2))
-    return 130 if interrupted else 0
+        lines.append(f"curves drawn in {options.plot}")
+    if not options.json:
+        print("\n".join(lines))
+        return
+    document = {
+        "data": options.data,
+        "rows": len(dataset.X),
+        "held_out_rows": n_test,
+        "sizes": network.sizes,
+        "activations": network.activations,
+        "loss": network.loss_name,
+        "dtype": network.dtype.name,
+        "n_params": network.n_params,
+        "learning_rate": trainer.learning_rate,
+        "weight_decay": trainer.weight_decay,
+        "seed": options.seed,
+        "classes": problem.classes,
+        "test_loss": result.loss,
+        "test_accuracy": result.accuracy,
+        "seconds": seconds,
+        "interrupted": interrupted,
+        "history": vars(trainer.history),
+    }
+    print(json.dumps(_finite(document), indent=2, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    """``value`` with null for every number that JSON cannot hold."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 # predict ----------------------------------------------------------------------------------------

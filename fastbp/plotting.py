@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from fastbp.history import History
 
 
-def require_matplotlib() -> Any:
-    """Matplotlib's Figure class; an ImportError that says how to install it otherwise."""
+def _figure(**options: Any) -> Any:
+    """An empty figure, free of any window; an ImportError that says what to install otherwise."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise ImportError(
             "plots need matplotlib, which is not installed: pip install 'fastbp[plot]'"
         ) from None
-    return Figure
+    return Figure(**options)
+
+
+def check_format(path: str | os.PathLike[str]) -> None:
+    """Raise the ImportError or ValueError that `plot_history` would raise for this path."""
+    known = _figure().canvas.get_supported_filetypes()
+    if (suffix := Path(path).suffix.lower().removeprefix(".")) not in known:
+        raise ValueError(
+            f"{path}: a plot must be one of {', '.join(sorted(known))}; got {suffix!r}."
+        )
 
 
 def plot_history(history: History, path: str | os.PathLike[str], title: str = "") -> None:
@@ -39,11 +49,11 @@ def plot_history(history: History, path: str | os.PathLike[str], title: str = ""
     OSError
         If the file cannot be written.
     """
-    Figure = require_matplotlib()
+    check_format(path)
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     has_accuracy = any(value is not None for value in history.accuracy)
-    figure = Figure(figsize=(9.0 if has_accuracy else 5.0, 3.6), layout="constrained")
+    figure = _figure(figsize=(9.0 if has_accuracy else 5.0, 3.6), layout="constrained")
     panels = figure.subplots(1, 2 if has_accuracy else 1, squeeze=False)[0]
     epochs = range(1, len(history) + 1)
     marker = "o" if len(history) <= 30 else None

@@ -119,6 +119,13 @@ def test_csv_with_class_names(capsys, tmp_path):
     )
 
 
+def test_json_stays_json_when_a_loss_is_not_finite(capsys, monkeypatch):
+    monkeypatch.setattr(fastbp.Network, "_evaluate", lambda *_: fastbp.Evaluation(np.inf, None))
+    result = run_json(capsys, "train", "digits", "--epochs", 1)
+    assert result["test_loss"] is None
+    assert result["history"]["eval_loss"] == [None]
+
+
 def test_csv_regression(capsys, tmp_path):
     data, model = tmp_path / "line.csv", tmp_path / "model.safetensors"
     x = np.linspace(-1, 1, 200)
@@ -176,6 +183,8 @@ def test_bad_options(capsys, tmp_path):
     assert "--save no/m: the folder does not exist" in error(
         capsys, "train", "digits", "--save", "no/m"
     )
+    assert "--save .: a folder stands there" in error(capsys, "train", "digits", "--save", ".")
+    assert "a plot must be one of" in error(capsys, "train", "digits", "--plot", "curves.xyz")
     assert "COMMAND" in error(capsys)
     assert "invalid choice: 'fly'" in error(capsys, "fly")
 
