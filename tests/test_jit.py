@@ -80,9 +80,9 @@ def copy_of_the_package(tmp_path):
 
 def probe(root, cache, code=PROBE, **environment):
     """Hits in the cache, relu(3), and the cache's place, in a fresh process."""
-    variables = os.environ | {"PYTHONPATH": str(root), "NUMBA_CACHE_DIR": str(cache)} | environment
+    variables = {name: v for name, v in os.environ.items() if not name.startswith("NUMBA_")}
+    variables |= {"PYTHONPATH": str(root), "NUMBA_CACHE_DIR": str(cache)} | environment
     variables["PYTHONDONTWRITEBYTECODE"] = "1"
-    variables.pop("NUMBA_DISABLE_JIT", None)
     run = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         cwd=root, env=variables, capture_output=True, text=True, check=False,
@@ -120,6 +120,13 @@ def test_an_edited_helper_is_not_served_stale(copy_of_the_package, tmp_path):
     assert probe(root, cache)[:2] == (1, 3.0)
     helper.write_text(helper.read_text().replace("1.0 * z", "2.0 * z"))
     assert probe(root, cache)[:2] == (0, 6.0)
+
+
+def test_settings_that_change_code_do_not_share_it(copy_of_the_package, tmp_path):
+    cache = tmp_path / "cache"
+    assert probe(copy_of_the_package, cache)[0] == 0
+    assert probe(copy_of_the_package, cache, NUMBA_BOUNDSCHECK="1")[0] == 0
+    assert probe(copy_of_the_package, cache)[0] == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x05", b"rubbish"], ids=["empty", "cut", "rubbish"])

@@ -69,6 +69,31 @@ def test_chunk_sizes_change_no_bit(blobs, monkeypatch):
         assert other.train_loss == history.train_loss
 
 
+@pytest.mark.parametrize(
+    ("entry", "use", "places"),
+    [
+        ("train_sequential", lambda n, X, y: Trainer(n).partial_fit(X, y), (5, 6)),
+        ("evaluate", lambda n, X, y: n.loss(X, y), (4, 5)),
+        ("predict", lambda n, X, y: n.predict(X), (4, 5)),
+        ("add_gradient", lambda n, X, y: n.value_and_grad(X, y), (4, 5)),
+    ],
+)
+def test_every_long_call_is_cut_into_chunks(entry, use, places, blobs, monkeypatch):
+    """Ctrl-C, bars and checks rely on it: the cuts of `paced` are the kernel's rows."""
+    cuts = [(0, 50), (50, 53), (53, 120)]
+    monkeypatch.setattr("fastbp.trainer.paced", lambda n, operations: iter(cuts))
+    monkeypatch.setattr("fastbp.network.paced", lambda n, operations: iter(cuts))
+    real, seen = getattr(kernels, entry), []
+
+    def spy(*arguments):
+        seen.append(tuple(arguments[place] for place in places))
+        return real(*arguments)
+
+    monkeypatch.setattr(kernels, entry, spy)
+    use(Network((4, 8, 3), seed=1), *blobs)
+    assert [rows for rows in seen if rows != (0, 0)] == cuts
+
+
 def test_chunks_cover_the_rows_and_settle_at_the_target(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(chunks.time, "perf_counter", lambda: now[0])
@@ -181,6 +206,37 @@ def test_divergence_names_epoch_and_layer_and_keeps_finite_weights(dtype, genera
     assert np.isfinite(network.loss(X, y))
     assert len(trainer.history) == 2
     assert str(pickle.loads(pickle.dumps(info.value))) == str(info.value)
+
+
+def test_divergence_keeps_the_state_of_the_last_chunk(blobs, monkeypatch):
+    """Not that of the epoch's start: what was learned up to the chunk stays."""
+    network = Network((4, 3), seed=0)
+    monkeypatch.setattr("fastbp.trainer.paced", lambda n, ops: iter([(0, 9), (9, 50), (50, 120)]))
+
+    def train(params, layout, work, samples, order, start, stop, *rest):
+        network.biases[0][...] = np.nan if start == 50 else stop
+        return 0.0
+
+    monkeypatch.setattr(kernels, "train_sequential", train)
+    with pytest.raises(DivergenceError):
+        Trainer(network).fit(*blobs, progress=False)
+    assert network.biases[0].tolist() == [50, 50, 50]
+
+
+def test_ctrl_c_during_a_diverging_chunk_leaves_finite_weights(blobs, monkeypatch):
+    network = Network((4, 3), seed=0)
+    before = network.params.copy()
+
+    def train(params, layout, work, samples, order, start, stop, *rest):
+        if stop > start:
+            network.biases[0][...] = np.nan
+            raise KeyboardInterrupt
+        return 0.0
+
+    monkeypatch.setattr(kernels, "train_sequential", train)
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(network).fit(*blobs, progress=False)
+    np.testing.assert_array_equal(network.params, before)
 
 
 def test_divergence_names_the_first_layer(blobs, monkeypatch):
