@@ -13,7 +13,7 @@ from fastbp import Network, Trainer
 
 @pytest.fixture
 def network():
-    return Network((4, 6, 3), activation="gelu", dtype="float64", seed=0)
+    return Network((4, 6, 3), activation="gelu", init="lecun_uniform", dtype="float64", seed=0)
 
 
 def test_network_round_trip(network, tmp_path, generator):
@@ -56,15 +56,16 @@ def test_a_loaded_trainer_goes_on_bit_for_bit(network, tmp_path, generator):
     assert loaded.history.train_loss == trainer.history.train_loss
 
 
-def test_a_failed_write_keeps_the_old_file(network, tmp_path, monkeypatch):
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_failed_write_keeps_the_old_file(network, tmp_path, monkeypatch, step):
     path = tmp_path / "model.safetensors"
     fastbp.save(network, path)
     before = path.read_bytes()
 
-    def fail(descriptor):
+    def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(os, "fsync", fail)
+    monkeypatch.setattr(os, step, fail)
     network.params[:] = 0
     with pytest.raises(OSError, match="disk full"):
         fastbp.save(network, path)

@@ -54,6 +54,7 @@ BAD_Y = {
         np.ones((6, 2)),
         "y must be class numbers, or rows of probabilities that sum to 1, for",
     ),
+    "small sum": (np.full((6, 2), 0.3), "rows of probabilities that sum to 1, for"),
     "sign": (np.tile([-0.5, 1.5], (6, 1)), "rows of probabilities that sum to 1, for"),
 }
 
@@ -76,6 +77,14 @@ def test_bad_inputs(case):
     with pytest.raises(ValueError, match=re.escape("eval_set " + message)):
         Trainer(network).fit(X, Y, eval_set=(bad, Y), progress=False)
     np.testing.assert_array_equal(network.params, before)
+
+
+def test_every_piece_of_a_long_array_is_scanned(monkeypatch):
+    monkeypatch.setattr("fastbp.validation._SCAN", 4)
+    for row in range(6):
+        bad = with_value(X, (row, 1), np.nan)
+        with pytest.raises(ValueError, match=f"got nan in row {row}, column 1"):
+            Network((3, 2)).predict(bad)
 
 
 @pytest.mark.parametrize("case", BAD_Y)
