@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import math
 import os
@@ -51,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 is success, 1 a failed check or a diverged training, 2 unusable input, 130 an interrupt.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # an old code page has no → and no –
+            stream.reconfigure(errors="replace")
     parser = _build_parser()
     options = parser.parse_args(arguments)
     try:
@@ -58,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # the reader of a pipe has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _mute_stdout()
         return 0
     except OSError as error:
         named = f"{error.filename}: {error.strerror}" if error.filename else str(error)
@@ -69,6 +73,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error) or type(error).__name__, 2)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
+
+
+def _mute_stdout() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str, code: int) -> int:
@@ -190,7 +198,7 @@ def _train(options: argparse.Namespace) -> int:
     _check_before_training(options)
     problem = pose(load_dataset(options.data, target=options.target), options.loss, options.data)
     dataset = problem.dataset
-    if dataset.X_test is None:
+    if dataset.y_test is None:
         dataset = split(dataset, options.held_out, options.seed)
         problem = problem._replace(dataset=dataset)
     assert dataset.y is not None
@@ -213,10 +221,9 @@ def _train(options: argparse.Namespace) -> int:
     )
     if not options.json:
         kind = f", {len(problem.classes)} classes" if problem.classes else ""
-        print(
+        _say(
             f"{options.data}: {len(dataset.X):,} rows to train on, {len(dataset.X_test):,} held "
-            f"out, {dataset.X.shape[1]} inputs{kind}\n\n{network.summary()}\n",
-            flush=True,
+            f"out, {dataset.X.shape[1]} inputs{kind}\n\n{network.summary()}\n"
         )
     interrupted = False
     try:
@@ -247,6 +254,7 @@ def _check_before_training(options: argparse.Namespace) -> None:
     if options.plot:
         check_format(options.plot)
     validation.integer("--epochs", options.epochs, 1)
+    validation.integer("--seed", options.seed, 0)
     if not 0 < options.held_out < 1:
         raise ValueError(f"--held-out must be between 0 and 1, got {options.held_out}.")
     if options.target and Path(options.data).suffix.lower() != ".csv":
@@ -254,11 +262,18 @@ def _check_before_training(options: argparse.Namespace) -> None:
 
 
 def _print_epoch(trainer: Trainer) -> None:
-    """A line that the progress bar makes room for."""
+    _say(trainer.history.row(-1))
+
+
+def _say(text: str) -> None:
+    """Print a line that the progress bar makes room for; work goes on when nobody reads it."""
     from tqdm import tqdm
 
-    tqdm.write(trainer.history.row(-1), file=sys.stdout)
-    sys.stdout.flush()
+    try:
+        tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _mute_stdout()
 
 
 def _report(
@@ -289,7 +304,7 @@ def _report(
         plot_history(trainer.history, options.plot, title=f"{options.data}, {sizes}")
         lines.append(f"curves drawn in {options.plot}")
     if not options.json:
-        print("\n".join(lines))
+        _say("\n".join(lines))
         return
     document = {
         "data": options.data,
@@ -450,7 +465,10 @@ def _info(options: argparse.Namespace) -> int:
     import numba
     from llvmlite import binding
 
-    features = binding.get_host_cpu_features()
+    try:
+        features = binding.get_host_cpu_features()
+    except RuntimeError:  # LLVM cannot tell on this machine
+        features = {}
     widths = {"avx512f": 512, "avx2": 256, "avx": 256, "sse2": 128, "neon": 128}
     width = next((bits for name, bits in widths.items() if features.get(name)), 0)
     simd = f"{width} bits, {width // 32} float32 at a time" if width else "unknown"

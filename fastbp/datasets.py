@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import gzip
+import math
 import os
 import re
 import struct
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +30,7 @@ class Dataset(NamedTuple):
     X_test: Array | None = None
     """Inputs of the test part, if the data set comes with one."""
     y_test: Array | None = None
-    """Targets of the test part, if the data set comes with one."""
+    """Targets of the test part, if the data set comes with them."""
     features: tuple[str, ...] | None = None
     """Column names of X, if the file has them."""
 
@@ -148,7 +150,7 @@ def _read_idx(path: Path) -> Array:
         content = path.read_bytes()
         if content[:2] == b"\x1f\x8b":
             content = gzip.decompress(content)
-    except (EOFError, gzip.BadGzipFile) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{path}: damaged gzip file: {error}.") from None
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _IDX_TYPES:
         raise ValueError(f"{path}: not an IDX file.")
@@ -170,7 +172,8 @@ def _read_idx(path: Path) -> Array:
 def _idx_folder(folder: Path) -> Dataset:
     found: dict[tuple[str, str], Path] = {}
     for path in sorted(folder.iterdir()):
-        if match := _IDX_NAME.search(path.name):
+        match = _IDX_NAME.search(path.name)
+        if match and not path.name.startswith("."):
             part = "train" if match["part"].lower() == "train" else "test"
             found.setdefault((part, match["kind"].lower()), path)
     if ("train", "images") not in found or ("train", "labels") not in found:
@@ -204,17 +207,16 @@ _NPZ_NAMES = {
 def _npz(path: Path) -> Dataset:
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+            held = file.files
+            parts = {
+                part: next(((name, file[name]) for name in names if name in held), None)
+                for part, names in _NPZ_NAMES.items()
+            }
+    except (ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        # TypeError: a single .npy array, which is no context manager
         raise ValueError(f"{path}: cannot be read as .npz: {error}") from None
-    parts = {
-        part: next(((name, arrays[name]) for name in names if name in arrays), None)
-        for part, names in _NPZ_NAMES.items()
-    }
     if parts["X"] is None:
-        raise ValueError(
-            f"{path}: no array X or x_train; it has {', '.join(arrays) or 'no arrays'}."
-        )
+        raise ValueError(f"{path}: no array X or x_train; it has {', '.join(held) or 'no arrays'}.")
 
     def pair(x: str, y: str) -> tuple[Array | None, Array | None]:
         (name_X, X), (name_y, labels) = parts[x] or ("", None), parts[y] or ("", None)
@@ -239,8 +241,6 @@ def _npz(path: Path) -> Dataset:
     X, y = pair("X", "y")
     assert X is not None
     X_test, y_test = pair("X_test", "y_test")
-    if y_test is None:
-        X_test = None
     return Dataset(X, y, X_test, y_test)
 
 
@@ -317,8 +317,8 @@ def _target(path: Path, name: str, lines: list[int], cells: list[str]) -> Array:
 
 
 def _is_number(cell: str) -> bool:
+    """Finite numbers only: ``inf`` and ``nan`` may be names of classes."""
     try:
-        float(cell)
+        return math.isfinite(float(cell))
     except ValueError:
         return False
-    return True

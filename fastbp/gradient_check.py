@@ -43,13 +43,13 @@ class GradientReport:
 
     @property
     def max_error(self) -> float:
-        """Largest error of all arrays."""
-        return max(self.errors)
+        """Largest error of all arrays; NaN if any is."""
+        return float(np.max(self.errors))
 
     @property
     def ok(self) -> bool:
         """Whether every error is within the tolerance and no gradient is zero throughout."""
-        return self.max_error <= self.tolerance and min(self.scales) > 0
+        return all(error <= self.tolerance for error in self.errors) and min(self.scales) > 0
 
     def __str__(self) -> str:
         lines = [f"{'parameters':<18} {'largest gradient':>16} {'relative error':>15}"]
@@ -106,5 +106,5 @@ def _compare(
             error = min(error, abs((above - below) / (2 * h) - float(gradient[place])))
             if scale and error <= 1e-8 * scale:
                 break
-        largest = max(largest, error)
+        largest = float(np.maximum(largest, error))  # unlike max, it keeps a NaN
     return (largest / scale if scale else largest), scale

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from fastbp import kernels, validation
 from fastbp.chunks import paced
 from fastbp.gradient_check import GradientReport, check_gradients
-from fastbp.initializers import DEFAULTS, INITIALIZERS, initial_weights
+from fastbp.initializers import DEFAULTS, initial_weights
 from fastbp.validation import FloatArray
 
 
@@ -50,9 +50,10 @@ class Network:
     output : str, optional
         Activation of the output layer. By default the loss's own: softmax, sigmoid, exp, or
         identity.
-    init : str, optional
-        he_normal, he_uniform, glorot_normal, glorot_uniform, lecun_normal or lecun_uniform for
-        every layer; by default chosen by each layer's activation. Biases start at zero.
+    init : str or sequence of str, optional
+        he_normal, he_uniform, glorot_normal, glorot_uniform, lecun_normal or lecun_uniform, for
+        every layer or one per layer; by default chosen by each layer's activation. Biases start
+        at zero.
     dtype : {"float32", "float64"}, default "float32"
         Of parameters and of all arithmetic. Loss values are float64 always.
     seed : int, optional
@@ -60,6 +61,8 @@ class Network:
 
     Attributes
     ----------
+    None of them can be set: kernels rely on them. Parameters are changed through the views.
+
     sizes : tuple of int
     activations : tuple of str
         One per layer, the output's last.
@@ -89,7 +92,7 @@ class Network:
         activation: Any = "relu",
         loss: str = "cross_entropy",
         output: str | None = None,
-        init: str | None = None,
+        init: Any = None,
         dtype: DTypeLike = "float32",
         seed: int | None = None,
     ) -> None:
@@ -97,14 +100,18 @@ class Network:
         self.loss_name = validation.choice("loss", loss, kernels.LOSSES)
         hidden = validation.hidden_activations(activation, len(self.sizes) - 2)
         self.activations = (*hidden, validation.output_activation(output, self.loss_name))
-        if init is not None:
-            validation.choice("init", init, INITIALIZERS)
-        self.inits = tuple(init or DEFAULTS[name] for name in self.activations)
+        defaults = [DEFAULTS[name] for name in self.activations]
+        self.inits = validation.initializers(init, defaults)
         self.dtype = validation.dtype(dtype)
         self._allocate()
         generator = np.random.default_rng(validation.seed(seed))
         for name, W in zip(self.inits, self.weights, strict=True):
             W[...] = initial_weights(name, W.shape, generator)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.__dict__:
+            raise AttributeError(f"Network.{name} cannot be set; make a new Network.")
+        super().__setattr__(name, value)
 
     def _allocate(self) -> None:
         self.layout = kernels.make_layout(self.sizes, self.activations, self.loss_name, self.dtype)
@@ -317,7 +324,7 @@ class Network:
 
     def copy(self, dtype: DTypeLike | None = None) -> Network:
         """Independent copy, in another dtype if one is given."""
-        new = object.__new__(Network)
+        new = object.__new__(type(self))
         new.__setstate__(self.__getstate__() | ({} if dtype is None else {"dtype": dtype}))
         return new
 
@@ -334,8 +341,8 @@ class Network:
             "loss_name": self.loss_name,
             "inits": self.inits,
             "dtype": self.dtype.name,
-            "weights": [W.copy() for W in self.weights],
-            "biases": [b.copy() for b in self.biases],
+            "weights": self.weights,
+            "biases": self.biases,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -41,6 +41,9 @@ def pose(dataset: Dataset, loss: str | None, source: str) -> Problem:
         columns = ", ".join(dataset.features or ())
         hint = f"name one of its columns with --target: {columns}" if columns else "no array y"
         raise ValueError(f"{source}: training needs targets; {hint}.")
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+        dataset = dataset._replace(y=y)
     is_text = y.dtype.kind == "U"
     is_one_column = y.ndim == 1
     if loss is None:
@@ -63,17 +66,20 @@ def pose(dataset: Dataset, loss: str | None, source: str) -> Problem:
             f"{source}: binary_cross_entropy needs two classes or columns of labels, found "
             f"{len(classes)} classes."
         )
-    test = None if dataset.y_test is None else encode(dataset.y_test, classes, source)
-    dataset = dataset._replace(y=encode(y, classes, source), y_test=test)
+    if dataset.y_test is not None:
+        dataset = dataset._replace(y_test=encode(dataset.y_test, classes, source))
+    dataset = dataset._replace(y=encode(y, classes, source))
     n_outputs = 1 if loss == "binary_cross_entropy" else len(classes)
     return Problem(dataset, loss, classes.tolist(), n_outputs)
 
 
 def encode(y: NDArray[Any], classes: NDArray[Any], source: str) -> NDArray[np.int64]:
-    """Class numbers of labels, given the sorted classes."""
-    known = np.isin(y, classes)
+    """Class numbers of labels, (n,) or (n, 1), given the sorted classes."""
+    if y.size != len(y):
+        raise ValueError(f"{source}: one label a row is needed, got targets of shape {y.shape}.")
+    labels = y.reshape(-1)
+    known = np.isin(labels, classes)
     if not known.all():
-        raise ValueError(
-            f"{source}: class {str(y[np.argmin(known)])!r} does not occur in training."
-        )
-    return np.searchsorted(classes, y)
+        unknown = str(labels[np.argmin(known)])
+        raise ValueError(f"{source}: class {unknown!r} does not occur in training.")
+    return np.searchsorted(classes, labels)

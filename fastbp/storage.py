@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import secrets
@@ -16,14 +17,6 @@ from fastbp.trainer import Trainer
 
 FORMAT = 1
 _KEY = "fastbp"
-_TRAINER_OPTIONS = (
-    "optimizer",
-    "learning_rate",
-    "batch_size",
-    "shuffle",
-    "method",
-    "weight_decay",
-)
 
 
 def save(
@@ -63,7 +56,11 @@ def save(
         raise ValueError(
             f"save takes a fastbp.Network or fastbp.Trainer, got {type(network).__name__}."
         )
-    header = {
+    try:
+        json.dumps(extra)
+    except TypeError as error:
+        raise ValueError(f"extra must hold what JSON can hold: {error}.") from None
+    header: dict[str, Any] = {
         "format": FORMAT,
         "sizes": network.sizes,
         "activations": network.activations,
@@ -74,19 +71,15 @@ def save(
     }
     if trainer:
         header["trainer"] = {
-            "options": {name: getattr(trainer, name) for name in _TRAINER_OPTIONS},
+            "options": trainer._checked_options(),
             "history": vars(trainer.history),
             "generator": trainer._generator.bit_generator.state,
         }
-    try:
-        text = json.dumps(header)
-    except TypeError as error:
-        raise ValueError(f"extra must hold what JSON can hold: {error}.") from None
     tensors = {}
     for i, (W, b) in enumerate(zip(network.weights, network.biases, strict=True)):
         tensors[f"layers.{i}.weight"] = np.ascontiguousarray(W)
         tensors[f"layers.{i}.bias"] = np.ascontiguousarray(b)
-    _replace(Path(path), to_bytes(tensors, metadata={_KEY: text}))
+    _replace(Path(path), to_bytes(tensors, metadata={_KEY: json.dumps(header)}))
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -130,14 +123,17 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no iterator
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a safetensors file: {error}.") from None
+            names = list(file.keys())
+            tensors = {name: file.get_tensor(name) for name in names} if _KEY in metadata else {}
+    except (SafetensorError, TypeError) as error:  # TypeError: a dtype that numpy lacks
+        raise ValueError(f"{path} is not a safetensors file of ours: {error}.") from None
     if _KEY not in metadata:
         raise ValueError(f"{path} is a safetensors file, but fastbp did not write it.")
     try:
         header = json.loads(metadata[_KEY])
         version = int(header["format"])
+        if not isinstance(header["extra"], dict) or version < 1:
+            raise TypeError("extra or format")
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path} is damaged: its header cannot be read: {error!r}.") from None
     if version > FORMAT:
@@ -145,6 +141,20 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]
             f"{path} has format {version}, and this fastbp reads up to {FORMAT}: upgrade."
         )
     return header, tensors
+
+
+def _check_tensors(header: dict[str, Any], tensors: dict[str, Any]) -> None:
+    """Shapes and dtypes, before a network of the header's sizes is allocated; and finiteness."""
+    for i, (n_in, n_out) in enumerate(itertools.pairwise(header["sizes"])):
+        for name, shape in ((f"layers.{i}.weight", (n_out, n_in)), (f"layers.{i}.bias", (n_out,))):
+            tensor = tensors[name]
+            if tensor.shape != shape or tensor.dtype.name != header["dtype"]:
+                raise ValueError(
+                    f"{name} is {tensor.dtype} {tensor.shape}, the header says "
+                    f"{header['dtype']} {shape}"
+                )
+            if not np.isfinite(tensor).all():
+                raise ValueError(f"{name} holds NaN or infinity")
 
 
 def load(path: str | os.PathLike[str]) -> Network | Trainer:
@@ -159,26 +169,26 @@ def load(path: str | os.PathLike[str]) -> Network | Trainer:
     """
     header, tensors = _read(path)
     try:
+        _check_tensors(header, tensors)
         network = Network(
             header["sizes"],
             activation=header["activations"][:-1],
             loss=header["loss"],
             output=header["activations"][-1],
+            init=header["inits"],
             dtype=header["dtype"],
             seed=0,
         )
-        network.inits = tuple(header["inits"])
         for i, (W, b) in enumerate(zip(network.weights, network.biases, strict=True)):
-            for ours, name in ((W, "weight"), (b, "bias")):
-                stored = tensors[f"layers.{i}.{name}"]
-                if stored.shape != ours.shape:
-                    raise ValueError(f"layers.{i}.{name} has shape {stored.shape}")
-                ours[...] = stored
+            W[...] = tensors[f"layers.{i}.weight"]
+            b[...] = tensors[f"layers.{i}.bias"]
         if "trainer" not in header:
             return network
         trainer = Trainer(network, **header["trainer"]["options"])
         trainer.history = History(**header["trainer"]["history"])
+        if len({len(column) for column in vars(trainer.history).values()}) > 1:
+            raise ValueError("the columns of the history differ in length")
         trainer._generator.bit_generator.state = header["trainer"]["generator"]
         return trainer
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is damaged: {error}.") from error

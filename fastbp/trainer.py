@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -18,7 +19,7 @@ Callback = Callable[["Trainer"], Any]
 
 
 class DivergenceError(ArithmeticError):
-    """Training produced NaN or infinite parameters.
+    """Training produced parameters or a loss that are not finite.
 
     The network holds the last finite parameters that it had at a chunk boundary.
 
@@ -26,21 +27,24 @@ class DivergenceError(ArithmeticError):
     ----------
     epoch : int
         Epoch, from 1; in `Trainer.partial_fit` the one that the pass would belong to.
-    layer : int
-        First layer, from 1, with a parameter that is not finite.
+    layer : int or None
+        First layer, from 1, with a parameter that is not finite; None if it is the loss.
     """
 
-    def __init__(self, epoch: int, layer: int, learning_rate: float) -> None:
+    def __init__(self, epoch: int, layer: int | None, learning_rate: float) -> None:
         super().__init__(epoch, layer, learning_rate)
         self.epoch = epoch
         self.layer = layer
         self.learning_rate = learning_rate
 
     def __str__(self) -> str:
+        what = (
+            "the loss is" if self.layer is None else f"layer {self.layer} got parameters that are"
+        )
         return (
-            f"Training diverged in epoch {self.epoch}: layer {self.layer} got parameters that are "
-            f"not finite; the network keeps its last finite ones. Lower learning_rate "
-            f"({self.learning_rate:g}) or scale the inputs to about unit size."
+            f"Training diverged in epoch {self.epoch}: {what} not finite; the network keeps its "
+            f"last finite parameters. Lower learning_rate ({self.learning_rate:g}) or scale the "
+            "inputs to about unit size."
         )
 
 
@@ -103,15 +107,13 @@ class Trainer:
         if not isinstance(network, Network):
             raise ValueError(f"network must be a fastbp.Network, got {type(network).__name__}.")
         self.network = network
-        self.optimizer = validation.choice("optimizer", optimizer, ("sgd",))
+        self.optimizer = optimizer
         self.learning_rate: float = 0.01 if learning_rate is None else learning_rate
-        self.weight_decay: float = weight_decay
-        self._rates()
-        if validation.integer("batch_size", batch_size, 1) != 1:
-            raise ValueError(f"batch_size must be 1 in this version, got {batch_size}.")
-        self.batch_size = 1
+        self.batch_size = batch_size
         self.shuffle = bool(shuffle)
-        self.method = validation.choice("method", method, ("auto", "sequential"))
+        self.method = method
+        self.weight_decay: float = weight_decay
+        self._checked_options()
         self.history = History()
         self._generator = np.random.default_rng(validation.seed(seed))
 
@@ -162,7 +164,7 @@ class Trainer:
         Notes
         -----
         Ctrl-C raises KeyboardInterrupt within about 0.1 s, with the network whole: every sample
-        up to that point has been applied.
+        up to that point has been applied (unless training was diverging just then).
         """
         samples = self._samples(X, y, sample_weight)
         epochs = validation.integer("epochs", epochs, 1)
@@ -171,16 +173,16 @@ class Trainer:
             if not isinstance(eval_set, (tuple, list)) or len(eval_set) != 2:
                 raise ValueError("eval_set must be a pair (X, y).")
             evaluation = self.network._samples(*eval_set, prefix="eval_set ")
-        callbacks = tuple(callbacks)
+        callbacks = tuple(callbacks) if isinstance(callbacks, Iterable) else (callbacks,)
+        if not all(callable(callback) for callback in callbacks):
+            raise ValueError("callbacks must be callables that take the trainer.")
+        network = self.network  # a callback may set another one, for the next fit
         n = len(samples.X)
-        order = np.arange(n)
         with _progress_bar(progress, epochs * n) as bar:
             for _ in range(epochs):
-                if self.shuffle:
-                    order[:] = np.arange(n)  # the order depends on the generator alone
-                    self._generator.shuffle(order)
-                train_loss, seconds = self._train(samples, order, bar)
-                result = None if evaluation is None else self.network._evaluate(evaluation)
+                order = self._generator.permutation(n) if self.shuffle else np.arange(n)
+                train_loss, seconds = self._train(network, samples, order, bar)
+                result = None if evaluation is None else network._evaluate(evaluation)
                 self.history.append(
                     train_loss=train_loss,
                     eval_loss=result and result.loss,
@@ -200,7 +202,7 @@ class Trainer:
         """
         samples = self._samples(X, y)
         with _progress_bar(False, 0) as bar:
-            self._train(samples, np.arange(len(samples.X)), bar)
+            self._train(self.network, samples, np.arange(len(samples.X)), bar)
         return self
 
     def _samples(
@@ -216,8 +218,12 @@ class Trainer:
             )
         return self.network._samples(X, y, sample_weight)
 
-    def _rates(self) -> tuple[Any, Any]:
-        """η and λ in the network's dtype; checked at every fit, for they may have been set anew."""
+    def _checked_options(self) -> dict[str, Any]:
+        """Options as plain values; checked at every use, for they may have been set anew."""
+        validation.choice("optimizer", self.optimizer, ("sgd",))
+        validation.choice("method", self.method, ("auto", "sequential"))
+        if validation.integer("batch_size", self.batch_size, 1) != 1:
+            raise ValueError(f"batch_size must be 1 in this version, got {self.batch_size}.")
         kind = self.network.dtype
         eta = validation.rate("learning_rate", self.learning_rate, kind)
         decay = validation.rate("weight_decay", self.weight_decay, kind, zero=True)
@@ -226,15 +232,23 @@ class Trainer:
                 "learning_rate * weight_decay must be below 1, or the weights change sign at every "
                 f"step; got {eta:g} * {decay:g}."
             )
-        return kind.type(eta), kind.type(decay)
+        return {
+            "optimizer": self.optimizer,
+            "learning_rate": eta,
+            "batch_size": 1,
+            "shuffle": bool(self.shuffle),
+            "method": self.method,
+            "weight_decay": decay,
+        }
 
     def _train(
-        self, samples: kernels.Samples, order: NDArray[np.int64], bar: Any
+        self, network: Network, samples: kernels.Samples, order: NDArray[np.int64], bar: Any
     ) -> tuple[float, float]:
         """One pass over ``order``: mean loss, and seconds in kernels."""
-        network = self.network
         params, layout = network._buffer, network.layout
-        rates = self._rates()
+        options = self._checked_options()
+        T = network.dtype.type
+        rates = T(options["learning_rate"]), T(options["weight_decay"])
         work = kernels.make_work(layout, network.dtype)
         last_finite = np.empty_like(params)
         loss_sum, seconds = 0.0, 0.0
@@ -249,10 +263,11 @@ class Trainer:
                 )
             finally:  # also when Ctrl-C came meanwhile
                 layer = network.first_nonfinite_layer()
-                if layer is not None:
+                diverged = layer is not None or not math.isfinite(loss_sum)
+                if diverged:
                     params[:] = last_finite
             seconds += time.perf_counter() - began
-            if layer is not None:
+            if diverged:
                 raise DivergenceError(len(self.history) + 1, layer, self.learning_rate)
             bar.update(stop - start)
         return loss_sum / len(order), seconds

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import kernels
+from fastbp.initializers import INITIALIZERS
 
 FloatArray = NDArray[np.floating[Any]]
 
@@ -41,7 +42,10 @@ def rate(name: str, value: Any, kind: np.dtype[Any], *, zero: bool = False) -> f
     allowed = f"a finite {kind} number " + ("of at least 0" if zero else "above 0")
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise ValueError(f"{name} must be {allowed}, got {value!r}.")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
     with np.errstate(over="ignore"):
         rounded = float(kind.type(number))
     if not math.isfinite(rounded) or number < 0 or (rounded == 0 and not (zero and number == 0)):
@@ -104,6 +108,18 @@ def hidden_activations(activation: Any, n_hidden: int) -> tuple[str, ...]:
     return tuple(choice(f"activation[{i}]", name, kernels.HIDDEN) for i, name in enumerate(names))
 
 
+def initializers(init: Any, defaults: Sequence[str]) -> tuple[str, ...]:
+    """One initialiser per layer, from one name, a sequence of them, or None for the defaults."""
+    if init is None:
+        return tuple(defaults)
+    names = (init,) * len(defaults) if isinstance(init, str) else tuple(init)
+    if len(names) != len(defaults):
+        raise ValueError(
+            f"init must be one name or {len(defaults)} names, one per layer; got {init!r}."
+        )
+    return tuple(choice("init", name, INITIALIZERS) for name in names)
+
+
 def output_activation(output: Any, loss: str) -> str:
     """The output activation, by default the loss's own; refused where the loss cannot take it."""
     legal = kernels.LEGAL_OUTPUTS[loss]
@@ -149,7 +165,8 @@ def _matrix(name: str, values: ArrayLike, columns: int, what: str) -> NDArray[An
 def _kernel_array(name: str, array: NDArray[Any], kind: np.dtype[Any]) -> FloatArray:
     """Read-only, native, C-contiguous and finite; a view where ``array`` is so already."""
     with np.errstate(over="ignore"):  # reported below, with its place
-        plain = np.require(array, dtype=kind, requirements=["C", "A"])
+        plain = np.require(array, dtype=kind, requirements=["C", "A"]).view()
+    plain.flags.writeable = False  # one type for the kernels, whatever the caller's flags
     flat = plain.reshape(-1)
     for start in range(0, flat.size, _SCAN):
         bad = kernels.first_nonfinite(flat, start, min(flat.size, start + _SCAN))
@@ -159,9 +176,7 @@ def _kernel_array(name: str, array: NDArray[Any], kind: np.dtype[Any]) -> FloatA
             where = f"row {place[0]}" + (f", column {place[1]}" if plain.ndim == 2 else "")
             problem = f"be finite in {kind}" if np.isfinite(value) else "be finite"
             raise ValueError(f"{name} must {problem}, got {value} in {where}.")
-    view = plain.view()
-    view.flags.writeable = False  # one type for the kernels, whatever the caller's flags
-    return view
+    return plain
 
 
 def inputs(X: ArrayLike, n_inputs: int, kind: np.dtype[Any], name: str = "X") -> FloatArray:
@@ -188,9 +203,8 @@ def _labels(name: str, array: NDArray[Any], n_classes: int) -> NDArray[np.int64]
             f"{name} must hold class numbers from 0 to {n_classes - 1}, one per output of the "
             f"network; got {array[row]} in row {row}."
         )
-    labels = np.require(array, dtype=np.int64, requirements=["C", "A"]).view()
-    labels.flags.writeable = False
-    return labels
+    # A copy, for they are indices: the caller may change theirs between chunks.
+    return np.array(array, dtype=np.int64)
 
 
 def _targets(
@@ -266,7 +280,8 @@ def _weights(sample_weight: ArrayLike | None, n: int) -> NDArray[np.float64]:
         plain = _kernel_array("sample_weight", given, np.dtype(np.float64))
         if plain.min() < 0 or plain.max() <= 0:
             raise ValueError("sample_weight must be at least 0 everywhere and above 0 somewhere.")
-        weights = plain / plain.mean()
+        weights = plain / plain.max()  # whose sum cannot overflow
+        weights /= weights.mean()
     weights.flags.writeable = False
     return weights
 
@@ -275,6 +290,7 @@ def gradient_buffer(out: Any, params: FloatArray) -> FloatArray:
     """``out`` if a gradient of ``params`` can be written to it."""
     if (
         not isinstance(out, np.ndarray)
+        or isinstance(out, np.ma.MaskedArray)
         or out.shape != params.shape
         or out.dtype != params.dtype
         or not out.flags.c_contiguous

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import llvmlite
 import numba
 from numba import config
 from numba.core.caching import FunctionCache
@@ -27,7 +28,15 @@ def _digest() -> str:
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
-    settings = (numba.__version__, config.BOUNDSCHECK, config.OPT, config.ENABLE_AVX)
+    settings = (
+        numba.__version__,
+        llvmlite.__version__,
+        config.BOUNDSCHECK,
+        config.OPT,
+        config.ENABLE_AVX,
+        config.LOOP_VECTORIZE,
+        config.SLP_VECTORIZE,
+    )
     digest.update(repr(settings).encode())
     return digest.hexdigest()[:16]
 

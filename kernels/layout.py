@@ -51,6 +51,13 @@ def _padded(n: int, dtype: np.dtype) -> int:
     return -(-n // lanes) * lanes
 
 
+def _constant(values: Sequence[int]) -> NDArray[np.int64]:
+    """Read-only array: a changed entry would send kernels out of bounds."""
+    array = np.array(values, np.int64)
+    array.flags.writeable = False
+    return array
+
+
 def make_layout(
     sizes: Sequence[int], activations: Sequence[str], loss: str, dtype: np.dtype
 ) -> Layout:
@@ -74,11 +81,11 @@ def make_layout(
             f"got {tuple(sizes)}, which need {blocks[-1] * dtype.itemsize}."
         )
     return Layout(
-        sizes=np.array(sizes, np.int64),
-        strides=np.array(strides, np.int64),
-        blocks=np.array(blocks, np.int64),
-        units=np.array(units, np.int64),
-        activations=np.array([ACTIVATIONS[name] for name in activations], np.int64),
+        sizes=_constant(sizes),
+        strides=_constant(strides),
+        blocks=_constant(blocks),
+        units=_constant(units),
+        activations=_constant([ACTIVATIONS[name] for name in activations]),
         loss=LOSSES[loss],
     )
 

@@ -6,8 +6,6 @@ Every loss sums over a sample's outputs.
 
 import math
 
-import numpy as np
-
 from ._jit import jit
 from .activations import HIDDEN, softplus, times_derivative
 
@@ -36,9 +34,9 @@ LEGAL_OUTPUTS = {
     "poisson": ("exp",),
 }
 
-# A loss above the largest float64 is reported as that number, so that extreme logits (± the
-# largest finite) still have a finite loss.
-_LARGEST = float(np.finfo(np.float64).max)
+# A larger loss is reported as this number, so that extreme logits (± the largest finite) have a
+# finite loss, and so has a sum over any number of such samples.
+_LARGEST = 1e280
 
 
 @jit
@@ -140,13 +138,22 @@ def loss_value(loss, z, a, y, n):
 def output_delta(loss, output, z, a, y, delta, n):
     """δ_L = ∂loss/∂z_L; ``delta`` is modified in place.
 
-    δ = a − y holds for exactly these pairs: cross_entropy with softmax (targets that sum to 1),
-    binary_cross_entropy with sigmoid, poisson with exp, squared_error with identity. The losses
-    of e = a − y go through the chain rule: ∂loss/∂a ⊙ f_L'(z_L).
+    δ = a − y holds for exactly these pairs: cross_entropy with softmax, binary_cross_entropy with
+    sigmoid, poisson with exp, squared_error with identity. For cross_entropy it is a Σy − y, and
+    Σy is 1 up to the rounding of the target's probabilities. The losses of e = a − y go through
+    the chain rule: ∂loss/∂a ⊙ f_L'(z_L).
     """
+    if loss == CROSS_ENTROPY:
+        T = y.dtype.type
+        s = T(0)
+        for k in range(n):
+            s += y[k]
+        for k in range(n):
+            delta[k] = a[k] * s - y[k]
+        return
     for k in range(n):
         delta[k] = a[k] - y[k]
-    if loss == CROSS_ENTROPY or loss == BINARY_CROSS_ENTROPY or loss == POISSON:
+    if loss == BINARY_CROSS_ENTROPY or loss == POISSON:
         return
     if loss == SQUARED_ERROR:
         for k in range(n):
@@ -161,18 +168,22 @@ def output_delta(loss, output, z, a, y, delta, n):
 
 
 @jit
-def is_correct(loss, z, y, n):
-    """Whether the predicted class, or every predicted label, is the target's."""
+def is_correct(loss, a, y, n):
+    """Whether the predicted class, or every predicted label, is the target's.
+
+    The first of equal probabilities counts, and a label from above one half, as in
+    ``Network.predict``.
+    """
     if loss == CROSS_ENTROPY:
         guess = 0
         truth = 0
         for k in range(n):
-            if z[k] > z[guess]:
+            if a[k] > a[guess]:
                 guess = k
             if y[k] > y[truth]:
                 truth = k
         return guess == truth
     for k in range(n):
-        if (z[k] > 0) != (y[k] > 0.5):
+        if (a[k] > 0.5) != (y[k] > 0.5):
             return False
     return True

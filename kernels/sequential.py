@@ -176,7 +176,7 @@ def evaluate(params, layout, work, samples, start, stop, loss_sum, n_correct):
         forward(params, layout, work)
         loss_sum += sample_weight(samples, row) * sample_loss(layout, work)
         n = layout.sizes[L]
-        if is_correct(layout.loss, window(work.z, layout.units[L], n), work.y, n):
+        if is_correct(layout.loss, window(work.a, layout.units[L], n), work.y, n):
             n_correct += 1
     return loss_sum, n_correct
 

@@ -9,6 +9,7 @@ from typing import Any
 from llvmlite import ir
 from numba import config
 from numba.core import cgutils, types
+from numba.core.errors import TypingError
 from numba.extending import intrinsic, models, register_model
 from numba.np import arrayobj
 
@@ -29,6 +30,24 @@ class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, vector: Vector) -> None:
         element = ir.FloatType() if vector.dtype == types.float32 else ir.DoubleType()
         super().__init__(manager, vector, ir.VectorType(element, vector.lanes))
+
+
+def _require_flat(array: Any) -> None:
+    """Refuse, when a caller is compiled, what would be read wrongly when it runs."""
+    if not isinstance(array, types.Array) or array.ndim != 1 or array.layout != "C":
+        raise TypingError(f"fastbp kernels take flat C-contiguous arrays here, got {array}.")
+
+
+def _vector_of(array: Any) -> Vector:
+    _require_flat(array)
+    if array.dtype not in (types.float32, types.float64):
+        raise TypingError(f"fastbp kernels take float32 or float64 here, got {array}.")
+    return Vector(array.dtype)
+
+
+def _require_same(*vectors: Any) -> None:
+    if len(set(vectors)) > 1:
+        raise TypingError(f"fastbp kernels take arrays of one dtype, got {vectors}.")
 
 
 def _address(context: Any, builder: Any, signature: Any, args: Any, vector: Vector) -> Any:
@@ -56,6 +75,7 @@ def window(typing_context: Any, array: Any, start: Any, length: Any) -> Any:
     A slice in an inner loop costs two atomic operations and several selects: half the time of
     a small network. The window does not keep the array alive: the caller does.
     """
+    _require_flat(array)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         source = arrayobj.make_array(signature.args[0])(context, builder, args[0])
@@ -85,7 +105,7 @@ def window(typing_context: Any, array: Any, start: Any, length: Any) -> Any:
 @intrinsic
 def lanes(typing_context: Any, array: Any) -> Any:
     """Elements of ``array``'s dtype in one vector, as a compile-time constant."""
-    count = Vector(array.dtype).lanes
+    count = _vector_of(array).lanes
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return context.get_constant(types.int64, count)
@@ -96,7 +116,7 @@ def lanes(typing_context: Any, array: Any) -> Any:
 @intrinsic
 def load(typing_context: Any, array: Any, index: Any) -> Any:
     """Vector ``array[index : index + lanes]``."""
-    vector = Vector(array.dtype)
+    vector = _vector_of(array)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         pointer = _address(context, builder, signature, args, vector)
@@ -108,6 +128,7 @@ def load(typing_context: Any, array: Any, index: Any) -> Any:
 @intrinsic
 def store(typing_context: Any, array: Any, index: Any, value: Any) -> Any:
     """Write a vector to ``array[index : index + lanes]``."""
+    _require_same(_vector_of(array), value)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         pointer = _address(context, builder, signature, args, signature.args[2])
@@ -120,6 +141,8 @@ def store(typing_context: Any, array: Any, index: Any, value: Any) -> Any:
 @intrinsic
 def broadcast(typing_context: Any, scalar: Any) -> Any:
     """Vector with ``scalar`` in every lane."""
+    if scalar not in (types.float32, types.float64):
+        raise TypingError(f"fastbp kernels take float32 or float64 here, got {scalar}.")
     vector = Vector(scalar)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -134,6 +157,7 @@ def broadcast(typing_context: Any, scalar: Any) -> Any:
 @intrinsic
 def fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
     """``a * b + c``, fused where the machine can."""
+    _require_same(a, b, c)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kind = context.get_value_type(a)
@@ -147,6 +171,7 @@ def fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
 @intrinsic
 def add(typing_context: Any, a: Any, b: Any) -> Any:
     """``a + b``."""
+    _require_same(a, b)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.fadd(*args)
@@ -157,6 +182,7 @@ def add(typing_context: Any, a: Any, b: Any) -> Any:
 @intrinsic
 def multiply(typing_context: Any, a: Any, b: Any) -> Any:
     """``a * b``."""
+    _require_same(a, b)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.fmul(*args)
@@ -166,7 +192,7 @@ def multiply(typing_context: Any, a: Any, b: Any) -> Any:
 
 @intrinsic
 def total(typing_context: Any, a: Any) -> Any:
-    """Sum over the lanes, halves folded together, so the order is the same on every machine."""
+    """Sum over the lanes, halves folded together."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         value, count = args[0], a.lanes

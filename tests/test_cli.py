@@ -1,6 +1,7 @@
 """The command line as a user meets it: output, files, errors in one line, exit codes."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 import fastbp
 from fastbp.cli import main
+from fastbp.datasets import split
 
 TRAIN = [sys.executable, "-m", "fastbp.cli", "train"]
 
@@ -153,6 +155,29 @@ def test_binary_labels(capsys, tmp_path):
     assert result["test_accuracy"] > 0.8
 
 
+def test_test_part_is_used_and_single_columns_are_classes(capsys, tmp_path, generator):
+    data, model = tmp_path / "d.npz", tmp_path / "model.safetensors"
+    X = generator.normal(size=(60, 2))
+    y = (X[:, :1] > 0).astype(int)
+    np.savez(data, X=X, y=y, X_test=X[:7], y_test=y[:7])
+    result = run_json(capsys, "train", data, "--epochs", 1, "--save", model)
+    assert (result["rows"], result["held_out_rows"]) == (60, 7)
+    assert (result["loss"], result["classes"]) == ("cross_entropy", [0, 1])
+    _, out, err = run(capsys, "predict", model, data)
+    assert len(out.split()) == 7
+    assert "on 7 rows" in err
+    np.savez(data, X=X, y=y[:, 0], X_test=X[:7], y_test=np.ones((7, 2)))
+    assert "one label a row is needed, got targets of shape (7, 2)" in error(capsys, "train", data)
+
+
+def test_the_seed_chooses_the_held_out_rows(capsys):
+    text = "train digits --layers none --epochs 1 --seed"
+    losses = {run_json(capsys, *text.split(), seed)["test_loss"] for seed in (0, 1)}
+    assert len(losses) == 2
+    first, second = (split(fastbp.load_dataset("digits"), 0.2, seed).y_test for seed in (0, 1))
+    assert not np.array_equal(first, second)
+
+
 def test_mnist_folder(capsys, mnist_folder, tmp_path):
     """Two linear epochs on the real files, read as they are."""
     result = run_json(capsys, "train", mnist_folder, "--layers", "none", "--epochs", 2)
@@ -177,6 +202,9 @@ def test_bad_options(capsys, tmp_path):
     )
     assert "activation must be one name or 1" in error(
         capsys, "train", "digits", "--activation", "relu,tanh"
+    )
+    assert "--seed must be an integer of at least 0, got -1." in error(
+        capsys, "train", "digits", "--seed", -1
     )
     assert "--held-out must be between 0 and 1" in error(capsys, "train", "digits", "--held-out", 1)
     assert "--target is for CSV files" in error(capsys, "train", "digits", "--target", "x")
@@ -281,6 +309,19 @@ def test_a_closed_pipe_is_no_error(tmp_path):
     command = f"{sys.executable} -m fastbp.cli check | head -n 1"
     finished = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
     assert finished.stderr == ""
+
+
+def test_a_closed_pipe_loses_no_model(tmp_path):
+    model = tmp_path / "model.safetensors"
+    command = f"{' '.join(TRAIN)} digits --save {model} | head -n 1"
+    subprocess.run(command, shell=True, capture_output=True, check=True)
+    assert len(fastbp.load(model).history) == 20
+
+
+def test_an_old_code_page_is_no_error():
+    variables = os.environ | {"PYTHONIOENCODING": "cp1252"}
+    command = [*TRAIN, "digits", "--epochs", "1"]
+    subprocess.run(command, env=variables, capture_output=True, check=True)
 
 
 def test_ctrl_c_saves_what_was_learned(tmp_path):

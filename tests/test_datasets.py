@@ -43,6 +43,22 @@ def test_idx_folder(tmp_path, images, zipped):
     assert data.y.dtype == np.int64
 
 
+@pytest.mark.parametrize(
+    ("code", "kind"), [(0x09, ">i1"), (0x0B, ">i2"), (0x0C, ">i4"), (0x0D, ">f4"), (0x0E, ">f8")]
+)
+def test_idx_types(tmp_path, images, code, kind):
+    write_idx(tmp_path, images, False)
+    values = (images.astype(np.int16) * 3 - 20).astype(kind)
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(idx(values, code))
+    np.testing.assert_array_equal(load_dataset(tmp_path).X, values.reshape(5, 6).astype(float))
+
+
+def test_idx_folder_with_other_files(tmp_path, images):
+    write_idx(tmp_path, images, False)
+    (tmp_path / "._train-images-idx3-ubyte").write_bytes(b"of another program")
+    assert len(load_dataset(tmp_path).X) == 5
+
+
 def test_idx_folder_without_a_test_part(tmp_path, images):
     write_idx(tmp_path, images, True)
     for path in tmp_path.glob("t10k*"):
@@ -63,6 +79,7 @@ def test_bad_idx_folders(tmp_path, images):
         (good[:6], "the IDX header ends early"),
         (b"PNG rubbish", "not an IDX file"),
         (b"\x1f\x8b\x08 cut", "damaged gzip file"),
+        (gzip.compress(good, mtime=0)[:12] + b"\xff" * 30, "damaged gzip file"),
         (idx(images[:4]), "has 4 images, but"),
     ):
         path.write_bytes(content)
@@ -126,6 +143,20 @@ def test_bad_npz(tmp_path, case):
         load_dataset(path)
 
 
+def test_npy_named_npz(tmp_path):
+    path = tmp_path / "d.npz"
+    with open(path, "wb") as file:
+        np.save(file, np.ones((2, 2)))
+    with pytest.raises(ValueError, match=re.escape(f"{path}: cannot be read as .npz")):
+        load_dataset(path)
+
+
+def test_npz_with_arrays_of_others(tmp_path):
+    path = tmp_path / "d.npz"
+    np.savez(path, X=np.ones((2, 2)), y=[0, 1], notes=np.array([None], dtype=object))
+    assert load_dataset(path).y.tolist() == [0, 1]
+
+
 def test_npz_that_is_none(tmp_path):
     path = tmp_path / "d.npz"
     path.write_text("hello")
@@ -141,7 +172,12 @@ def write_csv(tmp_path, text):
 
 @pytest.mark.parametrize(
     ("column", "expected"),
-    [("2,3,2", [2, 3, 2]), ("0.5,1,2", [0.5, 1.0, 2.0]), ("cat,dog,cat", ["cat", "dog", "cat"])],
+    [
+        ("2,3,2", [2, 3, 2]),
+        ("0.5,1,2", [0.5, 1.0, 2.0]),
+        ("cat,dog,cat", ["cat", "dog", "cat"]),
+        ("inf,dog,nan", ["inf", "dog", "nan"]),
+    ],
 )
 def test_csv_targets(tmp_path, column, expected):
     rows = "\n".join(f"{i},{t},-{i}.5e0" for i, t in enumerate(column.split(",")))

@@ -21,7 +21,9 @@ def test_docstring_examples(name):
 
 def test_readme_examples(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    blocks = re.findall(
+        r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S
+    )
     assert len(blocks) == 2
     names = {}
     for block in blocks:
@@ -33,7 +35,9 @@ def test_readme_examples(tmp_path, monkeypatch, capsys):
 def test_benchmarks_have_written_their_tables():
     for document in ("README.md", "docs/layout.md"):
         blocks = re.findall(
-            r"<!-- (bench/\w+\.py) -->\n(.*?)<!-- end -->", (ROOT / document).read_text(), re.S
+            r"<!-- (bench/\w+\.py) -->\n(.*?)<!-- end -->",
+            (ROOT / document).read_text(encoding="utf-8"),
+            re.S,
         )
         assert blocks
         for benchmark, table in blocks:

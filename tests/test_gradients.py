@@ -121,7 +121,7 @@ def test_value_and_grad_is_the_mean_of_the_steps(generator):
         share = np.full(7, 1 / 7) if w is None else w / w.sum()
         losses = [oracle.loss(X[i : i + 1], Y[i : i + 1]) for i in range(7)]
         assert loss == pytest.approx(np.dot(share, losses), rel=1e-12)
-        assert network.loss(X, labels, sample_weight=w) == loss
+        assert network.loss(X, labels, sample_weight=w) == pytest.approx(loss, rel=1e-14)
         for layer in range(2):
             expected = sum(s * dW[layer] for s, (dW, _) in zip(share, parts, strict=True))
             np.testing.assert_allclose(gradients.weights[layer], expected, rtol=1e-11)
@@ -169,6 +169,25 @@ def test_check_gradients_finds_a_wrong_gradient(generator, monkeypatch):
     report = network.check_gradients(generator.normal(size=(4, 3)), [0, 1, 1, 0])
     assert not report.ok
     assert "WRONG" in str(report)
+
+
+@pytest.mark.parametrize(("layer", "place"), [(0, (3, 1)), (1, (1, 2))])
+@pytest.mark.parametrize("value", [np.nan, 5.0])
+def test_check_gradients_looks_at_every_layer_and_entry(
+    generator, monkeypatch, layer, place, value
+):
+    network = Network((3, 5, 2), dtype="float64", seed=0)
+    right = Network.value_and_grad
+
+    def wrong(self, X, y):
+        loss, gradients = right(self, X, y)
+        gradients.weights[layer][place] = value
+        return loss, gradients
+
+    monkeypatch.setattr(Network, "value_and_grad", wrong)
+    report = network.check_gradients(generator.normal(size=(4, 3)), [0, 1, 1, 0])
+    assert not report.ok
+    assert "FAILED" in str(report)
 
 
 def test_check_gradients_reports_zero_gradients():

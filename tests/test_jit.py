@@ -7,11 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 
 import fastbp
 from fastbp import kernels
+from fastbp.kernels import _jit
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 KERNELS = Path(kernels.__file__).parent
@@ -27,11 +29,32 @@ def test_no_flag_is_set_outside_of_the_decorator():
         for path in folder.glob("*.py"):
             if path.name == "_jit.py":
                 continue
-            for number, line in enumerate(path.read_text().splitlines(), start=1):
+            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
                 checked += bool(allowed.match(line))
                 wrong = suspicious.search(line) and not allowed.match(line)
                 assert not wrong, f"{path.name}:{number}: {line}"
     assert checked > 20
+
+
+def test_the_flags():
+    assert {"reassoc", "contract", "arcp", "nsz", "afn"} == _jit.FASTMATH
+
+
+@compiled_only
+def test_kernels_release_the_gil():
+    for entry in (kernels.train_sequential, kernels.evaluate, kernels.predict):
+        assert entry.targetoptions["nogil"]
+
+
+@compiled_only
+def test_kernels_refuse_what_they_would_misread():
+    network = fastbp.Network((3, 2), seed=0)
+    strided = np.zeros(2 * network.params.size, np.float32)[::2]
+    work = kernels.make_work(network.layout, network.dtype)
+    with pytest.raises(numba.TypingError, match="flat C-contiguous arrays"):
+        kernels.forward(strided, network.layout, work)
+    with pytest.raises(numba.TypingError, match="arrays of one dtype"):
+        kernels.forward(network.params.astype(np.float64), network.layout, work)
 
 
 def test_finiteness_survives_the_flags():
@@ -107,7 +130,7 @@ def test_an_edited_helper_is_not_served_stale(copy_of_the_package, tmp_path):
     helper = root / "fastbp" / "kernels" / "helper.py"
     helper.write_text("from ._jit import jit\n\n\n@jit\ndef factor(z):\n    return 1.0 * z\n")
     activations = root / "fastbp" / "kernels" / "activations.py"
-    source = activations.read_text()
+    source = activations.read_text(encoding="utf-8")
     source = source.replace(
         "from ._jit import jit", "from ._jit import jit\nfrom .helper import factor"
     )
@@ -118,7 +141,7 @@ def test_an_edited_helper_is_not_served_stale(copy_of_the_package, tmp_path):
     activations.write_text(changed)
     assert probe(root, cache)[:2] == (0, 3.0)
     assert probe(root, cache)[:2] == (1, 3.0)
-    helper.write_text(helper.read_text().replace("1.0 * z", "2.0 * z"))
+    helper.write_text(helper.read_text(encoding="utf-8").replace("1.0 * z", "2.0 * z"))
     assert probe(root, cache)[:2] == (0, 6.0)
 
 
@@ -209,7 +232,10 @@ def test_products_use_fused_vector_instructions(processor, width):
     """The inner loops must be SIMD; on x86-64 a fused multiply-add of packed numbers shows it."""
     from llvmlite import binding
 
-    features = binding.get_host_cpu_features()
+    try:
+        features = binding.get_host_cpu_features()
+    except RuntimeError:
+        pytest.skip("LLVM cannot tell this processor's features")
     if not features.get("avx512f" if "512" in processor else "fma"):
         pytest.skip(f"this processor cannot run code for {processor}")
     variables = os.environ | {"FASTBP_NO_CACHE": "1", "NUMBA_CPU_NAME": processor}

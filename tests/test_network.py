@@ -134,6 +134,39 @@ def test_copy_in_another_dtype(generator):
     np.testing.assert_allclose(double.predict_proba(X), network.predict_proba(X), rtol=1e-5)
 
 
+def test_accuracy_and_predictions_follow_one_rule():
+    network = Network((1, 2), seed=0)
+    network.params[:] = 0
+    network.biases[0][...] = [0, 1e-9]  # equal probabilities in float32
+    assert network.predict([[0.0]])[0] == 0
+    assert network.evaluate([[0.0]], [0]).accuracy == 1
+    network = Network((1, 1), loss="binary_cross_entropy", seed=0)
+    network.params[:] = 0
+    assert network.predict([[0.0]])[0] == 0
+    assert network.evaluate([[0.0]], [0.4]).accuracy == 1
+    assert network.evaluate([[0.0]], [0.6]).accuracy == 0
+
+
+def test_what_kernels_rely_on_cannot_be_set():
+    network = Network((3, 5, 2), seed=0)
+    for name in ("sizes", "layout", "dtype", "activations", "loss_name", "params", "weights"):
+        with pytest.raises(AttributeError):
+            setattr(network, name, getattr(network, name))
+    with pytest.raises(ValueError, match="read-only"):
+        network.layout.sizes[1] = 10**6
+
+
+def test_one_init_per_layer():
+    network = Network((3, 5, 2), init=("he_normal", "lecun_uniform"), seed=0)
+    assert network.inits == ("he_normal", "lecun_uniform")
+    with pytest.raises(ValueError, match="init must be one name or 2 names, one per layer"):
+        Network((3, 5, 2), init=("he_normal",))
+
+
+def test_seed_none_differs_every_time():
+    assert not np.array_equal(Network((3, 2)).params, Network((3, 2)).params)
+
+
 def test_summary_names_every_layer():
     text = Network((784, 128, 10), seed=0).summary()
     assert "784 → 128" in text

@@ -145,6 +145,7 @@ def test_softmax_at_extreme_logits(size, dtype):
             assert np.isfinite(loss)
             assert loss >= 0
         assert np.isfinite(network.loss([[0.0]], [np.full(len(logits), 1 / len(logits))]))
+        assert np.isfinite(network.loss([[0.0]] * 3, [0, 1, 1]))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -121,3 +121,33 @@ def test_scikit_learn_alpha_is_weight_decay(generator):
     Trainer(ours, learning_rate=0.02, weight_decay=0.3).partial_fit(X, y)
     for mine, other in zip(ours.weights, theirs.coefs_, strict=True):
         np.testing.assert_allclose(mine, other.T, rtol=1e-10)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [("float32", 1e-4), ("float64", 1e-9)])
+def test_wide_layers(dtype, rtol, generator):
+    """Wide blocks are multiplied by rows, narrow ones by columns; numbers of rows leave 1, 2, 3."""
+    network = Network((301, 300, 263, 258, 3), activation="tanh", dtype=dtype, seed=0)
+    oracle = Naive.of(network)
+    X = generator.normal(size=(6, 301)).astype(np.float32)
+    Y = one_hot(generator.integers(0, 3, 6), 3)
+    np.testing.assert_allclose(network.loss(X, Y), oracle.loss(X, Y), rtol=rtol)
+    start = network.copy()
+    Trainer(network, learning_rate=0.05).partial_fit(X, Y)
+    oracle.train(X, Y, range(6), 0.05)
+    for mine, theirs, first in zip(network.weights, oracle.weights, start.weights, strict=True):
+        moved = np.abs(theirs - first).max()
+        np.testing.assert_allclose(mine, theirs, atol=10 * rtol * moved, rtol=0)
+
+
+def test_absolute_error_has_no_gradient_where_it_is_zero():
+    network = Network((1, 2), loss="absolute_error", seed=0)
+    network.params[:] = 0
+    _, gradients = network.value_and_grad([[1.0]], [[0.0, 1.0]])
+    assert gradients.biases[0].tolist() == [0, -1]
+
+
+def test_rows_of_probabilities_that_sum_to_nearly_one_have_the_gradient_of_their_loss():
+    network = Network((2, 4, 2), activation="tanh", dtype="float64", seed=0)
+    report = network.check_gradients([[0.3, -0.2]], [[0.5004, 0.5005]])
+    assert report.ok
+    assert report.max_error < 1e-7

@@ -93,8 +93,17 @@ def test_bad_files(network, tmp_path):
     ("change", "message"),
     [
         ({"format": 2}, "has format 2, and this fastbp reads up to 1: upgrade"),
-        ({"sizes": [4, 7, 3]}, "is damaged: layers.0.weight has shape"),
-        ({"sizes": [4, 6, 6, 3]}, "is damaged: activation must be one name or 2"),
+        (
+            {"sizes": [4, 7, 3]},
+            r"is damaged: layers.0.weight is float64 \(6, 4\), the header says float64 \(7, 4\)",
+        ),
+        ({"sizes": [4, 6]}, "is damaged: activation must be one name or 0"),
+        ({"dtype": "float32"}, "is damaged: layers.0.weight is float64"),
+        ({"sizes": [2**30, 2**30]}, "is damaged: layers.0.weight is float64"),
+        ({"activations": []}, "is damaged: list index out of range"),
+        ({"format": 0}, "is damaged: its header cannot be read"),
+        ({"extra": []}, "is damaged: its header cannot be read"),
+        ({"trainer": {"options": {}, "history": {"seconds": [1]}}}, "is damaged: the columns"),
         ({"loss": "mse"}, "is damaged: loss must be one of"),
         ({"trainer": {}}, "is damaged: 'options'"),
     ],
@@ -106,6 +115,20 @@ def test_bad_headers(network, tmp_path, change, message):
     save_file(load_file(path), path, metadata={"fastbp": json.dumps(header)})
     with pytest.raises(ValueError, match=message):
         fastbp.load(path)
+
+
+def test_tensors_that_are_not_finite(network, tmp_path):
+    path = tmp_path / "model.safetensors"
+    network.biases[1][0] = np.nan
+    fastbp.save(network, path)
+    with pytest.raises(ValueError, match=r"layers\.1\.bias holds NaN or infinity"):
+        fastbp.load(path)
+
+
+def test_rates_of_numpy_types_are_saved(network, tmp_path):
+    trainer = Trainer(network, learning_rate=np.float32(0.5))
+    fastbp.save(trainer, tmp_path / "model.safetensors")
+    assert fastbp.load(tmp_path / "model.safetensors").learning_rate == 0.5
 
 
 def test_missing_tensors_and_keys(network, tmp_path):

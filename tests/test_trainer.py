@@ -180,6 +180,42 @@ def test_sample_weight_zero_leaves_a_sample_out(blobs):
     assert a.loss(X, y, sample_weight=keep) == pytest.approx(a.loss(X[keep], y[keep]), rel=1e-12)
 
 
+def test_extreme_sample_weights(blobs):
+    network = Network((4, 3), seed=0)
+    X, y = blobs[0][:4], blobs[1][:4]
+    assert network.loss(X, y, sample_weight=[1e308] * 4) == pytest.approx(network.loss(X, y))
+    only = network.loss(X, y, sample_weight=[5e-324, 0, 0, 0])
+    assert only == pytest.approx(network.loss(X[:1], y[:1]))
+
+
+def test_labels_changed_during_a_fit_do_not_reach_the_kernel(blobs):
+    X, y = blobs[0], blobs[1].copy()
+
+    def spoil(trainer):
+        y[:] = 10**9  # an index far outside of any buffer
+
+    Trainer(Network((4, 3), seed=0)).fit(X, y, epochs=3, callbacks=[spoil], progress=False)
+
+
+def test_a_network_set_during_a_fit_is_for_the_next_one(blobs):
+    first, other = Network((4, 8, 3), seed=0), Network((1, 1), seed=0)
+    trainer = Trainer(first, seed=0)
+
+    def swap(trainer):
+        trainer.network = other
+
+    trainer.fit(*blobs, epochs=2, callbacks=[swap], progress=False)
+    np.testing.assert_array_equal(other.params, Network((1, 1), seed=0).params)
+
+
+def test_an_overflowing_loss_is_divergence_too(generator):
+    X, y = generator.normal(size=(20, 2)) * 1e20, np.ones(20)
+    network = Network((2, 1), loss="absolute_error", seed=0)
+    with pytest.raises(DivergenceError, match="the loss is not finite") as info:
+        Trainer(network, learning_rate=1e15).fit(X, y, progress=False)
+    assert info.value.layer is None
+
+
 def test_callbacks_run_after_each_epoch(blobs):
     seen = []
     network = Network((4, 3), seed=0)
@@ -358,7 +394,7 @@ def test_ctrl_c_leaves_a_whole_network():
         assert child.stdout.readline() == "fitting\n"
         time.sleep(0.7)
         child.send_signal(signal.SIGINT)
-        assert float(child.stdout.readline()) > 0  # when it came is bench/interrupt.py's business
+        assert float(child.stdout.readline()) > 0  # how soon it came: bench/startup.py
         assert child.stdout.readline() == "usable\n"
         assert child.wait(timeout=60) == 0
     finally:

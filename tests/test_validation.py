@@ -161,7 +161,7 @@ def test_bad_network_arguments(arguments, message):
         Network(**({"sizes": (3, 4, 2)} | arguments))
 
 
-@pytest.mark.parametrize("rate", [0, -0.1, np.nan, np.inf, "0.1", True, None.__class__])
+@pytest.mark.parametrize("rate", [10**400, 0, -0.1, np.nan, np.inf, "0.1", True, None.__class__])
 def test_bad_learning_rates(rate):
     with pytest.raises(
         ValueError, match="learning_rate must be a finite float32 number above 0, got"
@@ -206,12 +206,15 @@ def test_bad_fit_arguments():
     for epochs in (0, -1, 1.5, "3"):
         with pytest.raises(ValueError, match="epochs must be an integer of at least 1"):
             trainer.fit(X, Y, epochs=epochs)
+    for callbacks in (3, [3]):
+        with pytest.raises(ValueError, match="callbacks must be callables"):
+            trainer.fit(X, Y, callbacks=callbacks)
     with pytest.raises(ValueError, match="eval_set must be a pair"):
         trainer.fit(X, Y, eval_set=X)
     for weights, message in (
         (np.ones(5), "sample_weight must have one entry per row of X, shape (6,)"),
         (np.zeros(6), "sample_weight must be at least 0 everywhere and above 0 somewhere."),
-        (-np.ones(6), "sample_weight must be at least 0 everywhere"),
+        ([-1, 2, 2, 2, 2, 2], "sample_weight must be at least 0 everywhere"),
         (np.full(6, np.nan), "sample_weight must be finite, got nan in row 0."),
     ):
         with pytest.raises(ValueError, match=re.escape(message)):
@@ -226,7 +229,15 @@ def test_bad_gradient_buffers():
     read_only = good.copy()
     read_only.flags.writeable = False
     strided = np.empty(2 * good.size, good.dtype)[::2]
-    for bad in (good[:-1], good.astype(np.float64), read_only, strided, list(good), network.params):
+    for bad in (
+        np.ma.array(good),
+        good[:-1],
+        good.astype(np.float64),
+        read_only,
+        strided,
+        list(good),
+        network.params,
+    ):
         with pytest.raises(ValueError, match="out must"):
             network.value_and_grad(X, Y, out=bad)
 
@@ -302,9 +313,17 @@ def test_integer_inputs_and_labels_of_any_kind(kind):
 
 def test_rates_set_later_are_checked_too():
     trainer = Trainer(Network((3, 2)))
-    trainer.learning_rate = np.nan
-    with pytest.raises(ValueError, match="learning_rate must be a finite float32 number above 0"):
-        trainer.partial_fit(X, Y)
+    for name, value in (
+        ("learning_rate", np.nan),
+        ("batch_size", 32),
+        ("method", "fast"),
+        ("optimizer", "adam"),
+    ):
+        good = getattr(trainer, name)
+        setattr(trainer, name, value)
+        with pytest.raises(ValueError, match=f"{name} must be"):
+            trainer.partial_fit(X, Y)
+        setattr(trainer, name, good)
 
 
 class Frame:
