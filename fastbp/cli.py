@@ -17,7 +17,7 @@ import numpy as np
 
 import fastbp
 from fastbp import kernels, validation
-from fastbp.datasets import load_dataset, split
+from fastbp.datasets import Dataset, load_dataset, split
 from fastbp.initializers import INITIALIZERS
 from fastbp.network import Network
 from fastbp.plotting import check_format, plot_history
@@ -35,7 +35,8 @@ class _HelpFormatter(argparse.HelpFormatter):
     """Shows a default where there is one to speak of."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default in (None, False, argparse.SUPPRESS) or not action.help:
+        silent = (None, False, argparse.SUPPRESS)
+        if any(action.default is value for value in silent) or not action.help:
             return action.help
         return f"{action.help} (default: %(default)s)"
 
@@ -52,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 is success, 1 a failed check or a diverged training, 2 unusable input, 130 an interrupt.
     """
+    if sys.stdout is None:  # closed by the caller
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # as long-lived as the process
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # an old code page has no → and no –
             stream.reconfigure(errors="replace")
@@ -197,15 +200,8 @@ def _layers(text: str) -> tuple[int, ...]:
 def _train(options: argparse.Namespace) -> int:
     _check_before_training(options)
     problem = pose(load_dataset(options.data, target=options.target), options.loss, options.data)
-    dataset = problem.dataset
-    if dataset.y_test is None:
-        dataset = split(dataset, options.held_out, options.seed)
-        problem = problem._replace(dataset=dataset)
-    assert dataset.y is not None
-    assert dataset.X_test is not None
-    assert dataset.y_test is not None
     network = Network(
-        (dataset.X.shape[1], *options.layers, problem.n_outputs),
+        (problem.dataset.X.shape[1], *options.layers, problem.n_outputs),
         activation=options.activation if len(options.activation) > 1 else options.activation[0],
         loss=problem.loss,
         output=options.output,
@@ -213,6 +209,11 @@ def _train(options: argparse.Namespace) -> int:
         dtype=options.dtype,
         seed=options.seed,
     )
+    dataset = _with_test_part(problem.dataset, network, options)
+    problem = problem._replace(dataset=dataset)
+    assert dataset.y is not None
+    assert dataset.X_test is not None
+    assert dataset.y_test is not None
     trainer = Trainer(
         network,
         learning_rate=options.learning_rate,
@@ -243,14 +244,30 @@ def _train(options: argparse.Namespace) -> int:
     return 130 if interrupted else 0
 
 
+def _with_test_part(dataset: Dataset, network: Network, options: argparse.Namespace) -> Dataset:
+    """Hold rows out where the data set has no test part of its own."""
+    if dataset.y_test is not None:
+        return dataset
+    assert dataset.y is not None
+    try:
+        network._samples(dataset.X, dataset.y)  # while rows have the numbers of the file
+    except ValueError as error:
+        raise ValueError(f"{options.data}: {error}") from None
+    return split(dataset, options.held_out, options.seed)
+
+
 def _check_before_training(options: argparse.Namespace) -> None:
     """Refuse what would otherwise fail after the work, or without a word of the option."""
     for name in ("save", "plot"):
         path = getattr(options, name)
         if path and not Path(path).absolute().parent.is_dir():
             raise ValueError(f"--{name} {path}: the folder does not exist.")
-        if path and Path(path).is_dir():
-            raise ValueError(f"--{name} {path}: a folder stands there; name a file.")
+        if path and Path(path).exists() and not Path(path).is_file():
+            raise ValueError(f"--{name} {path}: no file stands there; name a file.")
+        if path and not os.access(Path(path).absolute().parent, os.W_OK):
+            raise ValueError(f"--{name} {path}: the folder cannot be written.")
+        if path and Path(path).resolve() == Path(options.data).resolve():
+            raise ValueError(f"--{name} {path}: this would overwrite the data.")
     if options.plot:
         check_format(options.plot)
     validation.integer("--epochs", options.epochs, 1)
@@ -367,6 +384,12 @@ def _predict(options: argparse.Namespace) -> int:
     if dataset.X_test is not None:
         X, y = dataset.X_test, dataset.y_test
     classes = extra.get("classes")
+    if classes is not None and (
+        not isinstance(classes, list) or len(classes) != max(2, network.sizes[-1])
+    ):
+        raise ValueError(f"{options.model} is damaged: its classes do not fit its outputs.")
+    if y is not None and classes is not None:
+        y = encode(y, np.array(classes), options.data)
     try:
         if options.proba:
             for row in network.predict_proba(X):
@@ -378,8 +401,7 @@ def _predict(options: argparse.Namespace) -> int:
                 else:
                     print(value if classes is None else classes[value])
         if y is not None:
-            encoded = y if classes is None else encode(y, np.array(classes), options.data)
-            result = network.evaluate(X, encoded)
+            result = network.evaluate(X, y)
             score = (
                 f"loss {result.loss:.6g}"
                 if result.accuracy is None

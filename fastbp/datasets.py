@@ -156,6 +156,8 @@ def _read_idx(path: Path) -> Array:
         raise ValueError(f"{path}: not an IDX file.")
     ndim = content[3]
     start = 4 + 4 * ndim
+    if ndim > 8:
+        raise ValueError(f"{path}: the IDX header announces {ndim} dimensions.")
     if len(content) < start:
         raise ValueError(f"{path}: the IDX header ends early.")
     shape = struct.unpack(f">{ndim}I", content[4:start])

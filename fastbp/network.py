@@ -278,7 +278,7 @@ class Network:
         if out is None:
             gradient = kernels.aligned_zeros(self._buffer.size, self.dtype)
         else:
-            gradient = validation.gradient_buffer(out, self._buffer)
+            gradient = validation.gradient_buffer(out, self._buffer, *samples)
             gradient[:] = 0
         n = len(samples.X)
         work = kernels.make_work(self.layout, self.dtype)

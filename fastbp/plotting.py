@@ -68,10 +68,13 @@ def plot_history(history: History, path: str | os.PathLike[str], title: str = ""
         panels[1].plot(epochs, history.accuracy, color="C1", **style)
         panels[1].set_ylabel("accuracy on the held-out rows")
         panels[1].yaxis.set_major_formatter(PercentFormatter(1.0))
+        panels[1].set_ylim(top=min(1.01, panels[1].get_ylim()[1]))
     for panel in panels:
         panel.set_xlabel("epoch")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.grid(alpha=0.25)
+        if len(history) == 1:
+            panel.set_xlim(0, 2)
         panel.spines[["top", "right"]].set_visible(False)
     if title:
         figure.suptitle(title)

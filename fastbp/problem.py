@@ -61,6 +61,8 @@ def pose(dataset: Dataset, loss: str | None, source: str) -> Problem:
             f"{source}: {loss} needs classes, but the targets are {len(classes)} distinct numbers; "
             "use squared_error."
         )
+    if len(classes) < 2:
+        raise ValueError(f"{source}: all targets are of the one class {str(classes[0])!r}.")
     if loss == "binary_cross_entropy" and len(classes) != 2:
         raise ValueError(
             f"{source}: binary_cross_entropy needs two classes or columns of labels, found "

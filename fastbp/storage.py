@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import secrets
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def save(
     Raises
     ------
     ValueError
-        If the object is neither, or ``extra`` is not JSON.
+        If the object is neither, ``extra`` is not JSON, or the path is a folder or a device.
     OSError
         If the file cannot be written.
     """
@@ -83,14 +84,24 @@ def save(
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write ``content`` to ``path``, all or nothing."""
+    """Write ``content`` to ``path``, all or nothing; a link is followed, a file's mode is kept."""
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is not a regular file; a model is written to a file of its own.")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        if path.exists():
+            shutil.copymode(path, temporary)
         os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if error.filename:  # the name that the caller knows
+            raise type(error)(error.errno, error.strerror, str(path)) from None
+        raise
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

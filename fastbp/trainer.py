@@ -280,14 +280,14 @@ def _progress_bar(progress: bool | None, total: int) -> Any:
     return tqdm(total=total, unit=" samples", unit_scale=True, disable=disable, leave=False)
 
 
-def warmup(dtypes: Sequence[str] = ("float32", "float64")) -> float:
+def warmup(dtypes: str | Sequence[str] = ("float32", "float64")) -> float:
     """Compile every kernel, or load it from the cache, so that the first fit does not wait.
 
     One compiled function serves every architecture, so this is all there is to compile.
 
     Parameters
     ----------
-    dtypes : sequence of {"float32", "float64"}
+    dtypes : {"float32", "float64"} or a sequence of them
         Of the networks to come.
 
     Returns
@@ -302,7 +302,7 @@ def warmup(dtypes: Sequence[str] = ("float32", "float64")) -> float:
     """
     began = time.perf_counter()
     X, y = [[0.0]], [0]
-    for dtype in dtypes:
+    for dtype in (dtypes,) if isinstance(dtypes, str) else dtypes:
         network = Network((1, 1), dtype=dtype, seed=0)
         Trainer(network, seed=0).fit(X, y, epochs=1, eval_set=(X, y), progress=False)
         network.value_and_grad(X, y)

@@ -286,7 +286,7 @@ def _weights(sample_weight: ArrayLike | None, n: int) -> NDArray[np.float64]:
     return weights
 
 
-def gradient_buffer(out: Any, params: FloatArray) -> FloatArray:
+def gradient_buffer(out: Any, params: FloatArray, *samples: NDArray[Any]) -> FloatArray:
     """``out`` if a gradient of ``params`` can be written to it."""
     if (
         not isinstance(out, np.ndarray)
@@ -304,6 +304,6 @@ def gradient_buffer(out: Any, params: FloatArray) -> FloatArray:
             f"out must be a writable contiguous {params.dtype} array of shape {params.shape}, as "
             f"numpy.empty_like(network.params) makes it; got {given}."
         )
-    if np.shares_memory(out, params):
-        raise ValueError("out must not share memory with network.params.")
+    if any(np.may_share_memory(out, other) for other in (params, *samples)):
+        raise ValueError("out must not share memory with network.params or the data.")
     return out

@@ -30,7 +30,7 @@ ACTIVATIONS = {**HIDDEN, "exp": EXP, "softmax": SOFTMAX}
 @jit
 def relu(z):
     T = type(z)
-    return z if z > T(0) else T(0)
+    return T(0) if z <= T(0) else z  # in this form NaN stays NaN
 
 
 @jit

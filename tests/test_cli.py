@@ -211,7 +211,7 @@ def test_bad_options(capsys, tmp_path):
     assert "--save no/m: the folder does not exist" in error(
         capsys, "train", "digits", "--save", "no/m"
     )
-    assert "--save .: a folder stands there" in error(capsys, "train", "digits", "--save", ".")
+    assert "--save .: no file stands there" in error(capsys, "train", "digits", "--save", ".")
     assert "a plot must be one of" in error(capsys, "train", "digits", "--plot", "curves.xyz")
     assert "COMMAND" in error(capsys)
     assert "invalid choice: 'fly'" in error(capsys, "fly")
@@ -240,6 +240,19 @@ def test_bad_data(capsys, tmp_path):
     code, _, err = run(capsys, "train", data, "--target", "b", "--loss", "poisson")
     assert code == 2
     assert re.fullmatch(r".*d.csv: .*y must be at least 0 for the loss poisson.*\n", err)
+
+
+def test_errors_name_the_row_of_the_file(capsys, tmp_path):
+    path = tmp_path / "d.npz"
+    X = np.ones((40, 2))
+    X[13, 1] = 1e300
+    np.savez(path, X=X, y=np.arange(40) % 2)
+    code, _, err = run(capsys, "train", path)
+    assert code == 2
+    assert "d.npz: X must be finite in float32, got 1e+300 in row 13, column 1." in err
+    np.savez(path, X=np.ones((40, 2)), y=np.ones(40, int))
+    assert "all targets are of the one class '1'" in error(capsys, "train", path)
+    assert "this would overwrite the data" in error(capsys, "train", path, "--save", path)
 
 
 def test_bad_models(capsys, tmp_path):

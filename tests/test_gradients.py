@@ -141,6 +141,8 @@ def test_value_and_grad_writes_to_out(generator):
     for mine, theirs in zip(gradients.weights, expected.weights, strict=True):
         assert np.shares_memory(mine, out)
         np.testing.assert_array_equal(mine, theirs)
+    with pytest.raises(ValueError, match="share memory"):
+        network.value_and_grad(out[:20].reshape(4, 5), y, out=out)
     # An offset of one element: nothing may ask for 64-byte alignment.
     crooked = np.empty(out.size + 1, out.dtype)[1:]
     network.value_and_grad(X, y, out=crooked)

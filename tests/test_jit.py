@@ -135,7 +135,7 @@ def test_an_edited_helper_is_not_served_stale(copy_of_the_package, tmp_path):
         "from ._jit import jit", "from ._jit import jit\nfrom .helper import factor"
     )
     changed = source.replace(
-        "return z if z > T(0) else T(0)", "return factor(z) if z > T(0) else T(0)"
+        "return T(0) if z <= T(0) else z", "return T(0) if z <= T(0) else factor(z)"
     )
     assert changed != source
     activations.write_text(changed)

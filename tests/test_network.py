@@ -173,3 +173,13 @@ def test_summary_names_every_layer():
     assert "100,480" in text
     assert "softmax" in text
     assert "101,770 parameters, float32, loss cross_entropy" in text
+
+
+@pytest.mark.parametrize("activation", sorted(kernels.HIDDEN))
+def test_nan_parameters_show(activation):
+    network = Network((3, 4, 2), activation=activation, seed=0)
+    network.weights[0][1, 1] = np.nan
+    X = np.ones((2, 3))
+    assert np.isnan(network.predict_proba(X)).any()
+    assert np.isnan(network.loss(X, [0, 1]))
+    assert not network.check_gradients(X, [0, 1]).ok

@@ -155,3 +155,23 @@ def test_bad_arguments(network, tmp_path):
         fastbp.save(network, tmp_path / "x", extra={"a": {1, 2}})
     with pytest.raises(OSError, match="missing"):
         fastbp.save(network, tmp_path / "missing" / "x")
+
+
+def test_links_are_followed_and_modes_kept(network, tmp_path):
+    path, link = tmp_path / "real", tmp_path / "link"
+    path.write_bytes(b"old")
+    path.chmod(0o600)
+    link.symlink_to(path)
+    fastbp.save(network, link)
+    assert link.is_symlink()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert isinstance(fastbp.load(path), Network)
+
+
+def test_only_regular_files_are_replaced(network, tmp_path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    for path in (fifo, tmp_path):
+        with pytest.raises(ValueError, match="is not a regular file"):
+            fastbp.save(network, path)
+    assert fifo.is_fifo()
