@@ -10,16 +10,16 @@ import math
 import numba
 import numpy as np
 
-from fastbp import Trainer, kernels
+from fastbp import kernels
 
 
 class Fastbp:
-    """The sequential kernel, called as `Trainer` calls it."""
+    """The sequential kernel, called as `fastbp.Trainer` calls it."""
 
     def __init__(self, network, X, y, learning_rate):
         self.network = network.copy()
         T = network.dtype.type
-        samples = Trainer(self.network)._samples(X, y)
+        samples = self.network._samples(X, y)
         self.arguments = (
             self.network.params,
             network.layout,

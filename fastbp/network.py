@@ -61,8 +61,6 @@ class Network:
 
     Attributes
     ----------
-    None of them can be set: kernels rely on them. Parameters are changed through the views.
-
     sizes : tuple of int
     activations : tuple of str
         One per layer, the output's last.
@@ -77,6 +75,10 @@ class Network:
     ------
     ValueError
         If an argument is not one of those allowed; the message says which are.
+
+    Notes
+    -----
+    No attribute can be set, for kernels rely on them; parameters are changed through the views.
 
     Examples
     --------

@@ -159,23 +159,25 @@ class Trainer:
         ValueError
             If an argument does not fit the network; the network is untouched.
         DivergenceError
-            If parameters stop being finite.
+            If the parameters or the loss stop being finite.
 
         Notes
         -----
         Ctrl-C raises KeyboardInterrupt within about 0.1 s, with the network whole: every sample
         up to that point has been applied (unless training was diverging just then).
         """
-        samples = self._samples(X, y, sample_weight)
+        samples = self.network._samples(X, y, sample_weight)
         epochs = validation.integer("epochs", epochs, 1)
         evaluation = None
         if eval_set is not None:
             if not isinstance(eval_set, (tuple, list)) or len(eval_set) != 2:
-                raise ValueError("eval_set must be a pair (X, y).")
+                raise ValueError(f"eval_set must be a pair (X, y), got {type(eval_set).__name__}.")
             evaluation = self.network._samples(*eval_set, prefix="eval_set ")
         callbacks = tuple(callbacks) if isinstance(callbacks, Iterable) else (callbacks,)
         if not all(callable(callback) for callback in callbacks):
-            raise ValueError("callbacks must be callables that take the trainer.")
+            raise ValueError(
+                f"callbacks must be callables that take the trainer, got {callbacks!r}."
+            )
         network = self.network  # a callback may set another one, for the next fit
         n = len(samples.X)
         with _progress_bar(progress, epochs * n) as bar:
@@ -200,23 +202,10 @@ class Trainer:
 
         Nothing is added to `history`.
         """
-        samples = self._samples(X, y)
+        samples = self.network._samples(X, y)
         with _progress_bar(False, 0) as bar:
             self._train(self.network, samples, np.arange(len(samples.X)), bar)
         return self
-
-    def _samples(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> kernels.Samples:
-        if not self.network.params.flags.writeable:
-            raise ValueError(
-                "network.params must be writable to be trained, got a read-only array."
-            )
-        if (layer := self.network.first_nonfinite_layer()) is not None:
-            raise ValueError(
-                f"network.params must be finite, got NaN or infinity in layer {layer}."
-            )
-        return self.network._samples(X, y, sample_weight)
 
     def _checked_options(self) -> dict[str, Any]:
         """Options as plain values; checked at every use, for they may have been set anew."""
@@ -245,6 +234,15 @@ class Trainer:
         self, network: Network, samples: kernels.Samples, order: NDArray[np.int64], bar: Any
     ) -> tuple[float, float]:
         """One pass over ``order``: mean loss, and seconds in kernels."""
+        # At every pass, for a callback may have spoilt what the network's views show.
+        if not network.params.flags.writeable:
+            raise ValueError(
+                "network.params must be writable to be trained, got a read-only array."
+            )
+        if (spoilt := network.first_nonfinite_layer()) is not None:
+            raise ValueError(
+                f"network.params must be finite, got NaN or infinity in layer {spoilt}."
+            )
         params, layout = network._buffer, network.layout
         options = self._checked_options()
         T = network.dtype.type

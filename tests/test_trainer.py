@@ -208,6 +208,16 @@ def test_a_network_set_during_a_fit_is_for_the_next_one(blobs):
     np.testing.assert_array_equal(other.params, Network((1, 1), seed=0).params)
 
 
+def test_parameters_spoilt_by_a_callback_are_no_divergence(blobs):
+    network = Network((4, 3), seed=0)
+
+    def spoil(trainer):
+        network.biases[0][1] = np.nan
+
+    with pytest.raises(ValueError, match=r"network\.params must be finite, got NaN or infinity"):
+        Trainer(network).fit(*blobs, callbacks=[spoil], progress=False)
+
+
 def test_an_overflowing_loss_is_divergence_too(generator):
     X, y = generator.normal(size=(20, 2)) * 1e20, np.ones(20)
     network = Network((2, 1), loss="absolute_error", seed=0)
