@@ -22,6 +22,8 @@ class History:
         Training speed; evaluation and compilation are not counted.
     seconds : list of float
         Training time of the epoch, likewise.
+    method : list of str
+        How the steps were computed: one method, or one per layer. `Trainer.summary` says why.
     """
 
     train_loss: list[float] = field(default_factory=list)
@@ -29,6 +31,7 @@ class History:
     accuracy: list[float | None] = field(default_factory=list)
     samples_per_second: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    method: list[str] = field(default_factory=list)
 
     def append(
         self,
@@ -37,6 +40,7 @@ class History:
         accuracy: float | None,
         samples_per_second: float,
         seconds: float,
+        method: str,
     ) -> None:
         """Add an epoch."""
         self.train_loss.append(train_loss)
@@ -44,6 +48,7 @@ class History:
         self.accuracy.append(accuracy)
         self.samples_per_second.append(samples_per_second)
         self.seconds.append(seconds)
+        self.method.append(method)
 
     def __len__(self) -> int:
         return len(self.train_loss)

@@ -206,9 +206,9 @@ class Network:
 
     def _outputs(self, X: ArrayLike) -> FloatArray:
         checked = validation.inputs(X, self.sizes[0], self.dtype)
-        outputs = np.empty((len(checked), self.sizes[-1]), self.dtype)
+        outputs = np.empty((checked.n, self.sizes[-1]), self.dtype)
         work = kernels.make_work(self.layout, self.dtype)
-        for start, stop in paced(len(checked), 2 * self.n_params):
+        for start, stop in paced(checked.n, 2 * self.n_params):
             kernels.predict(self._buffer, self.layout, work, checked, start, stop, outputs)
         return outputs
 
@@ -234,7 +234,7 @@ class Network:
         return self._evaluate(self._samples(X, y, sample_weight))
 
     def _evaluate(self, samples: kernels.Samples) -> Evaluation:
-        n = len(samples.X)
+        n = samples.inputs.n
         work = kernels.make_work(self.layout, self.dtype)
         loss_sum, n_correct = 0.0, 0
         for start, stop in paced(n, 2 * self.n_params):
@@ -280,9 +280,9 @@ class Network:
         if out is None:
             gradient = kernels.aligned_zeros(self._buffer.size, self.dtype)
         else:
-            gradient = validation.gradient_buffer(out, self._buffer, *samples)
+            gradient = validation.gradient_buffer(out, self._buffer, *samples.inputs, *samples[1:])
             gradient[:] = 0
-        n = len(samples.X)
+        n = samples.inputs.n
         work = kernels.make_work(self.layout, self.dtype)
         loss_sum = 0.0
         for start, stop in paced(n, 6 * self.n_params):

@@ -196,7 +196,10 @@ def load(path: str | os.PathLike[str]) -> Network | Trainer:
         if "trainer" not in header:
             return network
         trainer = Trainer(network, **header["trainer"]["options"])
-        trainer.history = History(**header["trainer"]["history"])
+        columns = header["trainer"]["history"]
+        # Files of version 0.1 had one method and no column for it.
+        columns.setdefault("method", ["sequential"] * len(columns["train_loss"]))
+        trainer.history = History(**columns)
         if len({len(column) for column in vars(trainer.history).values()}) > 1:
             raise ValueError("the columns of the history differ in length")
         trainer._generator.bit_generator.state = header["trainer"]["generator"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbp import kernels, validation
+from fastbp import kernels, methods, threads, validation
 from fastbp.chunks import paced
 from fastbp.history import History
 from fastbp.network import Network
@@ -66,8 +67,17 @@ class Trainer:
         Visit the samples of each epoch of `fit` in a new random order. The data are not copied.
     seed : int, optional
         Of the order. Two fits with the same seed, data, machine and versions give the same bits.
-    method : {"auto", "sequential"}, default "auto"
-        How the steps are computed; it changes no result beyond rounding.
+    method : {"auto", "sequential", "zero-skipping", "deferred"} or sequence, default "auto"
+        How the steps are computed, of every layer or one per layer; it changes no result beyond
+        rounding. "auto" decides by each layer's size and zeros; `summary` says what and why. A
+        layer that has no zeros to skip is sequential; the first layer of sparse X is
+        zero-skipping.
+    block_size : int, optional
+        Samples after which deferred updates are applied, at most 64; it changes no result beyond
+        rounding. By default from the sizes of the caches.
+    n_threads : int, optional
+        Threads to use; it changes no bit of a result. By default as many as pay, by the size of
+        the work and the measured cost of handing it out; never more than NUMBA_NUM_THREADS.
     weight_decay : float, default 0.0
         λ of the penalty ½ λ ‖W‖², which is added to the mean loss: weights only, never biases.
         Reported losses are without it.
@@ -101,7 +111,9 @@ class Trainer:
         batch_size: int = 1,
         shuffle: bool = True,
         seed: int | None = None,
-        method: str = "auto",
+        method: str | Sequence[str] = "auto",
+        block_size: int | None = None,
+        n_threads: int | None = None,
         weight_decay: float = 0.0,
     ) -> None:
         if not isinstance(network, Network):
@@ -112,9 +124,12 @@ class Trainer:
         self.batch_size = batch_size
         self.shuffle = bool(shuffle)
         self.method = method
+        self.block_size = block_size
+        self.n_threads = n_threads
         self.weight_decay: float = weight_decay
         self._checked_options()
         self.history = History()
+        self._choice: methods.Choice | None = None
         self._generator = np.random.default_rng(validation.seed(seed))
 
     def fit(
@@ -132,8 +147,9 @@ class Trainer:
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_inputs)
-            Not copied if it is a C-contiguous array of the network's dtype.
+        X : array-like or scipy.sparse matrix of shape (n_samples, n_inputs)
+            Not copied if it is a C-contiguous array, or a CSR matrix, of the network's dtype.
+            A sparse matrix is never made dense.
         y : array-like
             Class numbers (n_samples,), or target rows (n_samples, n_outputs); (n_samples,) is
             the same as (n_samples, 1).
@@ -179,7 +195,7 @@ class Trainer:
                 f"callbacks must be callables that take the trainer, got {callbacks!r}."
             )
         network = self.network  # a callback may set another one, for the next fit
-        n = len(samples.X)
+        n = samples.inputs.n
         with _progress_bar(progress, epochs * n) as bar:
             for _ in range(epochs):
                 order = self._generator.permutation(n) if self.shuffle else np.arange(n)
@@ -191,11 +207,20 @@ class Trainer:
                     accuracy=result and result.accuracy,
                     samples_per_second=n / seconds,
                     seconds=seconds,
+                    method=self._choice.label if self._choice else "",
                 )
                 bar.set_postfix_str(f"loss {train_loss:.4f}", refresh=False)
                 for callback in callbacks:
                     callback(self)
         return self.history
+
+    def summary(self) -> str:
+        """Table of the network's layers and, after a pass, how each was computed and why."""
+        lines = [self.network.summary()]
+        if self._choice is not None:
+            lines += [f"layer {i}  {why}" for i, why in enumerate(self._choice.reasons, start=1)]
+            lines.append(f"blocks of {self._choice.block_size} samples")
+        return "\n".join(lines)
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike) -> Trainer:
         """Make one pass over the rows in the order given; arguments and errors as `fit`.
@@ -204,13 +229,22 @@ class Trainer:
         """
         samples = self.network._samples(X, y)
         with _progress_bar(False, 0) as bar:
-            self._train(self.network, samples, np.arange(len(samples.X)), bar)
+            self._train(self.network, samples, np.arange(samples.inputs.n), bar)
         return self
 
     def _checked_options(self) -> dict[str, Any]:
         """Options as plain values; checked at every use, for they may have been set anew."""
         validation.choice("optimizer", self.optimizer, ("sgd",))
-        validation.choice("method", self.method, ("auto", "sequential"))
+        validation.methods(self.method, len(self.network.sizes) - 1)
+        block_size, n_threads = self.block_size, self.n_threads
+        if block_size is not None:
+            block_size = validation.integer("block_size", block_size, 1)
+            if block_size > kernels.LONGEST_BLOCK:
+                raise ValueError(
+                    f"block_size must be at most {kernels.LONGEST_BLOCK}, got {block_size}."
+                )
+        if n_threads is not None:
+            n_threads = validation.integer("n_threads", n_threads, 1)
         if validation.integer("batch_size", self.batch_size, 1) != 1:
             raise ValueError(f"batch_size must be 1 in this version, got {self.batch_size}.")
         kind = self.network.dtype
@@ -227,6 +261,8 @@ class Trainer:
             "batch_size": 1,
             "shuffle": bool(self.shuffle),
             "method": self.method,
+            "block_size": block_size,
+            "n_threads": n_threads,
             "weight_decay": decay,
         }
 
@@ -247,18 +283,35 @@ class Trainer:
         options = self._checked_options()
         T = network.dtype.type
         rates = T(options["learning_rate"]), T(options["weight_decay"])
+        choice = self._choice = methods.choose(
+            layout,
+            network.dtype,
+            samples.inputs,
+            validation.methods(self.method, len(network.sizes) - 1),
+            options["block_size"],
+            1 - options["learning_rate"] * options["weight_decay"],
+            options["n_threads"],
+        )
         work = kernels.make_work(layout, network.dtype)
+        if choice.is_sequential:
+            train: Any = functools.partial(kernels.train_sequential, params, layout, work)
+            block_size = 1
+        else:
+            block_size = choice.block_size
+            block = kernels.make_block(layout, choice.plan, block_size, network.dtype)
+            train = functools.partial(
+                kernels.train_deferred, params, layout, choice.plan, work, block
+            )
         last_finite = np.empty_like(params)
         loss_sum, seconds = 0.0, 0.0
         # No rows: compiles or loads the kernel, outside of what is timed.
-        kernels.train_sequential(params, layout, work, samples, order, 0, 0, *rates, 0.0)
-        for start, stop in paced(len(order), 6 * network.n_params):
+        train(samples, order, 0, 0, *rates, 0.0)
+        for start, stop in paced(len(order), 6 * network.n_params, block_size):
             last_finite[:] = params
             began = time.perf_counter()
             try:
-                loss_sum = kernels.train_sequential(
-                    params, layout, work, samples, order, start, stop, *rates, loss_sum
-                )
+                with threads.team(choice.n_threads):
+                    loss_sum = train(samples, order, start, stop, *rates, loss_sum)
             finally:  # also when Ctrl-C came meanwhile
                 layer = network.first_nonfinite_layer()
                 diverged = layer is not None or not math.isfinite(loss_sum)

@@ -61,6 +61,16 @@ def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
     return value
 
 
+def methods(value: Any, n_layers: int) -> tuple[str, ...]:
+    """One method per layer, from one name or a sequence of them."""
+    names = (value,) * n_layers if isinstance(value, str) else value
+    if not isinstance(names, (tuple, list)) or len(names) != n_layers:
+        raise ValueError(
+            f"method must be one name or {n_layers} names, one per layer; got {value!r}."
+        )
+    return tuple(choice("method", name, ("auto", *kernels.METHODS)) for name in names)
+
+
 def seed(value: Any) -> int | None:
     """``value`` as a seed: None or an integer of at least 0."""
     return None if value is None else integer("seed", value, 0)
@@ -166,7 +176,7 @@ def _kernel_array(name: str, array: NDArray[Any], kind: np.dtype[Any]) -> FloatA
     """Read-only, native, C-contiguous and finite; a view where ``array`` is so already."""
     with np.errstate(over="ignore"):  # reported below, with its place
         plain = np.require(array, dtype=kind, requirements=["C", "A"]).view()
-    plain.flags.writeable = False  # one type for the kernels, whatever the caller's flags
+    plain = kernels.read_only(plain)
     flat = plain.reshape(-1)
     for start in range(0, flat.size, _SCAN):
         bad = kernels.first_nonfinite(flat, start, min(flat.size, start + _SCAN))
@@ -179,12 +189,37 @@ def _kernel_array(name: str, array: NDArray[Any], kind: np.dtype[Any]) -> FloatA
     return plain
 
 
-def inputs(X: ArrayLike, n_inputs: int, kind: np.dtype[Any], name: str = "X") -> FloatArray:
-    """``X`` as kernels take it: (n_samples, n_inputs), at least one row."""
+def inputs(X: Any, n_inputs: int, kind: np.dtype[Any], name: str = "X") -> kernels.Inputs:
+    """``X`` as kernels take it: (n_samples, n_inputs), at least one row, dense or sparse."""
+    if hasattr(X, "tocsr"):
+        return _sparse_inputs(X, n_inputs, kind, name)
     array = _matrix(name, X, n_inputs, "one per input of the network")
     if len(array) == 0:
         raise ValueError(f"{name} must have at least one row, got shape {array.shape}.")
-    return _kernel_array(name, array, kind)
+    return kernels.dense_inputs(_kernel_array(name, array, kind))
+
+
+def _sparse_inputs(X: Any, n_inputs: int, kind: np.dtype[Any], name: str) -> kernels.Inputs:
+    """Rows of a scipy.sparse matrix or array, without a copy of what has the right dtype."""
+    if X.ndim != 2 or X.shape[1] != n_inputs or X.shape[0] == 0:
+        raise ValueError(
+            f"{name} must have at least one row and {n_inputs} columns, one per input of the "
+            f"network; got shape {X.shape}."
+        )
+    if X.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must hold real numbers, got dtype {X.dtype}.")
+    csr = X.tocsr()
+    try:
+        csr.check_format(full_check=True)
+    except ValueError as error:
+        raise ValueError(f"{name} must be a valid sparse matrix: {error}.") from None
+    nnz = int(csr.indptr[-1])
+    return kernels.Inputs(
+        kernels.read_only(np.empty((0, n_inputs), kind)),
+        _kernel_array(name, csr.data[:nnz], kind),
+        kernels.read_only(np.require(csr.indices[:nnz], np.int32, ["C", "A"])),
+        kernels.read_only(np.require(csr.indptr, np.int64, ["C", "A"])),
+    )
 
 
 def _labels(name: str, array: NDArray[Any], n_classes: int) -> NDArray[np.int64]:
@@ -246,13 +281,12 @@ def samples(
 ) -> kernels.Samples:
     """Inputs and targets as kernels take them; weights are scaled to a mean of 1."""
     n_outputs = sizes[-1]
-    checked_X = inputs(X, sizes[0], kind, f"{prefix}X")
+    rows = inputs(X, sizes[0], kind, f"{prefix}X")
     name = f"{prefix}y"
     array = _numeric(name, y)
-    if array.ndim == 0 or len(array) != len(checked_X):
+    if array.ndim == 0 or len(array) != rows.n:
         raise ValueError(
-            f"{name} must have one entry per row of {prefix}X, {len(checked_X)}; "
-            f"got shape {array.shape}."
+            f"{name} must have one entry per row of {prefix}X, {rows.n}; got shape {array.shape}."
         )
     labels: NDArray[np.int64] = np.empty(0, np.int64)
     targets: FloatArray = np.empty((0, n_outputs), kind)
@@ -261,10 +295,9 @@ def samples(
         labels = _labels(name, array.reshape(-1), n_outputs)
     else:
         targets = _targets(name, array, n_outputs, loss, kind)
-    # Empty stand-ins get the type of the real thing, so that a kernel is compiled once.
-    labels.flags.writeable = False
-    targets.flags.writeable = False
-    return kernels.Samples(checked_X, labels, targets, _weights(sample_weight, len(checked_X)))
+    return kernels.Samples(
+        rows, kernels.read_only(labels), kernels.read_only(targets), _weights(sample_weight, rows.n)
+    )
 
 
 def _weights(sample_weight: ArrayLike | None, n: int) -> NDArray[np.float64]:
@@ -282,8 +315,7 @@ def _weights(sample_weight: ArrayLike | None, n: int) -> NDArray[np.float64]:
             raise ValueError("sample_weight must be at least 0 everywhere and above 0 somewhere.")
         weights = plain / plain.max()  # whose sum cannot overflow
         weights /= weights.mean()
-    weights.flags.writeable = False
-    return weights
+    return kernels.read_only(weights)
 
 
 def gradient_buffer(out: Any, params: FloatArray, *samples: NDArray[Any]) -> FloatArray:

@@ -1,20 +1,33 @@
 """Compiled functions of fastbp, callable from Python and from the user's own ``@njit`` code.
 
-``layout`` says how parameters, work buffers and samples lie in memory; ``sequential`` holds the
-training loop, gradient, evaluation and prediction, one sample at a time.
+``layout`` says how parameters, work buffers and samples lie in memory; ``sequential`` holds
+training, gradient, evaluation and prediction, one sample at a time; ``deferred`` takes the same
+steps in blocks, each layer by its own method.
 """
 
 from ._jit import cache_directory
 from .activations import ACTIVATIONS, HIDDEN
 from .checks import first_nonfinite
+from .deferred import train_deferred
 from .layout import (
+    DEFERRED,
+    LONGEST_BLOCK,
+    METHODS,
+    SEQUENTIAL,
+    SKIPPING,
+    Block,
+    Inputs,
     Layout,
+    Plan,
     Samples,
     Work,
     aligned_zeros,
+    dense_inputs,
     layer_views,
+    make_block,
     make_layout,
     make_work,
+    read_only,
 )
 from .losses import CLASSIFICATION, LEGAL_OUTPUTS, LOSSES
 from .sequential import (
@@ -26,14 +39,23 @@ from .sequential import (
     predict,
     train_sequential,
 )
+from .tasks import launch
 
 __all__ = [
     "ACTIVATIONS",
     "CLASSIFICATION",
+    "DEFERRED",
     "HIDDEN",
     "LEGAL_OUTPUTS",
+    "LONGEST_BLOCK",
     "LOSSES",
+    "METHODS",
+    "SEQUENTIAL",
+    "SKIPPING",
+    "Block",
+    "Inputs",
     "Layout",
+    "Plan",
     "Samples",
     "Work",
     "accumulate",
@@ -41,12 +63,17 @@ __all__ = [
     "aligned_zeros",
     "backward",
     "cache_directory",
+    "dense_inputs",
     "evaluate",
     "first_nonfinite",
     "forward",
+    "launch",
     "layer_views",
+    "make_block",
     "make_layout",
     "make_work",
     "predict",
+    "read_only",
+    "train_deferred",
     "train_sequential",
 ]

@@ -64,22 +64,36 @@ class _ForgivingCache(FunctionCache):
             self.disable()
 
 
-def jit(function: Callable[..., Any] | None = None, *, strict: bool = False) -> Any:
+def jit(
+    function: Callable[..., Any] | None = None,
+    *,
+    entry: bool = False,
+    inline: bool = True,
+    parallel: bool = False,
+    strict: bool = False,
+) -> Any:
     """Compile on first call, without the GIL, cached on disk.
 
     Parameters
     ----------
     function : callable
         Body to compile. Callees must be decorated too.
+    entry : bool, default False
+        Callable from Python, not from compiled code alone.
+    inline : bool, default True
+        Copy the body of what is not an entry into every caller: arguments are up to a hundred
+        words, and a small network notices when they are passed at each call.
+    parallel : bool, default False
+        Run ``prange`` loops on all threads.
     strict : bool, default False
-        Keep IEEE semantics, for checks of finiteness.
+        Keep IEEE semantics.
 
     Notes
     -----
     ``FASTBP_NO_CACHE=1`` switches the disk cache off; so does a place that cannot be written.
     """
     if function is None:
-        return functools.partial(jit, strict=strict)
+        return functools.partial(jit, entry=entry, inline=inline, parallel=parallel, strict=strict)
     # The qualified name becomes the cache file's name: a changed callee gives a new file.
     function.__qualname__ = f"{function.__qualname__}.{_digest()}"
     compiled = numba.njit(
@@ -90,9 +104,11 @@ def jit(function: Callable[..., Any] | None = None, *, strict: bool = False) -> 
         # No kernel allocates or keeps an array, so none needs to count references: counting
         # them, atomically and at every call, took most of the time of a small network.
         _nrt=False,
-        # Arguments are up to a hundred words, and a small network notices when they are copied
-        # at each call; it costs a second of compilation.
-        forceinline=True,
+        parallel=parallel,
+        forceinline=inline and not entry,
+        # A wrapper compiles what it inlines all over again: each is made only where it is used.
+        no_cfunc_wrapper=True,
+        no_cpython_wrapper=not entry,
     )
     if not config.DISABLE_JIT and os.environ.get("FASTBP_NO_CACHE", "") in ("", "0"):
         with contextlib.suppress(RuntimeError, OSError):  # no writable place for it

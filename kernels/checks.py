@@ -5,7 +5,7 @@ import math
 from ._jit import jit
 
 
-@jit(strict=True)
+@jit(entry=True, strict=True)
 def first_nonfinite(values, start, stop):
     """Index of the first NaN or infinity in the flat ``values[start:stop]``, or −1."""
     for i in range(start, stop):

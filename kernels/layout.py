@@ -28,19 +28,100 @@ class Layout(NamedTuple):
     loss: int
 
 
-class Work(NamedTuple):
-    """Scratch of one sample; every buffer is modified in place and its padding stays zero."""
+# Methods of a layer, the first three of DESIGN's ways to take the same steps.
+SEQUENTIAL, SKIPPING, DEFERRED = range(3)
+METHODS = {"sequential": SEQUENTIAL, "zero-skipping": SKIPPING, "deferred": DEFERRED}
+# A block's samples are marked by the bits of one integer.
+LONGEST_BLOCK = 64
 
-    a: NDArray[np.floating]  # (units[-1],) outputs of each layer; a_0 is the input
+
+class Plan(NamedTuple):
+    """How each layer's steps are computed. Only ``threads`` can change without changing a bit."""
+
+    methods: NDArray[np.int64]  # (L,) codes of METHODS
+    sparse: NDArray[np.bool_]  # (L,) whether inputs that are zero are left out; in a deeper layer
+    # only where the activation below is relu, which has no δ where it is zero
+    block_threads: NDArray[np.int64]  # (L,) threads for the products over a block
+    sample_threads: NDArray[np.int64]  # (L,) threads for the products of one sample
+
+
+class Work(NamedTuple):
+    """Scratch of one sample; every buffer is modified in place.
+
+    The padding of ``a`` and ``delta`` stays zero. ``rows`` and ``x`` have room for a vector more.
+    """
+
+    a: NDArray[np.floating]  # (units[-1],) outputs of each layer; a_0 is not used
     z: NDArray[np.floating]  # (units[-1],) sums before the activation
     delta: NDArray[np.floating]  # (units[-1],) ∂loss/∂z
     y: NDArray[np.floating]  # (n_L,) target of the sample
+    rows: NDArray[np.int32]  # (units[-1] + v,) numbers of each layer's inputs that are not zero
+    x: NDArray[np.floating]  # (units[-1] + v,) those inputs
+    counts: NDArray[np.int64]  # (L,) how many they are
+    partial: NDArray[np.floating]  # (tiles, most inputs) shares of Wδ, one row per tile
+    dots: NDArray[np.floating]  # (2 LONGEST_BLOCK,) a_s · a and d_s · δ
+
+
+class Block(NamedTuple):
+    """Scratch of a block of samples, s = 0, 1, …; every buffer is modified in place.
+
+    ``width`` is the length padded to whole vectors, and a layer l has its part of ``a`` from
+    ``units[l]·width`` and of ``d`` from ``units[l + 1]·width``.
+    """
+
+    length: int
+    width: int
+    a: NDArray[np.floating]  # inputs of each deferred layer: a row per sample if they are dense;
+    # a row of ``width`` per input if they are sparse, so that zeros are whole rows
+    d: NDArray[np.floating]  # pending factors d_s of each deferred layer, a row per sample
+    z: NDArray[np.floating]  # (width, stride_0) Wᵀx of the first layer
+    gram: NDArray[np.floating]  # (width, width) x_s · x_t of the first layer, below the diagonal
+    rows: NDArray[np.int32]  # (width, units[1] + v) numbers of the inputs that are not zero
+    x: NDArray[np.floating]  # (width, units[1] + v) those inputs
+    counts: NDArray[np.int64]  # (width,) how many they are
+
+
+class Inputs(NamedTuple):
+    """Rows of inputs, never modified: a dense matrix, or CSR rows as scipy.sparse has them."""
+
+    X: NDArray[np.floating]  # (n, n_0), or (0, n_0) when the rows are sparse
+    data: NDArray[np.floating]  # (nnz,) or (0,)
+    indices: NDArray[np.int32]  # (nnz,) or (0,)
+    indptr: NDArray[np.int64]  # (n + 1,) or (0,)
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether the rows are CSR."""
+        return len(self.indptr) > 0
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return len(self.indptr) - 1 if self.is_sparse else len(self.X)
+
+
+def dense_inputs(X: NDArray[np.floating]) -> Inputs:
+    """``X``, C-contiguous (n, n_0), as kernels take it."""
+    # Empty stand-ins have the type of the real thing, so that a kernel is compiled once.
+    return Inputs(
+        X,
+        read_only(np.empty(0, X.dtype)),
+        read_only(np.empty(0, np.int32)),
+        read_only(np.empty(0, np.int64)),
+    )
+
+
+def read_only(array: NDArray) -> NDArray:
+    """Read-only view: of one type for the kernels, whatever the owner's flags."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 class Samples(NamedTuple):
     """Data to train on or to evaluate, never modified."""
 
-    X: NDArray[np.floating]  # (n, n_0)
+    inputs: Inputs
     labels: NDArray[np.int64]  # (n,) class numbers, or (0,) when there are target rows
     targets: NDArray[np.floating]  # (n, n_L) target rows, or (0, n_L) when there are labels
     weights: NDArray[np.float64]  # (n,) sample weights, or (0,) when all weigh 1
@@ -53,9 +134,7 @@ def _padded(n: int, dtype: np.dtype) -> int:
 
 def _constant(values: Sequence[int]) -> NDArray[np.int64]:
     """Read-only array: a changed entry would send kernels out of bounds."""
-    array = np.array(values, np.int64)
-    array.flags.writeable = False
-    return array
+    return read_only(np.array(values, np.int64))
 
 
 def make_layout(
@@ -100,8 +179,41 @@ def aligned_zeros(n: int, dtype: np.dtype) -> NDArray[np.floating]:
 def make_work(layout: Layout, dtype: np.dtype) -> Work:
     """Scratch for one sample."""
     n = int(layout.units[-1])
-    a, z, delta = (aligned_zeros(n, dtype) for _ in range(3))
-    return Work(a, z, delta, aligned_zeros(int(layout.sizes[-1]), dtype))
+    v = VECTOR_BYTES // dtype.itemsize
+    rooms = np.diff(layout.units[:-1])
+    tiles = -(-int(max(layout.strides)) // v)
+    return Work(
+        a=aligned_zeros(n, dtype),
+        z=aligned_zeros(n, dtype),
+        delta=aligned_zeros(n, dtype),
+        y=aligned_zeros(int(layout.sizes[-1]), dtype),
+        rows=np.zeros(n + v, np.int32),
+        x=aligned_zeros(n + v, dtype),
+        counts=np.zeros(len(layout.strides), np.int64),
+        partial=aligned_zeros(tiles * int(max(rooms)), dtype),
+        dots=aligned_zeros(2 * LONGEST_BLOCK, dtype),
+    )
+
+
+def make_block(layout: Layout, plan: Plan, length: int, dtype: np.dtype) -> Block:
+    """Scratch for blocks of at most ``length`` samples, as far as the plan needs it."""
+    width = _padded(length, dtype)
+    v = VECTOR_BYTES // dtype.itemsize
+    deferred = plan.methods == DEFERRED
+    n = int(layout.units[-1]) * width if deferred.any() else 0
+    first = width if deferred[0] else 0
+    listed = first * (int(layout.units[1]) + v) if plan.sparse[0] else 0
+    return Block(
+        length=length,
+        width=width,
+        a=aligned_zeros(n, dtype),
+        d=aligned_zeros(n, dtype),
+        z=aligned_zeros(first * int(layout.strides[0]), dtype),
+        gram=aligned_zeros(first * width, dtype),
+        rows=np.zeros(listed, np.int32),
+        x=aligned_zeros(listed, dtype),
+        counts=np.zeros(first, np.int64),
+    )
 
 
 def layer_views(

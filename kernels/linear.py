@@ -1,170 +1,287 @@
-"""The inner loops: products with one layer's block of parameters, and its rank-one update.
+"""The inner loops: products with rows of an input-major matrix, and their update.
 
-A block W is flat and input-major, (n_in + 1) rows of ``stride`` elements: row i is the fan-out of
-input i, the last row is the bias (its input is the constant 1), and each row is padded with zeros
-to whole SIMD vectors, so there are no remainder loops and the forward pass needs no horizontal
-sums. ``z`` and ``delta`` are padded likewise, with zeros.
+A matrix W is flat, rows of ``stride`` elements: row i is the fan-out of input i. Rows are padded
+with zeros to whole SIMD vectors, and so are the vectors that meet them, so there are no remainder
+loops and the forward product needs no horizontal sums.
+
+Every function works on rows ``first`` to ``last`` of a selection and on columns ``start`` to
+``stop``, which are whole vectors. The selection is ``rows``, an array of row numbers, or None for
+all rows in order: leaving out the rows of inputs that are zero changes no sum.
 """
 
 from ._jit import jit
-from .simd import add, broadcast, fma, lanes, load, multiply, store, total
-
-# Rows from this many vectors on are read whole, four at a time: by columns, each row would be
-# touched at a distance that the prefetcher does not follow. Narrower blocks fit in the caches
-# that make this harmless, and gain from sums that stay in registers.
-_WIDE = 16
-
-
-@jit
-def matvec(W, a, z, n_in, stride):
-    """Compute z = Wᵀa + b, for ``a`` (n_in,) and ``z`` (stride,), modified in place."""
-    if stride >= _WIDE * lanes(W):
-        _matvec_by_rows(W, a, z, n_in, stride)
-    else:
-        _matvec_by_columns(W, a, z, n_in, stride)
+from .simd import (
+    add,
+    broadcast,
+    fma,
+    lanes,
+    load,
+    multiply,
+    pack_nonzeros,
+    store,
+    total,
+    zeros,
+)
 
 
 @jit
-def _matvec_by_rows(W, a, z, n_in, stride):
-    """`matvec` with z in the first-level cache and W read once from end to end."""
+def row_number(rows, j):
+    """Number of the selection's row j."""
+    return j if rows is None else rows[j]
+
+
+@jit(inline=False)
+def add_rows(W, rows, x, first, last, out, start, stop, stride):
+    """Out[start:stop] += Σ_j x[j] W[rows[j], start:stop], in place."""
     v = lanes(W)
-    k = 0
-    while k < stride:
-        store(z, k, load(W, n_in * stride + k))
-        k += v
-    r = 0
-    i = 0
-    while i + 4 <= n_in:
-        x0 = broadcast(a[i])
-        x1 = broadcast(a[i + 1])
-        x2 = broadcast(a[i + 2])
-        x3 = broadcast(a[i + 3])
-        k = 0
-        while k < stride:
-            even = fma(x0, load(W, r), load(z, k))
-            odd = multiply(x1, load(W, r + stride))
-            even = fma(x2, load(W, r + 2 * stride), even)
-            odd = fma(x3, load(W, r + 3 * stride), odd)
-            store(z, k, add(even, odd))
-            r += v
-            k += v
-        r += 3 * stride
-        i += 4
-    while i < n_in:
-        x0 = broadcast(a[i])
-        k = 0
-        while k < stride:
-            store(z, k, fma(x0, load(W, r), load(z, k)))
-            r += v
-            k += v
-        i += 1
-
-
-@jit
-def _matvec_by_columns(W, a, z, n_in, stride):
-    """`matvec` with a few vectors of z at a time held in registers."""
-    v = lanes(W)
-    bias = n_in * stride
-    k = 0
-    # Four vectors of z at a time keep the fused multiply-adds independent of each other.
-    while k + 4 * v <= stride:
-        z0 = load(W, bias + k)
-        z1 = load(W, bias + k + v)
-        z2 = load(W, bias + k + 2 * v)
-        z3 = load(W, bias + k + 3 * v)
-        r = k
-        for i in range(n_in):
-            x = broadcast(a[i])
-            z0 = fma(x, load(W, r), z0)
-            z1 = fma(x, load(W, r + v), z1)
-            z2 = fma(x, load(W, r + 2 * v), z2)
-            z3 = fma(x, load(W, r + 3 * v), z3)
-            r += stride
-        store(z, k, z0)
-        store(z, k + v, z1)
-        store(z, k + 2 * v, z2)
-        store(z, k + 3 * v, z3)
+    k = start
+    while k + 4 * v <= stop:
+        _add_rows_wide(zeros(W, 4), W, rows, x, first, last, out, k, stride)
         k += 4 * v
-    # Narrower than that: independence comes from four rows at a time.
-    zero = broadcast(W.dtype.type(0))
-    while k < stride:
-        z0 = load(W, bias + k)
-        z1 = zero
-        z2 = zero
-        z3 = zero
-        r = k
-        i = 0
-        while i + 4 <= n_in:
-            z0 = fma(broadcast(a[i]), load(W, r), z0)
-            z1 = fma(broadcast(a[i + 1]), load(W, r + stride), z1)
-            z2 = fma(broadcast(a[i + 2]), load(W, r + 2 * stride), z2)
-            z3 = fma(broadcast(a[i + 3]), load(W, r + 3 * stride), z3)
-            r += 4 * stride
-            i += 4
-        while i < n_in:
-            z0 = fma(broadcast(a[i]), load(W, r), z0)
-            r += stride
-            i += 1
-        store(z, k, add(add(z0, z1), add(z2, z3)))
-        k += v
+    if k + 2 * v <= stop:
+        _add_rows_narrow(zeros(W, 2), W, rows, x, first, last, out, k, stride)
+        k += 2 * v
+    if k < stop:
+        _add_rows_narrow(zeros(W, 1), W, rows, x, first, last, out, k, stride)
 
 
 @jit
-def matvec_transposed(W, delta, out, n_in, stride):
-    """Out = W δ without the bias row, for ``delta`` (stride,) and ``out`` (n_in,), in place."""
+def _add_rows_wide(like, W, rows, x, first, last, out, k, stride):
+    s0 = load(like, out, k)
+    s1 = like
+    j = first
+    while j + 2 <= last:
+        r0 = row_number(rows, j) * stride + k
+        r1 = row_number(rows, j + 1) * stride + k
+        s0 = fma(broadcast(like, x[j]), load(like, W, r0), s0)
+        s1 = fma(broadcast(like, x[j + 1]), load(like, W, r1), s1)
+        j += 2
+    if j < last:
+        s0 = fma(broadcast(like, x[j]), load(like, W, row_number(rows, j) * stride + k), s0)
+    store(out, k, add(s0, s1))
+
+
+@jit
+def _add_rows_narrow(like, W, rows, x, first, last, out, k, stride):
+    # One vector's sum would wait for itself at every row: four sums do not.
+    s0 = load(like, out, k)
+    s1 = like
+    s2 = like
+    s3 = like
+    j = first
+    while j + 4 <= last:
+        r0 = row_number(rows, j) * stride + k
+        r1 = row_number(rows, j + 1) * stride + k
+        r2 = row_number(rows, j + 2) * stride + k
+        r3 = row_number(rows, j + 3) * stride + k
+        s0 = fma(broadcast(like, x[j]), load(like, W, r0), s0)
+        s1 = fma(broadcast(like, x[j + 1]), load(like, W, r1), s1)
+        s2 = fma(broadcast(like, x[j + 2]), load(like, W, r2), s2)
+        s3 = fma(broadcast(like, x[j + 3]), load(like, W, r3), s3)
+        j += 4
+    while j < last:
+        s0 = fma(broadcast(like, x[j]), load(like, W, row_number(rows, j) * stride + k), s0)
+        j += 1
+    store(out, k, add(add(s0, s1), add(s2, s3)))
+
+
+@jit(inline=False)
+def multiply_add(W, stride, X, n, across, along, m, out, out_stride, start, stop, scale):
+    """Out[r, start:stop] = scale (out[r, start:stop] + Σ_j X[r, j] W[j, start:stop]), in place.
+
+    For r < m and j < n; X[r, j] is at r·across + j·along, so X may be transposed. Each element of
+    W that has been loaded serves four rows of ``out``.
+    """
     v = lanes(W)
-    zero = broadcast(W.dtype.type(0))
-    i = 0
-    while i + 4 <= n_in:
+    r = 0
+    while r < m:
+        k = start
+        if r + 4 <= m:
+            while k + 2 * v <= stop:
+                _multiply_add_four(
+                    zeros(W, 2), W, stride, X, n, across, along, r, out, out_stride, k, scale
+                )
+                k += 2 * v
+            if k < stop:
+                _multiply_add_four(
+                    zeros(W, 1), W, stride, X, n, across, along, r, out, out_stride, k, scale
+                )
+            r += 4
+        else:
+            while k < stop:
+                _multiply_add_one(
+                    zeros(W, 1), W, stride, X, n, across, along, r, out, out_stride, k, scale
+                )
+                k += v
+            r += 1
+
+
+@jit
+def _multiply_add_four(like, W, stride, X, n, across, along, r, out, out_stride, k, scale):
+    o0 = r * out_stride + k
+    o1 = o0 + out_stride
+    o2 = o1 + out_stride
+    o3 = o2 + out_stride
+    s0 = load(like, out, o0)
+    s1 = load(like, out, o1)
+    s2 = load(like, out, o2)
+    s3 = load(like, out, o3)
+    x0 = r * across
+    x1 = x0 + across
+    x2 = x1 + across
+    x3 = x2 + across
+    w = k
+    for _ in range(n):
+        row = load(like, W, w)
+        s0 = fma(broadcast(like, X[x0]), row, s0)
+        s1 = fma(broadcast(like, X[x1]), row, s1)
+        s2 = fma(broadcast(like, X[x2]), row, s2)
+        s3 = fma(broadcast(like, X[x3]), row, s3)
+        x0 += along
+        x1 += along
+        x2 += along
+        x3 += along
+        w += stride
+    c = broadcast(like, scale)
+    store(out, o0, multiply(c, s0))
+    store(out, o1, multiply(c, s1))
+    store(out, o2, multiply(c, s2))
+    store(out, o3, multiply(c, s3))
+
+
+@jit
+def _multiply_add_one(like, W, stride, X, n, across, along, r, out, out_stride, k, scale):
+    s0 = load(like, out, r * out_stride + k)
+    x = r * across
+    w = k
+    for _ in range(n):
+        s0 = fma(broadcast(like, X[x]), load(like, W, w), s0)
+        x += along
+        w += stride
+    store(out, r * out_stride + k, multiply(broadcast(like, scale), s0))
+
+
+@jit(inline=False)
+def add_dots(W, rows, first, last, delta, out, start, stop, stride):
+    """Out[j] += W[rows[j], start:stop] · delta[start:stop], in place."""
+    v = lanes(W)
+    zero = zeros(W, 1)
+    j = first
+    while j + 4 <= last:
+        r0 = row_number(rows, j) * stride
+        r1 = row_number(rows, j + 1) * stride
+        r2 = row_number(rows, j + 2) * stride
+        r3 = row_number(rows, j + 3) * stride
         s0 = zero
         s1 = zero
         s2 = zero
         s3 = zero
-        r = i * stride
-        k = 0
-        while k < stride:
-            d = load(delta, k)
-            s0 = fma(d, load(W, r), s0)
-            s1 = fma(d, load(W, r + stride), s1)
-            s2 = fma(d, load(W, r + 2 * stride), s2)
-            s3 = fma(d, load(W, r + 3 * stride), s3)
-            r += v
+        k = start
+        while k < stop:
+            d = load(zero, delta, k)
+            s0 = fma(d, load(zero, W, r0 + k), s0)
+            s1 = fma(d, load(zero, W, r1 + k), s1)
+            s2 = fma(d, load(zero, W, r2 + k), s2)
+            s3 = fma(d, load(zero, W, r3 + k), s3)
             k += v
-        out[i] = total(s0)
-        out[i + 1] = total(s1)
-        out[i + 2] = total(s2)
-        out[i + 3] = total(s3)
-        i += 4
-    while i < n_in:
+        out[j] += total(s0)
+        out[j + 1] += total(s1)
+        out[j + 2] += total(s2)
+        out[j + 3] += total(s3)
+        j += 4
+    while j < last:
+        r0 = row_number(rows, j) * stride
         s0 = zero
-        k = 0
-        while k < stride:
-            s0 = fma(load(delta, k), load(W, i * stride + k), s0)
+        k = start
+        while k < stop:
+            s0 = fma(load(zero, delta, k), load(zero, W, r0 + k), s0)
             k += v
-        out[i] = total(s0)
-        i += 1
+        out[j] += total(s0)
+        j += 1
+
+
+@jit(inline=False)
+def rank_one(W, rows, x, first, last, delta, start, stop, stride, scale, decay):
+    """W[rows[j], start:stop] ← decay·W[rows[j], start:stop] + scale·x[j] delta[start:stop]."""
+    v = lanes(W)
+    zero = zeros(W, 1)
+    keep = broadcast(zero, decay)
+    for j in range(first, last):
+        r = row_number(rows, j) * stride
+        s = broadcast(zero, scale * x[j])
+        k = start
+        while k < stop:
+            row = multiply(keep, load(zero, W, r + k))
+            store(W, r + k, fma(s, load(zero, delta, k), row))
+            k += v
 
 
 @jit
-def rank_one(W, a, delta, n_in, stride, scale, decay):
-    """W ← decay·W + scale·a δᵀ and b ← b + scale·δ, in place: the bias does not decay.
-
-    With ``scale`` −η and ``decay`` 1 − η·λ this is the SGD step; with ``scale`` 1/n and
-    ``decay`` 1, W being a gradient buffer, it sums the mean gradient.
-    """
-    v = lanes(W)
-    keep = broadcast(decay)
-    r = 0
-    for i in range(n_in):
-        x = broadcast(scale * a[i])
-        k = 0
-        while k < stride:
-            store(W, r, fma(x, load(delta, k), multiply(keep, load(W, r))))
-            r += v
-            k += v
-    x = broadcast(scale)
-    k = 0
-    while k < stride:
-        store(W, r, fma(x, load(delta, k), load(W, r)))
-        r += v
+def add_scaled(scale, x, out, start, stop):
+    """Out[start:stop] += scale·x[start:stop], in place."""
+    v = lanes(out)
+    zero = zeros(out, 1)
+    s = broadcast(zero, scale)
+    k = start
+    while k < stop:
+        store(out, k, fma(s, load(zero, x, k), load(zero, out, k)))
         k += v
+
+
+@jit
+def scaled_sum(scale, x, y, out, n):
+    """Out[:n] = scale·x[:n] + y[:n], in place; without ``y`` if that is None."""
+    v = lanes(out)
+    zero = zeros(out, 1)
+    s = broadcast(zero, scale)
+    k = 0
+    while k < n:
+        store(out, k, fma(s, load(zero, x, k), zero if y is None else load(zero, y, k)))
+        k += v
+
+
+@jit
+def fill(out, value, start, stop):
+    """Out[start:stop] = value, in place."""
+    v = lanes(out)
+    x = broadcast(zeros(out, 1), value)
+    k = start
+    while k < stop:
+        store(out, k, x)
+        k += v
+
+
+@jit
+def nonzeros(a, n, rows, x):
+    """Places and values of what is not zero in a[:n], into ``rows`` and ``x``; their number.
+
+    Both have room for one vector more than n.
+    """
+    v = lanes(a)
+    zero = zeros(a, 1)
+    count = 0
+    k = 0
+    while k + v <= n:
+        count = pack_nonzeros(load(zero, a, k), k, rows, x, count)
+        k += v
+    while k < n:
+        if a[k] != 0:
+            rows[count] = k
+            x[count] = a[k]
+            count += 1
+        k += 1
+    return count
+
+
+@jit
+def copy(x, out, n):
+    """Out[:n] = x[:n], in place."""
+    v = lanes(out)
+    zero = zeros(out, 1)
+    k = 0
+    while k + v <= n:
+        store(out, k, load(zero, x, k))
+        k += v
+    while k < n:
+        out[k] = x[k]
+        k += 1

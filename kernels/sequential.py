@@ -12,66 +12,92 @@ that cutting the work into chunks changes no bit of a result.
 
 from ._jit import jit
 from .activations import activate, times_derivative
-from .linear import matvec, matvec_transposed, rank_one
+from .linear import add_dots, add_rows, add_scaled, copy, fill, rank_one
 from .losses import is_correct, loss_value, output_delta
-from .simd import window
+from .simd import matrix_row, window
 
 
 @jit
-def forward(params, layout, work):
-    """z_l = W_l a_{l-1} + b_l and a_l = f_l(z_l) for l = 1..L, from ``work.a``'s first layer."""
+def first_sums(W, inputs, row, z, n_in, stride):
+    """Z += Wᵀx for a row of the inputs."""
+    if len(inputs.indptr) > 0:
+        start = inputs.indptr[row]
+        count = inputs.indptr[row + 1] - start
+        rows, x = window(inputs.indices, start, count), window(inputs.data, start, count)
+        add_rows(W, rows, x, 0, count, z, 0, stride, stride)
+    else:
+        add_rows(W, None, matrix_row(inputs.X, row), 0, n_in, z, 0, stride, stride)
+
+
+@jit
+def forward(params, layout, work, inputs, row):
+    """z_l = W_l a_{l-1} + b_l and a_l = f_l(z_l) for l = 1..L, a_0 being a row of the inputs."""
     sizes, strides, blocks, units, activations, _ = layout
     for l in range(len(strides)):
         n_in, n_out, stride = sizes[l], sizes[l + 1], strides[l]
         W = window(params, blocks[l], blocks[l + 1] - blocks[l])
-        x = window(work.a, units[l], n_in)
         z = window(work.z, units[l + 1], stride)
         a = window(work.a, units[l + 1], n_out)
-        matvec(W, x, z, n_in, stride)
+        copy(window(W, n_in * stride, stride), z, stride)
+        if l == 0:
+            first_sums(W, inputs, row, z, n_in, stride)
+        else:
+            add_rows(W, None, window(work.a, units[l], n_in), 0, n_in, z, 0, stride, stride)
         activate(activations[l], z, a, n_out)
+
+
+@jit
+def output_layer_delta(layout, work):
+    """δ_L = ∂loss/∂z_L of the sample that has just gone forward."""
+    L = len(layout.strides)
+    n = layout.sizes[L]
+    z = window(work.z, layout.units[L], n)
+    a = window(work.a, layout.units[L], n)
+    δ = window(work.delta, layout.units[L], layout.strides[L - 1])
+    output_delta(layout.loss, layout.activations[L - 1], z, a, work.y, δ, n)
 
 
 @jit
 def backward(params, layout, work):
     """δ_L from the loss, then δ_l = (W_{l+1}ᵀ δ_{l+1}) ⊙ f_l'(z_l) down to l = 1."""
-    sizes, strides, blocks, units, activations, loss = layout
-    L = len(strides)
-    n = sizes[L]
-    z = window(work.z, units[L], n)
-    a = window(work.a, units[L], n)
-    δ = window(work.delta, units[L], strides[L - 1])
-    output_delta(loss, activations[L - 1], z, a, work.y, δ, n)
-    for l in range(L - 1, 0, -1):
+    sizes, strides, blocks, units, activations, _ = layout
+    output_layer_delta(layout, work)
+    for l in range(len(strides) - 1, 0, -1):
         n, stride = sizes[l], strides[l]
         W = window(params, blocks[l], blocks[l + 1] - blocks[l])
         δ_above = window(work.delta, units[l + 1], stride)
-        δ = window(work.delta, units[l], n)
-        matvec_transposed(W, δ_above, δ, n, stride)
+        room = units[l + 1] - units[l]
+        δ = window(work.delta, units[l], room)
+        fill(δ, δ.dtype.type(0), 0, room)
+        add_dots(W, None, 0, n, δ_above, δ, 0, stride, stride)
         z = window(work.z, units[l], n)
         a = window(work.a, units[l], n)
         times_derivative(activations[l - 1], z, a, δ, n)
 
 
 @jit
-def accumulate(target, layout, work, scale, decay):
+def accumulate(target, layout, work, inputs, row, scale, decay):
     """W_l ← decay·W_l + scale·δ_l a_{l-1}ᵀ and b_l ← b_l + scale·δ_l, over a flat buffer.
 
-    The SGD step when ``target`` is the parameters, the gradient's sum when it is a gradient.
+    The SGD step when ``target`` is the parameters, the gradient's sum when it is a gradient; of
+    CSR rows only that, with ``decay`` 1.
     """
     sizes, strides, blocks, units, _, _ = layout
     for l in range(len(strides)):
         n_in, stride = sizes[l], strides[l]
         W = window(target, blocks[l], blocks[l + 1] - blocks[l])
-        a = window(work.a, units[l], n_in)
         δ = window(work.delta, units[l + 1], stride)
-        rank_one(W, a, δ, n_in, stride, scale, decay)
-
-
-@jit
-def load_input(X, row, a):
-    """a_0 = x: layer 0 is no special case afterwards."""
-    for i in range(X.shape[1]):
-        a[i] = X[row, i]
+        if l == 0 and len(inputs.indptr) > 0:
+            start = inputs.indptr[row]
+            count = inputs.indptr[row + 1] - start
+            rows, x = window(inputs.indices, start, count), window(inputs.data, start, count)
+            rank_one(W, rows, x, 0, count, δ, 0, stride, stride, scale, decay)
+        else:
+            a = window(work.a, units[l], n_in)
+            if l == 0:
+                a = matrix_row(inputs.X, row)
+            rank_one(W, None, a, 0, n_in, δ, 0, stride, stride, scale, decay)
+        add_scaled(scale, δ, window(W, n_in * stride, stride), 0, stride)
 
 
 @jit
@@ -105,15 +131,14 @@ def sample_weight(samples, row):
 @jit
 def differentiate(params, layout, work, samples, row):
     """Forward and backward of one sample, which leaves every a and δ in ``work``; its loss."""
-    load_input(samples.X, row, work.a)
     load_target(samples, row, work.y)
-    forward(params, layout, work)
+    forward(params, layout, work, samples.inputs, row)
     loss = sample_loss(layout, work)
     backward(params, layout, work)
     return loss
 
 
-@jit
+@jit(entry=True)
 def train_sequential(
     params, layout, work, samples, order, start, stop, learning_rate, weight_decay, loss_sum
 ):
@@ -148,11 +173,11 @@ def train_sequential(
         row = order[t]
         weight = sample_weight(samples, row)
         loss_sum += weight * differentiate(params, layout, work, samples, row)
-        accumulate(params, layout, work, -learning_rate * T(weight), decay)
+        accumulate(params, layout, work, samples.inputs, row, -learning_rate * T(weight), decay)
     return loss_sum
 
 
-@jit
+@jit(entry=True)
 def add_gradient(params, layout, work, samples, start, stop, scale, gradient, loss_sum):
     """Gradient += scale · Σ ∂loss/∂params over rows [start, stop), weighted; in place.
 
@@ -162,18 +187,17 @@ def add_gradient(params, layout, work, samples, start, stop, scale, gradient, lo
     for row in range(start, stop):
         weight = sample_weight(samples, row)
         loss_sum += weight * differentiate(params, layout, work, samples, row)
-        accumulate(gradient, layout, work, T(scale * weight), T(1))
+        accumulate(gradient, layout, work, samples.inputs, row, T(scale * weight), T(1))
     return loss_sum
 
 
-@jit
+@jit(entry=True)
 def evaluate(params, layout, work, samples, start, stop, loss_sum, n_correct):
     """Add the weighted losses and the number of correct predictions of rows [start, stop)."""
     L = len(layout.strides)
     for row in range(start, stop):
-        load_input(samples.X, row, work.a)
         load_target(samples, row, work.y)
-        forward(params, layout, work)
+        forward(params, layout, work, samples.inputs, row)
         loss_sum += sample_weight(samples, row) * sample_loss(layout, work)
         n = layout.sizes[L]
         if is_correct(layout.loss, window(work.a, layout.units[L], n), work.y, n):
@@ -181,14 +205,13 @@ def evaluate(params, layout, work, samples, start, stop, loss_sum, n_correct):
     return loss_sum, n_correct
 
 
-@jit
-def predict(params, layout, work, X, start, stop, out):
-    """a_L of rows [start, stop) of X into the same rows of ``out`` (n, n_L), in place."""
+@jit(entry=True)
+def predict(params, layout, work, inputs, start, stop, out):
+    """a_L of rows [start, stop) of the inputs into the same rows of ``out`` (n, n_L), in place."""
     L = len(layout.strides)
     n = layout.sizes[L]
     for row in range(start, stop):
-        load_input(X, row, work.a)
-        forward(params, layout, work)
+        forward(params, layout, work, inputs, row)
         a = window(work.a, layout.units[L], n)
         for k in range(n):
             out[row, k] = a[k]

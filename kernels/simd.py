@@ -1,11 +1,15 @@
-"""Windows into flat arrays, and vectors of 64 bytes that stay in registers.
+"""Windows into flat arrays, and vectors that stay in registers.
 
-A vector holds 16 float32 or 8 float64: one AVX-512 register, two of AVX2, four of NEON; LLVM
-splits it for the machine at hand. With ``NUMBA_DISABLE_JIT=1`` the same names are plain NumPy.
+The unit is a vector of 64 bytes, 16 float32 or 8 float64: one AVX-512 register, two of AVX2, four
+of NEON; LLVM splits it for the machine at hand. A wide vector is several units side by side, so
+that one body serves for tiles of any width: ``zeros(array, 4)`` fixes the width, and what is
+loaded or broadcast ``like`` it has the same. With ``NUMBA_DISABLE_JIT=1`` the same names are plain
+NumPy.
 """
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import config
 from numba.core import cgutils, types
@@ -19,9 +23,9 @@ VECTOR_BYTES = 64
 class Vector(types.Type):
     """Numba type of a SIMD vector."""
 
-    def __init__(self, dtype: Any) -> None:
+    def __init__(self, dtype: Any, count: int = 1) -> None:
         self.dtype = dtype
-        self.lanes = VECTOR_BYTES // (dtype.bitwidth // 8)
+        self.lanes = count * VECTOR_BYTES // (dtype.bitwidth // 8)
         super().__init__(name=f"Vector({dtype}x{self.lanes})")
 
 
@@ -50,15 +54,15 @@ def _require_same(*vectors: Any) -> None:
         raise TypingError(f"fastbp kernels take arrays of one dtype, got {vectors}.")
 
 
-def _address(context: Any, builder: Any, signature: Any, args: Any, vector: Vector) -> Any:
+def _address(context: Any, builder: Any, kind: Any, value: Any, index: Any, vector: Vector) -> Any:
     """Pointer to ``array[index]`` as a vector; bounds are checked under NUMBA_BOUNDSCHECK."""
-    array = arrayobj.make_array(signature.args[0])(context, builder, args[0])
+    array = arrayobj.make_array(kind)(context, builder, value)
     if context.enable_boundscheck:
         (length,) = cgutils.unpack_tuple(builder, array.shape, count=1)
-        last = builder.add(args[1], args[1].type(vector.lanes - 1))
-        cgutils.do_boundscheck(context, builder, args[1], length)
+        last = builder.add(index, index.type(vector.lanes - 1))
+        cgutils.do_boundscheck(context, builder, index, length)
         cgutils.do_boundscheck(context, builder, last, length)
-    pointer = builder.gep(array.data, [args[1]])
+    pointer = builder.gep(array.data, [index])
     return builder.bitcast(pointer, context.get_value_type(vector).as_pointer())
 
 
@@ -99,7 +103,36 @@ def window(typing_context: Any, array: Any, start: Any, length: Any) -> Any:
         )
         return result._getvalue()
 
-    return array(array, types.int64, types.int64), codegen
+    # Of one type whether or not the source is read-only, so that a variable can hold either.
+    return types.Array(array.dtype, 1, "C")(array, types.int64, types.int64), codegen
+
+
+@intrinsic
+def matrix_row(typing_context: Any, matrix: Any, row: Any) -> Any:
+    """``matrix[row]`` of a C-contiguous matrix, as `window` gives it."""
+    if not isinstance(matrix, types.Array) or matrix.ndim != 2 or matrix.layout != "C":
+        raise TypingError(f"fastbp kernels take C-contiguous matrices here, got {matrix}.")
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        source = arrayobj.make_array(signature.args[0])(context, builder, args[0])
+        n_rows, n_columns = cgutils.unpack_tuple(builder, source.shape, count=2)
+        if context.enable_boundscheck:
+            cgutils.do_boundscheck(context, builder, args[1], n_rows)
+        item = context.get_abi_sizeof(context.get_data_type(signature.args[0].dtype))
+        itemsize = context.get_constant(types.intp, item)
+        result = arrayobj.make_array(signature.return_type)(context, builder)
+        arrayobj.populate_array(
+            result,
+            data=builder.gep(source.data, [builder.mul(args[1], n_columns)]),
+            shape=[n_columns],
+            strides=[itemsize],
+            itemsize=itemsize,
+            meminfo=None,
+            parent=None,
+        )
+        return result._getvalue()
+
+    return types.Array(matrix.dtype, 1, "C")(matrix, types.int64), codegen
 
 
 @intrinsic
@@ -114,44 +147,58 @@ def lanes(typing_context: Any, array: Any) -> Any:
 
 
 @intrinsic
-def load(typing_context: Any, array: Any, index: Any) -> Any:
-    """Vector ``array[index : index + lanes]``."""
-    vector = _vector_of(array)
+def zeros(typing_context: Any, array: Any, count: Any) -> Any:
+    """``count`` vectors side by side, of ``array``'s dtype; ``count`` is a literal."""
+    if not isinstance(count, types.IntegerLiteral):
+        raise TypingError("the number of vectors must be known when a kernel is compiled.")
+    vector = Vector(_vector_of(array).dtype, count.literal_value)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointer = _address(context, builder, signature, args, vector)
-        return builder.load(pointer, align=_item_bytes(vector))
+        return ir.Constant(context.get_value_type(vector), None)
 
-    return vector(array, types.int64), codegen
+    return vector(array, count), codegen
+
+
+@intrinsic
+def load(typing_context: Any, like: Any, array: Any, index: Any) -> Any:
+    """Vector ``array[index : index + lanes]``, as wide as ``like``."""
+    if _vector_of(array).dtype != like.dtype:
+        raise TypingError(f"fastbp kernels take arrays of one dtype, got {array} and {like}.")
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = _address(context, builder, signature.args[1], args[1], args[2], like)
+        return builder.load(pointer, align=_item_bytes(like))
+
+    return like(like, array, types.int64), codegen
 
 
 @intrinsic
 def store(typing_context: Any, array: Any, index: Any, value: Any) -> Any:
     """Write a vector to ``array[index : index + lanes]``."""
-    _require_same(_vector_of(array), value)
+    if _vector_of(array).dtype != value.dtype:
+        raise TypingError(f"fastbp kernels take arrays of one dtype, got {array} and {value}.")
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointer = _address(context, builder, signature, args, signature.args[2])
-        builder.store(args[2], pointer, align=_item_bytes(signature.args[2]))
+        pointer = _address(context, builder, signature.args[0], args[0], args[1], value)
+        builder.store(args[2], pointer, align=_item_bytes(value))
         return context.get_dummy_value()
 
     return types.none(array, types.int64, value), codegen
 
 
 @intrinsic
-def broadcast(typing_context: Any, scalar: Any) -> Any:
-    """Vector with ``scalar`` in every lane."""
-    if scalar not in (types.float32, types.float64):
-        raise TypingError(f"fastbp kernels take float32 or float64 here, got {scalar}.")
-    vector = Vector(scalar)
+def broadcast(typing_context: Any, like: Any, scalar: Any) -> Any:
+    """Vector with ``scalar`` in every lane, as wide as ``like``."""
+    if scalar != like.dtype:
+        raise TypingError(f"fastbp kernels take numbers of one dtype, got {scalar} and {like}.")
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        undefined = ir.Constant(context.get_value_type(vector), ir.Undefined)
-        first = builder.insert_element(undefined, args[0], ir.IntType(32)(0))
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), [0] * vector.lanes)
-        return builder.shuffle_vector(first, undefined, zeros)
+        undefined = ir.Constant(context.get_value_type(like), ir.Undefined)
+        first = builder.insert_element(undefined, args[1], ir.IntType(32)(0))
+        lane_numbers = ir.Constant(ir.VectorType(ir.IntType(32), like.lanes), [0] * like.lanes)
+        return builder.shuffle_vector(first, undefined, lane_numbers)
 
-    return vector(scalar), codegen
+    return like(like, scalar), codegen
 
 
 @intrinsic
@@ -211,23 +258,102 @@ def total(typing_context: Any, a: Any) -> Any:
     return a.dtype(a), codegen
 
 
+@intrinsic
+def pack_nonzeros(
+    typing_context: Any, a: Any, first: Any, places: Any, values: Any, count: Any
+) -> Any:
+    """Append places and values of the lanes of ``a`` that are not zero; the new count.
+
+    The lanes are numbered from ``first``. A whole vector is written to ``places`` and ``values``
+    from ``count`` on: what lies there is lost. NaN is not zero.
+    """
+    if places.dtype != types.int32 or values.dtype != a.dtype:
+        raise TypingError(f"places must be int32 and values {a.dtype}, got {places}, {values}.")
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vector, start, _, _, n = args
+        flags = builder.fcmp_unordered("!=", vector, ir.Constant(vector.type, None))
+        wide = ir.VectorType(ir.IntType(32), a.lanes)
+        numbers = ir.Constant(wide, list(range(a.lanes)))
+        first_number = builder.insert_element(
+            ir.Constant(wide, ir.Undefined), builder.trunc(start, ir.IntType(32)), ir.IntType(32)(0)
+        )
+        numbers = builder.add(
+            numbers,
+            builder.shuffle_vector(
+                first_number, ir.Constant(wide, ir.Undefined), ir.Constant(wide, [0] * a.lanes)
+            ),
+        )
+        for position, content, short in (
+            (2, numbers, f"v{a.lanes}i32"),
+            (3, vector, f"v{a.lanes}f{a.dtype.bitwidth}"),
+        ):
+            name = f"llvm.experimental.vector.compress.{short}"
+            kind = content.type
+            function = ir.FunctionType(kind, [kind, flags.type, kind])
+            packed = builder.call(
+                cgutils.get_or_insert_function(builder.module, function, name),
+                [content, flags, ir.Constant(kind, ir.Undefined)],
+            )
+            array = arrayobj.make_array(signature.args[position])(context, builder, args[position])
+            if context.enable_boundscheck:
+                (length,) = cgutils.unpack_tuple(builder, array.shape, count=1)
+                last = builder.add(n, n.type(a.lanes - 1))
+                cgutils.do_boundscheck(context, builder, last, length)
+            pointer = builder.bitcast(builder.gep(array.data, [n]), kind.as_pointer())
+            builder.store(packed, pointer, align=4)
+        bits = builder.bitcast(flags, ir.IntType(a.lanes))
+        return builder.add(n, builder.zext(builder.ctpop(bits), ir.IntType(64)))
+
+    return types.int64(a, types.int64, places, values, types.int64), codegen
+
+
+@intrinsic
+def nonzero_lanes(typing_context: Any, a: Any) -> Any:
+    """Integer whose bit k says that lane k is not zero (NaN is not); at most 64 lanes."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        zero = ir.Constant(args[0].type, None)
+        flags = builder.fcmp_unordered("!=", args[0], zero)
+        bits = builder.bitcast(flags, ir.IntType(a.lanes))
+        return bits if a.lanes == 64 else builder.zext(bits, ir.IntType(64))
+
+    return types.int64(a), codegen
+
+
+@intrinsic
+def lowest_bit(typing_context: Any, bits: Any) -> Any:
+    """Number of the lowest bit that is set, of an int64 that is not 0."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.IntType(1)(1))
+
+    return types.int64(types.int64), codegen
+
+
 if config.DISABLE_JIT:
     # Intrinsics exist in compiled code only: slices and ufuncs stand in for them.
 
     def window(array: Any, start: int, length: int) -> Any:
         return array[start : start + length]
 
+    def matrix_row(matrix: Any, row: int) -> Any:
+        return matrix[row]
+
     def lanes(array: Any) -> int:
         return int(VECTOR_BYTES // array.itemsize)
 
-    def load(array: Any, index: int) -> Any:
-        return array[index : index + lanes(array)].copy()
+    def zeros(array: Any, count: int) -> Any:
+        return np.zeros(count * lanes(array), array.dtype)
+
+    def load(like: Any, array: Any, index: int) -> Any:
+        return array[index : index + len(like)].copy()
 
     def store(array: Any, index: int, value: Any) -> None:
-        array[index : index + lanes(array)] = value
+        array[index : index + len(value)] = value
 
-    def broadcast(scalar: Any) -> Any:
-        return scalar
+    def broadcast(like: Any, scalar: Any) -> Any:
+        return np.full_like(like, scalar)
 
     def fma(a: Any, b: Any, c: Any) -> Any:
         return a * b + c
@@ -240,3 +366,15 @@ if config.DISABLE_JIT:
 
     def total(a: Any) -> Any:
         return a.sum()
+
+    def pack_nonzeros(a: Any, first: int, places: Any, values: Any, count: int) -> int:
+        (found,) = np.nonzero(a)
+        places[count : count + len(found)] = first + found
+        values[count : count + len(found)] = a[found]
+        return count + len(found)
+
+    def nonzero_lanes(a: Any) -> int:
+        return sum(1 << k for k in range(len(a)) if a[k] != 0)
+
+    def lowest_bit(bits: int) -> int:
+        return (bits & -bits).bit_length() - 1

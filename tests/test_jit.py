@@ -289,7 +289,7 @@ X = np.random.default_rng(0).random((50, 4), dtype=np.float32)
 y = np.arange(50) % 3
 ours, theirs = (fastbp.Network((4, 6, 3), seed=0) for _ in range(2))
 history = fastbp.Trainer(ours, shuffle=False).fit(X, y, epochs=3, progress=False)
-samples = kernels.Samples(X, y, np.empty((0, 3), np.float32), np.empty(0))
+samples = kernels.Samples(kernels.dense_inputs(X), y, np.empty((0, 3), np.float32), np.empty(0))
 loss = passes(3, theirs.params, theirs.layout, kernels.make_work(theirs.layout, theirs.dtype),
               samples, np.arange(50), np.float32(0.01), np.float32(0))
 assert np.allclose(ours.params, theirs.params, rtol=1e-5, atol=1e-6)

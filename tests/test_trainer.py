@@ -126,8 +126,8 @@ def test_shuffle_takes_every_sample_once_an_epoch_and_leaves_the_data_alone(blob
     real = kernels.train_sequential
 
     def spy(params, layout, work, samples, order, start, stop, *rest):
-        assert samples.X.base is not None
-        assert np.shares_memory(samples.X, X)
+        assert samples.inputs.X.base is not None
+        assert np.shares_memory(samples.inputs.X, X)
         if stop > start:
             orders.append(order.copy())
         return real(params, layout, work, samples, order, start, stop, *rest)
