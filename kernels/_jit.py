@@ -93,6 +93,7 @@ def jit(function: Callable[..., Any] | None = None, *, strict: bool = False) -> 
         # Arguments are up to a hundred words, and a small network notices when they are copied
         # at each call; it costs a second of compilation.
         forceinline=True,
+        # For function pointers only, which nobody takes; each wrapper compiles the body once more.
         no_cfunc_wrapper=True,
     )
     if not config.DISABLE_JIT and os.environ.get("FASTBP_NO_CACHE", "") in ("", "0"):

@@ -75,13 +75,12 @@ def _exp_less(x, low):
     T = type(x)
     x = clamp(x, _EXP_LOWEST(x), _EXP_HIGHEST(x))
     n = nearest(x * _LOG2_E(x))
-    # Taken away, not added: the compiler may drop − 0, but not + 0.
-    r = fma(n, -_LOG_2_LOW(x), fma(n, -_LOG_2_HIGH(x), x)) - low
-    p = T(1) + fma(r * r, _EXP_TAIL(r), r)
+    r = fma(n, -_LOG_2_HIGH(x), x) + fma(n, -_LOG_2_LOW(x), -low)
     # In two steps, each by a normal power: the first is exact, so that a subnormal result is
     # rounded once.
     half = nearest(T(0.5) * n)
-    return p * power_of_two(half) * power_of_two(n - half)
+    s = power_of_two(half)
+    return fma(s, fma(r * r, _EXP_TAIL(r), r), s) * power_of_two(n - half)
 
 
 @jit(strict=True)
