@@ -7,7 +7,7 @@ ELU α 1, exact GELU) and the derivative at a kink are those of ``torch.nn``.
 import math
 
 from ._jit import jit
-from .elementary import exp, exp_difference, expm1, log1p, sigmoid, tanh
+from .elementary import exp, exp_difference, expm1, log1p, quotient, sigmoid, tanh
 from .simd import maximum
 
 IDENTITY, RELU, LEAKY_RELU, ELU, TANH, SIGMOID, SOFTPLUS, GELU, GELU_TANH, SILU = range(10)
@@ -141,7 +141,10 @@ def exp_derivative(z, a):
 
 @jit
 def softmax(z, a, n):
-    """a_k = e^(z_k − m) / Σ_j e^(z_j − m), m = max z, so nothing overflows."""
+    """a_k = e^(z_k − m) / Σ_j e^(z_j − m), m = max z, so nothing overflows.
+
+    Errors of at most 4 ulp, as long as the sum of n terms costs no more than two of them.
+    """
     T = z.dtype.type
     m = z[0]
     for k in range(n):
@@ -151,9 +154,8 @@ def softmax(z, a, n):
         e = exp_difference(z[k], m)
         a[k] = e
         s += e
-    r = T(1) / s
     for k in range(n):
-        a[k] *= r
+        a[k] = quotient(a[k], s)
 
 
 @jit

@@ -209,6 +209,12 @@ def log1p(x):
 
 
 @jit(strict=True)
+def quotient(a, b):
+    """A / b, rounded once: fast-math would multiply by a rounded 1 / b."""
+    return a / b
+
+
+@jit(strict=True)
 def sigmoid(x):
     """1 / (1 + e⁻ˣ), from the exponential that cannot overflow; at most 4 ulp off.
 
