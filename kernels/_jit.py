@@ -64,7 +64,9 @@ class _ForgivingCache(FunctionCache):
             self.disable()
 
 
-def jit(function: Callable[..., Any] | None = None, *, strict: bool = False) -> Any:
+def jit(
+    function: Callable[..., Any] | None = None, *, strict: bool = False, inline: bool = True
+) -> Any:
     """Compile on first call, without the GIL, cached on disk.
 
     Parameters
@@ -72,14 +74,16 @@ def jit(function: Callable[..., Any] | None = None, *, strict: bool = False) -> 
     function : callable
         Body to compile. Callees must be decorated too.
     strict : bool, default False
-        Keep IEEE semantics, for checks of finiteness.
+        Keep IEEE semantics, for checks of finiteness and for exact steps of a formula.
+    inline : bool, default True
+        Put the body into every caller. Without, LLVM decides.
 
     Notes
     -----
     ``FASTBP_NO_CACHE=1`` switches the disk cache off; so does a place that cannot be written.
     """
     if function is None:
-        return functools.partial(jit, strict=strict)
+        return functools.partial(jit, strict=strict, inline=inline)
     # The qualified name becomes the cache file's name: a changed callee gives a new file.
     function.__qualname__ = f"{function.__qualname__}.{_digest()}"
     compiled = numba.njit(
@@ -92,7 +96,7 @@ def jit(function: Callable[..., Any] | None = None, *, strict: bool = False) -> 
         _nrt=False,
         # Arguments are up to a hundred words, and a small network notices when they are copied
         # at each call; it costs a second of compilation.
-        forceinline=True,
+        forceinline=inline,
         # For function pointers only, which nobody takes; each wrapper compiles the body once more.
         no_cfunc_wrapper=True,
     )

@@ -158,7 +158,8 @@ def softmax(z, a, n):
         a[k] = quotient(a[k], s)
 
 
-@jit
+# The loops for all activations are much code, and one copy of it in each entry point is enough.
+@jit(inline=False)
 def activate(code, z, a, n):
     """A = f(z) over the first n units; ``a`` is modified in place."""
     # One loop per activation, so that the choice is made once a layer and LLVM sees each body.
@@ -199,7 +200,7 @@ def activate(code, z, a, n):
         softmax(z, a, n)
 
 
-@jit
+@jit(inline=False)
 def times_derivative(code, z, a, delta, n):
     """δ ← δ ⊙ f'(z) over the first n units; ``delta`` is modified in place.
 
