@@ -173,8 +173,9 @@ def test_underflow_is_gradual_and_the_processor_is_left_alone(dtype, lowest):
 @pytest.mark.parametrize("spread", [1e-3, 1, 30, "mixed"])
 def test_softmax(dtype, n, spread, generator):
     """Differences of far-apart logits are rounded; the result must not show it."""
-    if DISABLED and n > 10:
-        pytest.skip("the interpreted sum is not cut into lanes, and loses more")
+    # A sum that is not cut into lanes loses up to an ulp of a result below 1 with each term.
+    in_lanes = not DISABLED and os.environ.get("NUMBA_BOUNDSCHECK", "0") == "0"
+    bound = 4 if in_lanes else 4 + n
     for _ in range(1 if DISABLED else 10):
         if spread == "mixed":
             z = generator.choice([-1, 1], n) * 2.0 ** generator.uniform(-20, 6.5, n)
@@ -188,7 +189,7 @@ def test_softmax(dtype, n, spread, generator):
         bits = {"float32": (24, -125), "float64": (53, -1021)}[dtype]
         for value, reference in zip(a.tolist(), exact, strict=True):
             ulp = mpmath.mpf(2) ** (max(mpmath.frexp(reference)[1], bits[1]) - bits[0])
-            assert abs(value - reference) <= 4 * ulp
+            assert abs(value - reference) <= bound * ulp
 
 
 WITHOUT_FMA = """
