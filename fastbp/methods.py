@@ -44,6 +44,13 @@ class Choice(NamedTuple):
         """Whether every layer is."""
         return not self.plan.methods.any()
 
+    def on_threads(self, n_threads: int) -> kernels.Plan:
+        """The plan, for as many threads as there are now."""
+        if n_threads > 1:
+            return self.plan
+        one = np.ones_like(self.plan.methods)
+        return self.plan._replace(block_threads=one, sample_threads=one)
+
     @property
     def n_threads(self) -> int:
         """Most threads that a layer uses."""

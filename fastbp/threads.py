@@ -51,26 +51,14 @@ def team(n_threads: int) -> Iterator[int]:
 @functools.cache
 def launch_seconds(n_threads: int) -> float:
     """Measured cost of entering and leaving the parallel loop of the kernels."""
-    kind = np.dtype(np.float32)
-    layout = kernels.make_layout((1, 1), ("identity",), "squared_error", kind)
-    codes = np.zeros(1, np.int64)
-    plan = kernels.Plan(codes, np.zeros(1, np.bool_), codes, codes)
-    arguments = (
-        kernels.aligned_zeros(int(layout.blocks[-1]), kind),
-        layout,
-        plan,
-        kernels.make_work(layout, kind),
-        kernels.make_block(layout, plan, 1, kind),
-        kernels.dense_inputs(kernels.read_only(np.zeros((1, 1), kind))),
-        codes,
-    )
+    values, rows = kernels.aligned_zeros(16, np.dtype(np.float32)), np.zeros(1, np.int32)
     with team(n_threads) as n:
         if n == 1:
             return float("inf")
-        kernels.launch(*arguments, n, 1)  # compiles, and starts the pool
+        kernels.launch(values, rows, values, 1, n)  # compiles, and starts the pool
         rounds = []
         for _ in range(9):
             began = time.perf_counter()
-            kernels.launch(*arguments, n, 20)
+            kernels.launch(values, rows, values, 20, n)
             rounds.append((time.perf_counter() - began) / 20)
         return statistics.median(rounds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -294,24 +293,32 @@ class Trainer:
         )
         work = kernels.make_work(layout, network.dtype)
         if choice.is_sequential:
-            train: Any = functools.partial(kernels.train_sequential, params, layout, work)
             block_size = 1
+
+            def train(start: int, stop: int, loss_sum: float) -> float:
+                return kernels.train_sequential(
+                    params, layout, work, samples, order, start, stop, *rates, loss_sum
+                )
         else:
             block_size = choice.block_size
             block = kernels.make_block(layout, choice.plan, block_size, network.dtype)
-            train = functools.partial(
-                kernels.train_deferred, params, layout, choice.plan, work, block
-            )
+
+            def train(start: int, stop: int, loss_sum: float) -> float:
+                with threads.team(choice.n_threads) as n_threads:
+                    return kernels.train_deferred(
+                        params, layout, choice.on_threads(n_threads), work, block, samples, order,
+                        start, stop, *rates, loss_sum,
+                    )  # fmt: skip
+
         last_finite = np.empty_like(params)
         loss_sum, seconds = 0.0, 0.0
         # No rows: compiles or loads the kernel, outside of what is timed.
-        train(samples, order, 0, 0, *rates, 0.0)
+        train(0, 0, 0.0)
         for start, stop in paced(len(order), 6 * network.n_params, block_size):
             last_finite[:] = params
             began = time.perf_counter()
             try:
-                with threads.team(choice.n_threads):
-                    loss_sum = train(samples, order, start, stop, *rates, loss_sum)
+                loss_sum = train(start, stop, loss_sum)
             finally:  # also when Ctrl-C came meanwhile
                 layer = network.first_nonfinite_layer()
                 diverged = layer is not None or not math.isfinite(loss_sum)

@@ -7,6 +7,7 @@ steps in blocks, each layer by its own method.
 
 from ._jit import cache_directory
 from .activations import ACTIVATIONS, HIDDEN
+from .blocks import launch
 from .checks import first_nonfinite
 from .deferred import train_deferred
 from .layout import (
@@ -39,7 +40,6 @@ from .sequential import (
     predict,
     train_sequential,
 )
-from .tasks import launch
 
 __all__ = [
     "ACTIVATIONS",

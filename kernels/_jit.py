@@ -105,7 +105,8 @@ def jit(
         # them, atomically and at every call, took most of the time of a small network.
         _nrt=False,
         parallel=parallel,
-        forceinline=inline and not entry,
+        forceinline=inline is True and not entry,
+        inline="always" if inline == "early" else "never",
         # A wrapper compiles what it inlines all over again: each is made only where it is used.
         no_cfunc_wrapper=True,
         no_cpython_wrapper=not entry,

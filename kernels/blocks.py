@@ -1,10 +1,17 @@
-"""The products with a layer's weights, each for a tile of its columns.
+"""The products with a layer's weights, in parts that do not depend on each other, on all threads.
 
 Over a block of samples they are matrix products: what is known before its first sample
 (`open_tile`: Wᵀx and x_s · x_t of the first layer) and what is left to do after its last
-(`close_tile`: the deferred terms of W). `forward_tile` and `backward_tile` are those of one
-sample. Tiles do not depend on each other.
+(`close_tile`: the deferred terms of W). `forward_tile` and `backward_rows` are those of one
+sample. Each element is computed in one part, in one order, so the number of threads changes no
+bit of a result; and threads take the same tiles each time, so that a tile of weights stays in the
+cache of one core.
+
+They take arrays and numbers, not the named tuples: each array that reaches a parallel loop is paid
+for at every launch, and in seconds of compilation.
 """
+
+from numba import prange
 
 from ._jit import jit
 from .linear import add_dots, add_rows, copy, fill, multiply_add, nonzeros
@@ -54,76 +61,64 @@ def n_tiles(stride, like):
 
 
 @jit(inline=False)
-def read_inputs(layout, plan, block, inputs, row, t):
-    """Inputs of the block's sample t: a row of ``block.a``, or a list of what is not zero."""
-    n_0 = layout.sizes[0]
-    x = matrix_row(inputs.X, row)
-    if plan.sparse[0]:
-        room = layout.units[1] + lanes(block.x)
-        rows = window(block.rows, t * room, room)
-        values = window(block.x, t * room, room)
-        block.counts[t] = nonzeros(x, n_0, rows, values)
+def read_inputs(X, row, t, sparse, A, rows, x, counts, n_0, room):
+    """Inputs of the block's sample t: row t of A, or a list of what is not zero."""
+    if sparse:
+        start, length = t * (room + lanes(x)), room + lanes(x)
+        counts[t] = nonzeros(
+            matrix_row(X, row), n_0, window(rows, start, length), window(x, start, length)
+        )
     else:
-        copy(x, window(block.a, t * layout.units[1], n_0), n_0)
+        copy(matrix_row(X, row), window(A, t * room, n_0), n_0)
 
 
 @jit
-def scatter_inputs(layout, block, n):
-    """Rows of ``block.a``, one per input, from the lists of the block's samples."""
-    width = block.width
-    A = window(block.a, 0, layout.units[1] * width)
-    fill(A, A.dtype.type(0), 0, len(A))
-    room = layout.units[1] + lanes(block.x)
+def scatter_inputs(A, rows, x, counts, n, room, width):
+    """Rows of A, one per input, from the lists of the block's n samples."""
+    fill(A, A.dtype.type(0), 0, room * width)
     for t in range(n):
-        rows = window(block.rows, t * room, room)
-        values = window(block.x, t * room, room)
-        for j in range(block.counts[t]):
-            A[rows[j] * width + t] = values[j]
+        start = t * (room + lanes(x))
+        for j in range(counts[t]):
+            A[rows[start + j] * width + t] = x[start + j]
 
 
 @jit(inline=False)
-def open_tile(W, layout, plan, block, n, tile, tiles):
-    """A tile of Z = X W, and a share of X Xᵀ below the diagonal; of the first layer."""
-    n_0, stride, width, room = layout.sizes[0], layout.strides[0], block.width, layout.units[1]
-    A = window(block.a, 0, room * width)
+def open_tile(
+    W, A, Z, G, rows, x, counts, sparse, n, n_0, stride, room, width, tile, tiles
+):  # fmt: skip
+    """A tile of Z = X W, and a share of G = X Xᵀ below the diagonal, for n samples."""
     T = W.dtype.type
     start, stop = tile_columns(stride, W, tile)
     for t in range(n):
-        fill(window(block.z, t * stride, stride), T(0), start, stop)
-    if not plan.sparse[0]:
-        multiply_add(W, stride, A, n_0, room, 1, n, block.z, stride, start, stop, T(1))
+        fill(window(Z, t * stride, stride), T(0), start, stop)
+    if not sparse:
+        multiply_add(W, stride, A, n_0, room, 1, n, Z, stride, start, stop, T(1))
         for t in range(tile, n, tiles):
-            g = window(block.gram, t * width, width)
+            g = window(G, t * width, width)
             fill(g, T(0), 0, width)
             add_dots(A, None, 0, t, window(A, t * room, room), g, 0, room, room)
         return
-    list_room = room + lanes(W)
+    length = room + lanes(x)
     for t in range(n):
-        z = window(block.z, t * stride, stride)
-        rows = window(block.rows, t * list_room, list_room)
-        x = window(block.x, t * list_room, list_room)
-        add_rows(W, rows, x, 0, block.counts[t], z, start, stop, stride)
+        z = window(Z, t * stride, stride)
+        numbers, values = window(rows, t * length, length), window(x, t * length, length)
+        add_rows(W, numbers, values, 0, counts[t], z, start, stop, stride)
     columns = 0  # whole vectors of the row that hold what lies below the diagonal
     for t in range(tile, n, tiles):
         while columns < t:
             columns += lanes(W)
-        g = window(block.gram, t * width, width)
+        g = window(G, t * width, width)
         fill(g, T(0), 0, columns)
-        rows = window(block.rows, t * list_room, list_room)
-        x = window(block.x, t * list_room, list_room)
-        add_rows(A, rows, x, 0, block.counts[t], g, 0, columns, width)
+        numbers, values = window(rows, t * length, length), window(x, t * length, length)
+        add_rows(A, numbers, values, 0, counts[t], g, 0, columns, width)
 
 
 @jit(inline=False)
-def close_tile(W, layout, plan, block, l, n, c, tile):
-    """W ← c (W + Σ_s a_s d_sᵀ), a tile of its columns."""
-    n_in, stride, width = layout.sizes[l], layout.strides[l], block.width
-    room = layout.units[l + 1] - layout.units[l]
-    A = window(block.a, layout.units[l] * width, room * width)
-    D = window(block.d, layout.units[l + 1] * width, stride * width)
+def close_tile(W, A, D, sparse, n, c, n_in, stride, room, width, tile):
+    """W ← c (W + Σ_s a_s d_sᵀ), a tile of its columns, for n samples."""
     v = lanes(W)
     start, stop = tile_columns(stride, W, tile)
-    if not plan.sparse[l]:
+    if not sparse:
         multiply_add(D, stride, A, n, 1, room, n_in, W, stride, start, stop, c)
         return
     k = start
@@ -170,11 +165,102 @@ def forward_tile(W, rows, values, x, count, sparse, z, stride, tile):
 
 
 @jit(inline=False)
-def backward_tile(W, rows, count, sparse, δ, out, stride, tile):
-    """Out = W δ, the share of a tile of columns; of the rows listed, or of all."""
-    start, stop = tile_columns(stride, W, tile)
-    fill(out, out.dtype.type(0), 0, len(out))
+def backward_rows(W, rows, first, last, sparse, δ, out, stride):
+    """Out += W δ, for rows first to last of those listed, or of all."""
     if sparse:
-        add_dots(W, rows, 0, count, δ, out, start, stop, stride)
+        add_dots(W, rows, first, last, δ, out, 0, stride, stride)
     else:
-        add_dots(W, None, 0, count, δ, out, start, stop, stride)
+        add_dots(W, None, first, last, δ, out, 0, stride, stride)
+
+
+@jit(inline=False, parallel=True)
+def _read_on_threads(X, order, first, n, sparse, A, rows, x, counts, n_0, room):
+    for t in prange(n):
+        read_inputs(X, order[first + t], t, sparse, A, rows, x, counts, n_0, room)
+
+
+@jit(inline=False, parallel=True)
+def _open_on_threads(
+    W, A, Z, G, rows, x, counts, sparse, n, n_0, stride, room, width, tiles
+):  # fmt: skip
+    for tile in prange(tiles):
+        open_tile(W, A, Z, G, rows, x, counts, sparse, n, n_0, stride, room, width, tile, tiles)
+
+
+@jit(inline=False, parallel=True)
+def _close_on_threads(W, A, D, sparse, n, c, n_in, stride, room, width, tiles):
+    for tile in prange(tiles):
+        close_tile(W, A, D, sparse, n, c, n_in, stride, room, width, tile)
+
+
+@jit(inline=False, parallel=True)
+def _forward_on_threads(W, rows, values, x, count, sparse, z, stride, tiles):
+    for tile in prange(tiles):
+        forward_tile(W, rows, values, x, count, sparse, z, stride, tile)
+
+
+@jit(inline=False, parallel=True)
+def _backward_on_threads(W, rows, count, sparse, δ, out, stride, threads):
+    share = (count + threads - 1) // threads
+    for part in prange(threads):
+        first = part * share
+        backward_rows(W, rows, first, min(first + share, count), sparse, δ, out, stride)
+
+
+@jit(inline="early")
+def read_block(X, order, first, n, sparse, A, rows, x, counts, n_0, room, threads):
+    """`read_inputs` of samples order[first : first + n]."""
+    if threads > 1:
+        _read_on_threads(X, order, first, n, sparse, A, rows, x, counts, n_0, room)
+    else:
+        for t in range(n):
+            read_inputs(X, order[first + t], t, sparse, A, rows, x, counts, n_0, room)
+
+
+@jit(inline="early")
+def open_products(
+    W, A, Z, G, rows, x, counts, sparse, n, n_0, stride, room, width, threads
+):  # fmt: skip
+    """`open_tile` of every tile."""
+    tiles = n_tiles(stride, W)
+    if threads > 1:
+        _open_on_threads(W, A, Z, G, rows, x, counts, sparse, n, n_0, stride, room, width, tiles)
+    else:
+        for tile in range(tiles):
+            open_tile(W, A, Z, G, rows, x, counts, sparse, n, n_0, stride, room, width, tile, tiles)
+
+
+@jit(inline="early")
+def close_products(W, A, D, sparse, n, c, n_in, stride, room, width, threads):
+    """`close_tile` of every tile."""
+    tiles = n_tiles(stride, W)
+    if threads > 1:
+        _close_on_threads(W, A, D, sparse, n, c, n_in, stride, room, width, tiles)
+    else:
+        for tile in range(tiles):
+            close_tile(W, A, D, sparse, n, c, n_in, stride, room, width, tile)
+
+
+@jit(inline="early")
+def forward_products(W, rows, values, x, count, sparse, z, stride, threads):
+    """Z = Wᵀa."""
+    if threads > 1:
+        _forward_on_threads(W, rows, values, x, count, sparse, z, stride, n_tiles(stride, W))
+    else:
+        forward_tile(W, rows, values, x, count, sparse, z, stride, ALL)
+
+
+@jit(inline="early")
+def backward_products(W, rows, count, sparse, δ, out, stride, threads):
+    """Out += W δ, of the rows listed, or of all."""
+    if threads > 1:
+        _backward_on_threads(W, rows, count, sparse, δ, out, stride, threads)
+    else:
+        backward_rows(W, rows, 0, count, sparse, δ, out, stride)
+
+
+@jit(entry=True)
+def launch(W, rows, values, repeats, parts):
+    """Enter and leave a parallel loop with nothing to do, so that its cost can be measured."""
+    for _ in range(repeats):
+        _forward_on_threads(W, rows, values, values, 0, True, values, 0, parts)

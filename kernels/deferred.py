@@ -21,16 +21,22 @@ left out wherever a layer's inputs are sparse.
 
 from ._jit import jit
 from .activations import activate, times_derivative
-from .blocks import ALL, backward_tile, forward_tile, n_tiles, scatter_inputs
+from .blocks import (
+    backward_products,
+    close_products,
+    forward_products,
+    open_products,
+    read_block,
+    scatter_inputs,
+)
 from .layout import DEFERRED, SEQUENTIAL
 from .linear import add_dots, add_rows, add_scaled, copy, fill, nonzeros, rank_one, scaled_sum
 from .sequential import load_target, output_layer_delta, sample_loss, sample_weight
-from .simd import matrix_row, window
-from .tasks import BACKWARD, CLOSE, FORWARD, OPEN, READ, run
+from .simd import lanes, matrix_row, window
 
 
-@jit
-def forward_layer(params, layout, plan, work, block, inputs, order, row, t, c, l):
+@jit(inline="early")
+def forward_layer(params, layout, plan, work, block, inputs, row, t, c, l):
     """Z = c (Wᵀa + Σ_s d_s (a_s · a)) + b and f(z) of layer l, for the block's sample t."""
     n_in, n_out, stride = layout.sizes[l], layout.sizes[l + 1], layout.strides[l]
     room, width = layout.units[l + 1] - layout.units[l], block.width
@@ -43,8 +49,9 @@ def forward_layer(params, layout, plan, work, block, inputs, order, row, t, c, l
         sums = window(block.z, t * stride, stride)
         g = window(block.gram, t * width, width)
     else:
-        rows = window(work.rows, layout.units[l], n_in)
-        values = window(work.x, layout.units[l], n_in)
+        length = room + lanes(params)
+        rows = window(work.rows, layout.units[l], length)
+        values = window(work.x, layout.units[l], length)
         x = window(work.a, layout.units[l], room)
         count = n_in
         if l == 0 and len(inputs.indptr) > 0:
@@ -58,13 +65,7 @@ def forward_layer(params, layout, plan, work, block, inputs, order, row, t, c, l
             if sparse:
                 count = nonzeros(x, n_in, rows, values)
         work.counts[l] = count
-        if plan.sample_threads[l] > 1:
-            run(
-                FORWARD, params, layout, plan, work, block, inputs, order, 0, 0, c, l,
-                n_tiles(stride, W), plan.sample_threads[l],
-            )  # fmt: skip
-        else:
-            forward_tile(W, rows, values, x, count, sparse, z, stride, ALL)
+        forward_products(W, rows, values, x, count, sparse, z, stride, plan.sample_threads[l])
         if deferred:
             A = window(block.a, layout.units[l] * width, room * width)
             fill(g, g.dtype.type(0), 0, width)
@@ -82,8 +83,8 @@ def forward_layer(params, layout, plan, work, block, inputs, order, row, t, c, l
     activate(layout.activations[l], z, window(work.a, layout.units[l + 1], n_out), n_out)
 
 
-@jit
-def backward_layer(params, layout, plan, work, block, inputs, order, t, c, l):
+@jit(inline="early")
+def backward_layer(params, layout, plan, work, block, t, c, l):
     """δ_{l−1} = c (W δ + Σ_s a_s (d_s · δ)) ⊙ f'(z_{l−1}), from δ of layer l, not the first."""
     n_in, stride, width = layout.sizes[l], layout.strides[l], block.width
     room = layout.units[l + 1] - layout.units[l]
@@ -92,42 +93,32 @@ def backward_layer(params, layout, plan, work, block, inputs, order, t, c, l):
     below = window(work.delta, layout.units[l], room)
     rows = window(work.rows, layout.units[l], n_in)
     sparse, count = plan.sparse[l], work.counts[l]
-    sums = window(work.partial, 0, room)
-    if plan.sample_threads[l] > 1:
-        tiles = n_tiles(stride, W)
-        run(
-            BACKWARD, params, layout, plan, work, block, inputs, order, 0, 0, c, l,
-            tiles, plan.sample_threads[l],
-        )  # fmt: skip
-        one = sums.dtype.type(1)
-        for tile in range(1, tiles):
-            add_scaled(one, window(work.partial, tile * room, room), sums, 0, room)
-    else:
-        backward_tile(W, rows, count, sparse, δ, sums, stride, ALL)
-    deferred = plan.methods[l] == DEFERRED and t > 0
-    A = window(block.a, layout.units[l] * width, room * width)
-    D = window(block.d, layout.units[l + 1] * width, stride * width)
-    h = window(work.dots, width, width)
-    if deferred:
+    sums = window(work.sums, 0, room)
+    fill(sums, sums.dtype.type(0), 0, room)
+    backward_products(W, rows, count, sparse, δ, sums, stride, plan.sample_threads[l])
+    if plan.methods[l] == DEFERRED and t > 0:
+        A = window(block.a, layout.units[l] * width, room * width)
+        D = window(block.d, layout.units[l + 1] * width, stride * width)
+        h = window(work.dots, width, width)
         fill(h, h.dtype.type(0), 0, width)
         add_dots(D, None, 0, t, δ, h, 0, stride, stride)
-    if sparse:
-        if deferred:
+        if sparse:
             add_dots(A, rows, 0, count, h, sums, 0, width, width)
+        else:
+            add_rows(A, None, h, 0, t, sums, 0, room, room)
+    if sparse:
         # An inactive ReLU unit has no δ, and f' of the others is 1.
         fill(below, below.dtype.type(0), 0, room)
         for j in range(count):
             below[rows[j]] = c * sums[j]
     else:
-        if deferred:
-            add_rows(A, None, h, 0, t, sums, 0, room, room)
         scaled_sum(c, sums, None, below, room)
         z = window(work.z, layout.units[l], n_in)
         a = window(work.a, layout.units[l], n_in)
         times_derivative(layout.activations[l - 1], z, a, below, n_in)
 
 
-@jit
+@jit(inline="early")
 def update_layer(params, layout, plan, work, block, inputs, row, t, step, decay, next_c, l):
     """Add the sample's term to W, or leave it for the end of the block; and b ← b − η δ."""
     n_in, stride, width = layout.sizes[l], layout.strides[l], block.width
@@ -154,35 +145,44 @@ def update_layer(params, layout, plan, work, block, inputs, row, t, step, decay,
     add_scaled(step, δ, window(W, n_in * stride, stride), 0, stride)
 
 
-@jit
-def open_block(params, layout, plan, work, block, inputs, order, first, n):
+@jit(inline="early")
+def open_block(params, layout, plan, block, inputs, order, first, n):
     """Prepare for samples order[first : first + n]."""
     T = params.dtype.type
+    width = block.width
     for l in range(1, len(layout.strides)):
         if plan.methods[l] == DEFERRED and plan.sparse[l]:
-            start, stop = layout.units[l] * block.width, layout.units[l + 1] * block.width
-            fill(block.a, T(0), start, stop)
+            fill(block.a, T(0), layout.units[l] * width, layout.units[l + 1] * width)
     if plan.methods[0] == DEFERRED:
-        threads, c = plan.block_threads[0], T(1)
-        run(READ, params, layout, plan, work, block, inputs, order, first, n, c, 0, n, threads)
-        if plan.sparse[0]:
-            scatter_inputs(layout, block, n)
-        tiles = n_tiles(layout.strides[0], params)
-        run(OPEN, params, layout, plan, work, block, inputs, order, first, n, c, 0, tiles, threads)
+        n_0, stride, room = layout.sizes[0], layout.strides[0], layout.units[1]
+        sparse, threads = plan.sparse[0], plan.block_threads[0]
+        W = window(params, 0, layout.blocks[1])
+        A = window(block.a, 0, room * width)
+        rows, x, counts = block.rows, block.x, block.counts
+        read_block(inputs.X, order, first, n, sparse, A, rows, x, counts, n_0, room, threads)
+        if sparse:
+            scatter_inputs(A, rows, x, counts, n, room, width)
+        open_products(
+            W, A, block.z, block.gram, rows, x, counts, sparse, n, n_0, stride, room, width,
+            threads,
+        )  # fmt: skip
 
 
-@jit
-def close_block(params, layout, plan, work, block, inputs, order, first, n, c):
+@jit(inline="early")
+def close_block(params, layout, plan, block, n, c):
     """Bring W up to date with n samples: the deferred terms, and the factor c."""
+    width = block.width
     for l in range(len(layout.strides)):
+        n_in, stride = layout.sizes[l], layout.strides[l]
+        room = layout.units[l + 1] - layout.units[l]
+        W = window(params, layout.blocks[l], layout.blocks[l + 1] - layout.blocks[l])
         if plan.methods[l] == DEFERRED:
-            run(
-                CLOSE, params, layout, plan, work, block, inputs, order, first, n, c, l,
-                n_tiles(layout.strides[l], params), plan.block_threads[l],
-            )  # fmt: skip
+            A = window(block.a, layout.units[l] * width, room * width)
+            D = window(block.d, layout.units[l + 1] * width, stride * width)
+            threads = plan.block_threads[l]
+            close_products(W, A, D, plan.sparse[l], n, c, n_in, stride, room, width, threads)
         elif plan.methods[l] != SEQUENTIAL and c != 1:
-            W = window(params, layout.blocks[l], layout.blocks[l + 1] - layout.blocks[l])
-            scaled_sum(c, W, None, W, layout.sizes[l] * layout.strides[l])
+            scaled_sum(c, W, None, W, n_in * stride)
 
 
 @jit(entry=True)
@@ -206,7 +206,7 @@ def train_deferred(
     L = len(layout.strides)
     for first in range(start, stop, block.length):
         n = min(block.length, stop - first)
-        open_block(params, layout, plan, work, block, samples.inputs, order, first, n)
+        open_block(params, layout, plan, block, samples.inputs, order, first, n)
         c = T(1)
         for t in range(n):
             row = order[first + t]
@@ -216,20 +216,16 @@ def train_deferred(
             load_target(samples, row, work.y)
             for l in range(L):
                 c_l = c if plan.methods[l] != SEQUENTIAL else T(1)
-                forward_layer(
-                    params, layout, plan, work, block, samples.inputs, order, row, t, c_l, l
-                )
+                forward_layer(params, layout, plan, work, block, samples.inputs, row, t, c_l, l)
             loss_sum += weight * sample_loss(layout, work)
             output_layer_delta(layout, work)
             for l in range(L - 1, -1, -1):
                 if l > 0:
                     c_l = c if plan.methods[l] != SEQUENTIAL else T(1)
-                    backward_layer(
-                        params, layout, plan, work, block, samples.inputs, order, t, c_l, l
-                    )
+                    backward_layer(params, layout, plan, work, block, t, c_l, l)
                 update_layer(
                     params, layout, plan, work, block, samples.inputs, row, t, step, γ, next_c, l
                 )
             c = next_c
-        close_block(params, layout, plan, work, block, samples.inputs, order, first, n, c)
+        close_block(params, layout, plan, block, n, c)
     return loss_sum

@@ -58,7 +58,7 @@ class Work(NamedTuple):
     rows: NDArray[np.int32]  # (units[-1] + v,) numbers of each layer's inputs that are not zero
     x: NDArray[np.floating]  # (units[-1] + v,) those inputs
     counts: NDArray[np.int64]  # (L,) how many they are
-    partial: NDArray[np.floating]  # (tiles, most inputs) shares of Wδ, one row per tile
+    sums: NDArray[np.floating]  # (most inputs,) Wδ
     dots: NDArray[np.floating]  # (2 LONGEST_BLOCK,) a_s · a and d_s · δ
 
 
@@ -180,8 +180,6 @@ def make_work(layout: Layout, dtype: np.dtype) -> Work:
     """Scratch for one sample."""
     n = int(layout.units[-1])
     v = VECTOR_BYTES // dtype.itemsize
-    rooms = np.diff(layout.units[:-1])
-    tiles = -(-int(max(layout.strides)) // v)
     return Work(
         a=aligned_zeros(n, dtype),
         z=aligned_zeros(n, dtype),
@@ -190,7 +188,7 @@ def make_work(layout: Layout, dtype: np.dtype) -> Work:
         rows=np.zeros(n + v, np.int32),
         x=aligned_zeros(n + v, dtype),
         counts=np.zeros(len(layout.strides), np.int64),
-        partial=aligned_zeros(tiles * int(max(rooms)), dtype),
+        sums=aligned_zeros(int(max(np.diff(layout.units))), dtype),
         dots=aligned_zeros(2 * LONGEST_BLOCK, dtype),
     )
 

@@ -86,6 +86,7 @@ def cross_entropy(z, a, y, n):
     for k in range(n):
         m = max(m, z[k])
         p = max(p, a[k])
+    # A single number is a matter of latency, where the C library's table is the fastest way.
     log_s = -math.log(float(p))
     value = 0.0
     for k in range(n):

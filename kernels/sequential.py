@@ -17,7 +17,7 @@ from .losses import is_correct, loss_value, output_delta
 from .simd import matrix_row, window
 
 
-@jit
+@jit(inline="early")
 def first_sums(W, inputs, row, z, n_in, stride):
     """Z += Wᵀx for a row of the inputs."""
     if len(inputs.indptr) > 0:
@@ -29,7 +29,7 @@ def first_sums(W, inputs, row, z, n_in, stride):
         add_rows(W, None, matrix_row(inputs.X, row), 0, n_in, z, 0, stride, stride)
 
 
-@jit
+@jit(inline="early")
 def forward(params, layout, work, inputs, row):
     """z_l = W_l a_{l-1} + b_l and a_l = f_l(z_l) for l = 1..L, a_0 being a row of the inputs."""
     sizes, strides, blocks, units, activations, _ = layout
@@ -46,7 +46,7 @@ def forward(params, layout, work, inputs, row):
         activate(activations[l], z, a, n_out)
 
 
-@jit
+@jit(inline="early")
 def output_layer_delta(layout, work):
     """δ_L = ∂loss/∂z_L of the sample that has just gone forward."""
     L = len(layout.strides)
@@ -57,7 +57,7 @@ def output_layer_delta(layout, work):
     output_delta(layout.loss, layout.activations[L - 1], z, a, work.y, δ, n)
 
 
-@jit
+@jit(inline="early")
 def backward(params, layout, work):
     """δ_L from the loss, then δ_l = (W_{l+1}ᵀ δ_{l+1}) ⊙ f_l'(z_l) down to l = 1."""
     sizes, strides, blocks, units, activations, _ = layout
@@ -75,7 +75,7 @@ def backward(params, layout, work):
         times_derivative(activations[l - 1], z, a, δ, n)
 
 
-@jit
+@jit(inline="early")
 def accumulate(target, layout, work, inputs, row, scale, decay):
     """W_l ← decay·W_l + scale·δ_l a_{l-1}ᵀ and b_l ← b_l + scale·δ_l, over a flat buffer.
 
@@ -100,7 +100,7 @@ def accumulate(target, layout, work, inputs, row, scale, decay):
         add_scaled(scale, δ, window(W, n_in * stride, stride), 0, stride)
 
 
-@jit
+@jit(inline="early")
 def load_target(samples, row, y):
     """Target row of a sample; a class number becomes a row with a single 1."""
     T = y.dtype.type
@@ -113,7 +113,7 @@ def load_target(samples, row, y):
             y[k] = samples.targets[row, k]
 
 
-@jit
+@jit(inline="early")
 def sample_loss(layout, work):
     """Loss of the sample that has just gone forward."""
     L = len(layout.strides)
@@ -128,7 +128,7 @@ def sample_weight(samples, row):
     return samples.weights[row] if len(samples.weights) > 0 else 1.0
 
 
-@jit
+@jit(inline="early")
 def differentiate(params, layout, work, samples, row):
     """Forward and backward of one sample, which leaves every a and δ in ``work``; its loss."""
     load_target(samples, row, work.y)

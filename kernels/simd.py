@@ -1,4 +1,4 @@
-"""Windows into flat arrays, and vectors that stay in registers.
+"""Windows into flat arrays, vectors that stay in registers, and the bits of floats.
 
 The unit is a vector of 64 bytes, 16 float32 or 8 float64: one AVX-512 register, two of AVX2, four
 of NEON; LLVM splits it for the machine at hand. A wide vector is several units side by side, so
@@ -7,7 +7,9 @@ loaded or broadcast ``like`` it has the same. With ``NUMBA_DISABLE_JIT=1`` the s
 NumPy.
 """
 
-from typing import Any
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -135,6 +137,18 @@ def matrix_row(typing_context: Any, matrix: Any, row: Any) -> Any:
     return types.Array(matrix.dtype, 1, "C")(matrix, types.int64), codegen
 
 
+def _call(builder: Any, name: str, *operands: Any) -> Any:
+    """Call of an LLVM intrinsic whose operands and result have one type, vector or scalar."""
+    kind = operands[0].type
+    if isinstance(kind, ir.VectorType):
+        suffix = f"v{kind.count}{kind.element.intrinsic_name}"
+    else:
+        suffix = kind.intrinsic_name
+    signature = ir.FunctionType(kind, [kind] * len(operands))
+    function = cgutils.get_or_insert_function(builder.module, signature, f"llvm.{name}.{suffix}")
+    return builder.call(function, operands)
+
+
 @intrinsic
 def lanes(typing_context: Any, array: Any) -> Any:
     """Elements of ``array``'s dtype in one vector, as a compile-time constant."""
@@ -203,14 +217,11 @@ def broadcast(typing_context: Any, like: Any, scalar: Any) -> Any:
 
 @intrinsic
 def fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
-    """``a * b + c``, fused where the machine can."""
+    """``a * b + c`` of vectors or of scalars, fused where the machine can."""
     _require_same(a, b, c)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kind = context.get_value_type(a)
-        name = f"llvm.fmuladd.v{a.lanes}f{a.dtype.bitwidth}"
-        function = ir.FunctionType(kind, [kind] * 3)
-        return builder.call(cgutils.get_or_insert_function(builder.module, function, name), args)
+        return _call(builder, "fmuladd", *args)
 
     return a(a, b, c), codegen
 
@@ -331,6 +342,166 @@ def lowest_bit(typing_context: Any, bits: Any) -> Any:
     return types.int64(types.int64), codegen
 
 
+class _Format(NamedTuple):
+    """How IEEE 754 lays out a number."""
+
+    real: Any
+    integer: Any
+    fraction: int  # bits
+    bias: int
+
+    @property
+    def whole(self) -> float:
+        """From this number up to twice as much, floats are the integers, in their last bits."""
+        return 2.0**self.fraction
+
+    def encode(self, value: float) -> int:
+        return int(self.real(value).view(self.integer))
+
+
+_FORMATS = {
+    "float32": _Format(np.float32, np.int32, 23, 127),
+    "float64": _Format(np.float64, np.int64, 52, 1023),
+}
+
+
+def _format_of(scalar: Any) -> _Format:
+    if scalar not in (types.float32, types.float64):
+        raise TypingError(f"fastbp kernels take float32 or float64 here, got {scalar}.")
+    return _FORMATS[scalar.name]
+
+
+def _integer(builder: Any, x: Any, form: _Format) -> tuple[Any, Any]:
+    """Bits of ``x``, and the integer type that holds them."""
+    kind = ir.IntType(form.integer(0).itemsize * 8)
+    return builder.bitcast(x, kind), kind
+
+
+@intrinsic
+def nearest(typing_context: Any, x: Any) -> Any:
+    """``x`` rounded to an integer, for an |x| of fewer bits than a fraction has."""
+    form = _format_of(x)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        middle = args[0].type(1.5 * form.whole)
+        return builder.fsub(builder.fadd(args[0], middle), middle)
+
+    return x(x), codegen
+
+
+@intrinsic
+def power_of_two(typing_context: Any, n: Any) -> Any:
+    """2ⁿ for an integral ``n`` in the range of normal exponents; anything, if it is not."""
+    form = _format_of(n)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        # The sum has n + bias in its last bits: shifted, they are the exponent of the result.
+        biased = builder.fadd(args[0], args[0].type(1.5 * form.whole + form.bias))
+        bits, kind = _integer(builder, biased, form)
+        return builder.bitcast(builder.shl(bits, kind(form.fraction)), args[0].type)
+
+    return n(n), codegen
+
+
+@intrinsic
+def exponent(typing_context: Any, x: Any) -> Any:
+    """Integral k of x = 2ᵏ m with √½ ≤ m < √2, for a positive normal ``x``."""
+    form = _format_of(x)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        bits, kind = _integer(builder, args[0], form)
+        bits = builder.add(bits, kind(form.encode(1.0) - form.encode(0.5**0.5)))
+        bits = builder.lshr(bits, kind(form.fraction))
+        # Converted to a float by its bits, as AVX2 cannot convert 64-bit integers.
+        biased = builder.bitcast(builder.or_(bits, kind(form.encode(form.whole))), args[0].type)
+        return builder.fsub(biased, args[0].type(form.whole + form.bias))
+
+    return x(x), codegen
+
+
+@intrinsic
+def significand(typing_context: Any, x: Any) -> Any:
+    """The m of x = 2ᵏ m with √½ ≤ m < √2, for a positive normal ``x``."""
+    form = _format_of(x)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        bits, kind = _integer(builder, args[0], form)
+        bits = builder.add(bits, kind(form.encode(1.0) - form.encode(0.5**0.5)))
+        bits = builder.and_(bits, kind(2**form.fraction - 1))
+        return builder.bitcast(builder.add(bits, kind(form.encode(0.5**0.5))), args[0].type)
+
+    return x(x), codegen
+
+
+@intrinsic
+def clamp(typing_context: Any, x: Any, low: Any, high: Any) -> Any:
+    """``x`` limited to [low, high]; NaN stays NaN."""
+    _format_of(x)
+    _require_same(x, low, high)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        value, low, high = args
+        value = builder.select(builder.fcmp_ordered("<", value, low), low, value)
+        return builder.select(builder.fcmp_ordered(">", value, high), high, value)
+
+    return x(x, low, high), codegen
+
+
+@intrinsic
+def maximum(typing_context: Any, a: Any, b: Any) -> Any:
+    """The greater scalar, or NaN if either is, in the form that LLVM can vectorise."""
+    _require_same(a, b)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _call(builder, "maximum", *args)
+
+    return a(a, b), codegen
+
+
+def _estrin(coefficients: Sequence[Any], x: Any, multiply: Callable, fma: Callable) -> Any:
+    """c₀ + c₁x + c₂x² + …, by pairs: half as many steps wait for each other at each level."""
+    level = list(coefficients)
+    while len(level) > 1:
+        odd = level[-1:] if len(level) % 2 else []
+        level = [fma(x, high, low) for low, high in zip(level[::2], level[1::2], strict=False)]
+        level += odd
+        if len(level) > 1:
+            x = multiply(x, x)
+    return level[0]
+
+
+def polynomial(single: Sequence[float], double: Sequence[float]) -> Any:
+    """Polynomial to be called in kernels, with coefficients for each dtype from the constant up.
+
+    Both dtypes then share one body of code around it.
+    """
+
+    @intrinsic
+    def evaluate(typing_context: Any, x: Any) -> Any:
+        _format_of(x)
+        coefficients = single if x == types.float32 else double
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            constants = [args[0].type(c) for c in coefficients]
+
+            fused = functools.partial(_call, builder, "fmuladd")
+            return _estrin(constants, args[0], builder.fmul, fused)
+
+        return x(x), codegen
+
+    def interpreted(x: Any) -> Any:
+        real = np.asarray(x).dtype.type
+        constants = [real(c) for c in (single if real is np.float32 else double)]
+        return _estrin(constants, x, multiply, fma)
+
+    return interpreted if config.DISABLE_JIT else evaluate
+
+
+def constant(single: float, double: float) -> Any:
+    """Constant to be called in kernels with a number of the dtype that is wanted."""
+    return polynomial((single,), (double,))
+
+
 if config.DISABLE_JIT:
     # Intrinsics exist in compiled code only: slices and ufuncs stand in for them.
 
@@ -378,3 +549,31 @@ if config.DISABLE_JIT:
 
     def lowest_bit(bits: int) -> int:
         return (bits & -bits).bit_length() - 1
+
+    def clamp(x: Any, low: Any, high: Any) -> Any:
+        return np.clip(x, low, high)
+
+    def maximum(a: Any, b: Any) -> Any:
+        return np.maximum(a, b)
+
+    def nearest(x: Any) -> Any:
+        return np.rint(x)
+
+    def power_of_two(n: Any) -> Any:
+        form = _FORMATS[np.asarray(n).dtype.name]
+        biased = n + form.real(1.5 * form.whole + form.bias)
+        return (biased.view(form.integer) << form.fraction).view(form.real)
+
+    def _shifted_bits(x: Any) -> tuple[Any, _Format]:
+        form = _FORMATS[np.asarray(x).dtype.name]
+        shift = form.encode(1.0) - form.encode(0.5**0.5)
+        return form.real(x).view(form.integer) + form.integer(shift), form
+
+    def exponent(x: Any) -> Any:
+        bits, form = _shifted_bits(x)
+        return form.real(bits >> form.fraction) - form.real(form.bias)
+
+    def significand(x: Any) -> Any:
+        bits, form = _shifted_bits(x)
+        bits = bits & form.integer(2**form.fraction - 1)
+        return (bits + form.integer(form.encode(0.5**0.5))).view(form.real)

@@ -22,7 +22,7 @@ compiled_only = pytest.mark.skipif(DISABLED, reason="nothing is compiled with NU
 
 
 def test_no_flag_is_set_outside_of_the_decorator():
-    allowed = re.compile(r"^@jit(\(strict=True\))?$")
+    allowed = re.compile(r"^@jit(\((strict=True|inline=False)\))?$")
     suspicious = re.compile(r"\bn?jit\b\s*\(|^\s*@\S*jit|fastmath|import.*\bnjit\b|numba\.n?jit")
     checked = 0
     for folder in (KERNELS, Path(fastbp.__file__).parent):

@@ -1,0 +1,256 @@
+"""Exponential, logarithm and their kin, without branches or calls: loops over them are vectorised.
+
+Each is one body for both dtypes, of selects, fused multiply-adds and arithmetic on the bits of
+floats; constants and degrees alone differ. Arithmetic is strict: fast-math would merge the parts
+that an argument is split into. The callers' own flags do not reach in here.
+
+An argument is reduced by n·log 2 with the constant in two parts, of which the first times n is
+exact with and without a fused multiply-add (Cody & Waite, *Software Manual for the Elementary
+Functions*, 1980). The logarithm is that of a number in [√½, √2), by way of
+2 artanh(f / (2 + f)) = log(1 + f) (Tang, *ACM Trans. Math. Softw.* 16, 1990). Both are described,
+with the error analysis, in Muller et al., *Handbook of Floating-Point Arithmetic*, 2nd ed., 2018.
+
+The coefficients are minimax fits by Remez' exchange algorithm in 400-bit arithmetic, rounded to
+the dtype: of (eʳ − 1 − r) / r² for |r| ≤ ½ log 2 (error 2⁻²⁹ and 2⁻⁵⁹), and of
+(2 artanh(s)/s − 2) / s² as a polynomial in s² ≤ (3 − 2√2)² (error 2⁻²² and 2⁻⁵¹, which enters
+the logarithm multiplied by s²/2 < 0.015).
+
+An ulp is the distance of the floats around the exact result, between subnormal numbers too.
+"""
+
+import math
+
+import numpy as np
+from numba import config
+
+from ._jit import jit
+from .simd import clamp, constant, exponent, fma, nearest, polynomial, power_of_two, significand
+
+_LOG2_E = constant(1 / math.log(2), 1 / math.log(2))
+# The first part ends in as many zero bits as the largest |n| has bits.
+_LOG_2_HIGH = constant(float.fromhex("0x1.62e4p-1"), float.fromhex("0x1.62e42fefa38p-1"))
+_LOG_2_LOW = constant(1.4286068e-06, 5.497923018708371e-14)
+
+# Beyond these, eˣ is 0 or infinite, and eˣ − 1 is −1.
+_EXP_LOWEST = constant(-104.5, -746.0)
+_EXP_HIGHEST = constant(89.0, 710.0)
+_EXPM1_LOWEST = constant(-18.0, -38.0)
+# Up to here, x is eˣ − 1 and log(1 + x) to within half an ulp, and −0 stays what it is.
+_LINEAR = constant(2.0**-25, 2.0**-54)
+_SMALLEST_NORMAL = constant(2.0**-126, 2.0**-1022)
+
+_EXP_TAIL = polynomial(
+    (0.5, 0.16666667, 0.041666463, 0.008333286, 0.0013933654, 0.00019907585),
+    (
+        0.5,
+        0.1666666666666667,
+        0.041666666666666685,
+        0.008333333333326134,
+        0.0013888888888874398,
+        0.0001984126987482399,
+        2.480158734733946e-05,
+        2.7557255396471e-06,
+        2.7557252912472866e-07,
+        2.510521838664829e-08,
+        2.0921589370829142e-09,
+    ),
+)
+_ARTANH_TAIL = polynomial(
+    (0.66666687, 0.39988717, 0.29582152),
+    (
+        0.666666666666667,
+        0.39999999999898445,
+        0.28571428626398654,
+        0.22222211072894535,
+        0.18182893216800716,
+        0.1533159698024087,
+        0.14617872803129472,
+    ),
+)
+
+
+@jit(strict=True)
+def _exp_less(x, low):
+    """e^(x − low), for a ``low`` of at most an ulp of x."""
+    T = type(x)
+    x = clamp(x, _EXP_LOWEST(x), _EXP_HIGHEST(x))
+    n = nearest(x * _LOG2_E(x))
+    r = fma(n, -_LOG_2_HIGH(x), x) + fma(n, -_LOG_2_LOW(x), -low)
+    # In two steps, each by a normal power: the first is exact, so that a subnormal result is
+    # rounded once.
+    half = nearest(T(0.5) * n)
+    s = power_of_two(half)
+    return fma(s, fma(r * r, _EXP_TAIL(r), r), s) * power_of_two(n - half)
+
+
+@jit(strict=True)
+def exp(x):
+    """Exponential, with an error of at most 2 ulp.
+
+    Parameters
+    ----------
+    x : float32 or float64
+
+    Returns
+    -------
+    float of the same dtype
+        Infinite above the largest number, gradually 0 below the smallest normal one.
+    """
+    T = type(x)
+    return _exp_less(x, T(0))
+
+
+@jit(strict=True)
+def exp_difference(x, m):
+    """e^(x − m), with an error of at most 2 ulp, as if the difference were exact.
+
+    The error of the rounded difference is found by Knuth's TwoSum.
+
+    Parameters
+    ----------
+    x, m : float32 or float64
+
+    Returns
+    -------
+    float of the same dtype
+    """
+    T = type(x)
+    d = x - m
+    v = d - x
+    error = (m + v) - (x - (d - v))
+    # Where the difference overflows, the error is NaN.
+    error = error if abs(d) < -_EXP_LOWEST(x) else T(0)
+    return _exp_less(d, error)
+
+
+@jit(strict=True)
+def expm1(x):
+    """eˣ − 1, with an error of at most 4 ulp.
+
+    Parameters
+    ----------
+    x : float32 or float64
+
+    Returns
+    -------
+    float of the same dtype
+    """
+    T = type(x)
+    y = clamp(x, _EXPM1_LOWEST(x), _EXP_HIGHEST(x))
+    n = nearest(y * _LOG2_E(x))
+    r = fma(n, -_LOG_2_LOW(x), fma(n, -_LOG_2_HIGH(x), y))
+    tail = fma(r * r, _EXP_TAIL(r), r)
+    # Half of the result, as 2ⁿ itself may overflow.
+    s = power_of_two(n - T(1))
+    result = T(2) * fma(s, tail, s - T(0.5))
+    return result if abs(x) > _LINEAR(x) else x
+
+
+@jit(strict=True)
+def _log_sum(k, f):
+    """k·log 2 + log(1 + f) for √½ − 1 ≤ f < √2 − 1."""
+    T = type(f)
+    s = f / (T(2) + f)
+    z = s * s
+    h = T(0.5) * f * f
+    # log(1 + f) = 2s + s·R = f − (h − s·(h + R)), whose first term is exact.
+    R = z * _ARTANH_TAIL(z)
+    return fma(k, _LOG_2_HIGH(f), f - (h - fma(s, h + R, k * _LOG_2_LOW(f))))
+
+
+@jit(strict=True)
+def log(x):
+    """Logarithm, with an error of at most 4 ulp.
+
+    Parameters
+    ----------
+    x : float32 or float64
+
+    Returns
+    -------
+    float of the same dtype
+        −∞ at 0, NaN below.
+    """
+    T = type(x)
+    is_small = x < _SMALLEST_NORMAL(x)
+    scaled = x * T(2.0**54)
+    y = scaled if is_small else x
+    k = exponent(y) - (T(54) if is_small else T(0))
+    result = _log_sum(k, significand(y) - T(1))
+    result = result if x < T(math.inf) else x
+    return result if x > T(0) else (T(-math.inf) if x == T(0) else T(math.nan))
+
+
+@jit(strict=True)
+def log1p(x):
+    """log(1 + x), with an error of at most 4 ulp.
+
+    Parameters
+    ----------
+    x : float32 or float64
+
+    Returns
+    -------
+    float of the same dtype
+        −∞ at −1, NaN below.
+    """
+    T = type(x)
+    u = T(1) + x
+    lost = x - (u - T(1))
+    lost = lost if x < T(1) else T(1) - (u - x)
+    k = exponent(u)
+    # With k = 0 this f is exactly x. A large k is limited for the power to be a normal number;
+    # nothing that matters is lost to 1 + x there.
+    f = (significand(u) - T(1)) + lost * power_of_two(-k if k < T(100) else T(-100))
+    result = _log_sum(k, f)
+    result = result if x < T(math.inf) else x
+    result = result if abs(x) > _LINEAR(x) else x
+    return result if x > T(-1) else (T(-math.inf) if x == T(-1) else T(math.nan))
+
+
+@jit(strict=True)
+def quotient(a, b):
+    """A / b, rounded once: fast-math would multiply by a rounded 1 / b."""
+    return a / b
+
+
+@jit(strict=True)
+def sigmoid(x):
+    """1 / (1 + e⁻ˣ), from the exponential that cannot overflow; at most 4 ulp off.
+
+    Parameters
+    ----------
+    x : float32 or float64
+
+    Returns
+    -------
+    float of the same dtype
+    """
+    T = type(x)
+    e = exp(-abs(x))
+    return (T(1) if x >= T(0) else e) / (T(1) + e)
+
+
+@jit(strict=True)
+def tanh(x):
+    """Hyperbolic tangent, −t / (t + 2) with t = e^(−2|x|) − 1; at most 4 ulp off.
+
+    Parameters
+    ----------
+    x : float32 or float64
+
+    Returns
+    -------
+    float of the same dtype
+    """
+    T = type(x)
+    t = expm1(T(-2) * abs(x))
+    return T(math.copysign(t / (t + T(2)), x))
+
+
+if config.DISABLE_JIT:
+    # Overflow to infinity and the like are meant; interpreted by NumPy they warn.
+    _quiet = np.errstate(all="ignore")
+    exp, exp_difference, expm1, log, log1p, sigmoid, tanh = map(
+        _quiet, (exp, exp_difference, expm1, log, log1p, sigmoid, tanh)
+    )

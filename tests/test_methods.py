@@ -1,0 +1,354 @@
+"""Every method takes the oracle's steps, in every mixture, and threads change no bit."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from naive import Naive, one_hot
+from test_parity import problems
+
+from fastbp import Network, Trainer, kernels, methods, threads
+
+METHODS = sorted(kernels.METHODS)
+
+
+def close(network, oracle):
+    pairs = zip((*network.weights, *network.biases), (*oracle.weights, *oracle.biases), strict=True)
+    for mine, theirs in pairs:
+        np.testing.assert_allclose(mine, theirs, rtol=1e-9, atol=1e-12)
+
+
+@settings(max_examples=150)
+@given(
+    problems(),
+    st.data(),
+    st.sampled_from([0.0, 0.3, 0.8, 1.0]),
+    st.sampled_from([1, 2, 7, 32, 64]),
+    st.sampled_from([0.0, 0.1, 5.0]),
+    st.sampled_from([1, 2]),
+    st.booleans(),
+)
+def test_every_mixture_equals_the_oracle(
+    problem, data, density, block, weight_decay, n_threads, sparse
+):
+    import scipy.sparse
+
+    network, X, Y, generator = problem
+    X = np.tile(X, (5, 1)) * (generator.random((5 * len(X), X.shape[1])) < density)
+    Y = np.tile(Y, (5, 1))
+    layers = len(network.sizes) - 1
+    method = data.draw(st.lists(st.sampled_from(METHODS), min_size=layers, max_size=layers))
+    oracle = Naive.of(network)
+    trainer = Trainer(
+        network, learning_rate=0.01, weight_decay=weight_decay, shuffle=False, method=method,
+        block_size=block, n_threads=n_threads,
+    )  # fmt: skip
+    trainer.partial_fit(scipy.sparse.csr_array(X) if sparse else X, Y)
+    oracle.train(X, Y, range(len(X)), 0.01, weight_decay)
+    close(network, oracle)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("density", [0.2, 1.0])
+@pytest.mark.parametrize("block", [7, 64])
+def test_layers_of_several_tiles_equal_the_oracle(method, activation, density, block, generator):
+    """Widths that leave tiles of 4, 2 and 1 vectors, and rows that leave 1 to 3 of 4."""
+    sizes = (70, 75, 105, 131, 3)
+    network = Network(sizes, activation=activation, dtype="float64", seed=0)
+    X = generator.normal(size=(50, 70)) * (generator.random((50, 70)) < density)
+    y = generator.integers(0, 3, 50)
+    oracle = Naive.of(network)
+    trainer = Trainer(
+        network, learning_rate=0.02, weight_decay=0.01, method=method, block_size=block,
+        n_threads=2,
+    )  # fmt: skip
+    trainer.partial_fit(X, y)
+    oracle.train(X, one_hot(y, 3), range(50), 0.02, 0.01)
+    close(network, oracle)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_auto_follows_size_zeros_and_format(dtype, generator):
+    import scipy.sparse
+
+    X = generator.normal(size=(300, 200))
+    y = generator.integers(0, 3, 300)
+    some = X * (generator.random(X.shape) < 0.2)
+
+    def chosen(X, sizes=(200, 128, 64, 3), activation="relu"):
+        trainer = Trainer(Network(sizes, activation=activation, dtype=dtype, seed=0))
+        trainer.partial_fit(X, y)
+        plan = trainer._choice.plan
+        names = {code: name for name, code in kernels.METHODS.items()}
+        return [(names[m], bool(s)) for m, s in zip(plan.methods, plan.sparse, strict=True)]
+
+    assert chosen(X)[0] == ("deferred", False)
+    assert chosen(some)[0] == ("deferred", True)
+    assert chosen(scipy.sparse.csr_array(some))[0] == ("zero-skipping", True)
+    assert chosen(X, activation="tanh")[1][1] is False
+    assert chosen(X[:, :8], (8, 16, 4)) == [("sequential", False)] * 2
+
+
+def test_summary_and_history_say_what_was_chosen_and_why(generator):
+    trainer = Trainer(Network((200, 128, 3), activation="tanh", seed=0))
+    assert "deferred" not in trainer.summary()
+    X = generator.normal(size=(20, 200))
+    trainer.fit(X, generator.integers(0, 3, 20), epochs=2, progress=False)
+    assert trainer.history.method == ["deferred, sequential"] * 2
+    assert "layer 1  deferred: 100 KiB of weights exceed the first-level cache" in trainer.summary()
+
+
+def test_strong_decay_shortens_the_block(generator):
+    """γ^k is divided by, so it must not leave the range of float32."""
+    network = Network((100, 128, 3), seed=0)
+    oracle = Naive.of(network)
+    X, y = generator.normal(size=(90, 100)), generator.integers(0, 3, 90)
+    trainer = Trainer(network, learning_rate=0.09, weight_decay=10.0, block_size=64)
+    trainer.partial_fit(X, y)
+    assert trainer._choice.block_size < 10
+    oracle.train(X, one_hot(y, 3), range(90), 0.09, 10.0)
+    for mine, theirs in zip(network.weights, oracle.weights, strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-5 * np.abs(theirs).max())
+
+
+def test_chunks_of_whole_blocks_change_no_bit(generator, monkeypatch):
+    import fastbp.trainer
+
+    X, y = generator.normal(size=(203, 90)), generator.integers(0, 3, 203)
+    results = []
+    for rows in (1, 50, 1000):
+
+        def paced(n, operations, block, rows=rows):
+            size = max(1, rows // block) * block
+            for start in range(0, n, size):
+                yield start, min(n, start + size)
+
+        monkeypatch.setattr(fastbp.trainer, "paced", paced)
+        network = Network((90, 128, 3), seed=0)
+        Trainer(network, learning_rate=0.05, weight_decay=0.1).partial_fit(X, y)
+        results.append(network.params.copy())
+    np.testing.assert_array_equal(results[1], results[0])
+    np.testing.assert_array_equal(results[2], results[0])
+
+
+THREADS = """
+import sys, numpy as np, scipy.sparse
+from fastbp import Network, Trainer
+
+generator = np.random.default_rng(0)
+parts = []
+for dtype in ("float32", "float64"):
+    for density in (0.2, 1.0):
+        for activation in ("relu", "tanh"):
+            for method in ("deferred", "zero-skipping", "auto"):
+                X = generator.normal(size=(150, 300)) * (generator.random((150, 300)) < density)
+                y = generator.integers(0, 3, 150)
+                network = Network((300, 260, 140, 3), activation=activation, dtype=dtype, seed=0)
+                trainer = Trainer(
+                    network, learning_rate=0.02, weight_decay=0.01, method=method, seed=1,
+                    n_threads=int(sys.argv[1]),
+                )
+                trainer.fit(X, y, epochs=1, progress=False)
+                used = trainer._choice.n_threads
+                assert used == int(sys.argv[1]), used
+                parts.append(network.params.tobytes())
+sys.stdout.buffer.write(b"".join(parts))
+"""
+
+
+def test_threads_change_no_bit():
+    environment = os.environ | {"NUMBA_NUM_THREADS": "4"}
+    results = [
+        subprocess.run(
+            [sys.executable, "-c", THREADS, str(n)],
+            env=environment, check=True, capture_output=True, timeout=300,
+        ).stdout
+        for n in (1, 2, 4)
+    ]  # fmt: skip
+    assert len(results[0]) > 1_000_000
+    assert results[1] == results[0]
+    assert results[2] == results[0]
+
+
+FORKED = """
+import multiprocessing, numpy as np
+from fastbp import Network, Trainer
+
+X = np.random.default_rng(0).normal(size=(64, 300))
+y = np.arange(64) % 3
+
+def run(_=None):
+    network = Network((300, 256, 3), seed=0)
+    trainer = Trainer(network, seed=0, n_threads=2)
+    trainer.fit(X, y, epochs=1, progress=False)
+    return network.params.tobytes()
+
+if __name__ == "__main__":
+    mine = run()
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply_async(run).get(60) == mine
+    print("ok")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="fork is not there")
+@pytest.mark.parametrize("layer", ["omp", "workqueue"])
+def test_a_forked_child_trains_on(layer):
+    result = subprocess.run(
+        [sys.executable, "-c", FORKED], check=False, capture_output=True, text=True, timeout=300,
+        env=os.environ | {"NUMBA_NUM_THREADS": "2", "NUMBA_THREADING_LAYER": layer},
+    )  # fmt: skip
+    if "No threading layer could be loaded" in result.stderr:
+        pytest.skip(f"the threading layer {layer} is not installed")
+    assert result.stdout == "ok\n", result.stderr
+
+
+CONCURRENT = """
+import threading, numpy as np
+from fastbp import Network, Trainer
+
+X = np.random.default_rng(0).normal(size=(200, 300))
+y = np.arange(200) % 3
+results = [None] * 4
+
+def run(i):
+    network = Network((300, 256, 3), seed=0)
+    Trainer(network, seed=0, n_threads=2).fit(X, y, epochs=3, progress=False)
+    results[i] = network.params.tobytes()
+
+workers = [threading.Thread(target=run, args=(i,)) for i in range(4)]
+for worker in workers: worker.start()
+for worker in workers: worker.join()
+assert len(set(results)) == 1
+print("ok")
+"""
+
+
+@pytest.mark.parametrize("layer", ["omp", "workqueue"])
+def test_trainers_in_several_python_threads_do_not_clash(layer):
+    result = subprocess.run(
+        [sys.executable, "-c", CONCURRENT], check=False, capture_output=True, text=True,
+        timeout=300, env=os.environ | {"NUMBA_NUM_THREADS": "2", "NUMBA_THREADING_LAYER": layer},
+    )  # fmt: skip
+    if "No threading layer could be loaded" in result.stderr:
+        pytest.skip(f"the threading layer {layer} is not installed")
+    assert result.stdout == "ok\n", result.stderr
+
+
+def test_the_callers_thread_mask_is_restored(generator):
+    import numba
+
+    before = numba.get_num_threads()
+    with threads.team(1) as n:
+        assert n == 1
+    numba.set_num_threads(1)
+    try:
+        X = generator.normal(size=(64, 300))
+        Trainer(Network((300, 256, 3), seed=0), n_threads=2).partial_fit(X, np.arange(64) % 3)
+        assert numba.get_num_threads() == 1
+    finally:
+        numba.set_num_threads(before)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+@pytest.mark.parametrize("sparse", [False, True])
+def test_x_is_not_copied(sparse):
+    """Peak memory grows by less than a quarter of X; sparse X is never made dense."""
+    code = f"""
+import numpy as np, scipy.sparse
+from fastbp import Network, Trainer
+
+def peak():
+    with open("/proc/self/status") as file:
+        return int(next(line for line in file if line.startswith("VmHWM")).split()[1]) * 1024
+
+network = Network((2000, 64, 3), seed=0)
+y = np.arange(20_000) % 3
+if {sparse}:
+    X = scipy.sparse.random_array((20_000, 2000), density=0.05, dtype=np.float32, format="csr",
+                                  rng=np.random.default_rng(0))
+    size = X.data.nbytes + X.indices.nbytes
+else:
+    X = np.ones((20_000, 2000), np.float32)
+    size = X.nbytes
+trainer = Trainer(network, learning_rate=1e-4, n_threads=1)
+trainer.partial_fit(X[:64], y[:64])
+before = peak()
+trainer.fit(X, y, epochs=1, progress=False)
+grown = peak() - before
+assert grown < size / 4, (grown, size)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
+
+
+def test_scipy_formats_and_dtypes_all_train(generator):
+    import scipy.sparse
+
+    X = generator.normal(size=(40, 30)) * (generator.random((40, 30)) < 0.3)
+    y = generator.integers(0, 3, 40)
+    results = []
+    for X_given in (
+        scipy.sparse.csr_array(X),
+        scipy.sparse.csc_matrix(X),
+        scipy.sparse.coo_array(X),
+        scipy.sparse.csr_matrix(X.astype(np.float32)).astype(np.float64),
+    ):
+        network = Network((30, 20, 3), seed=0, dtype="float64")
+        trainer = Trainer(network, seed=0)
+        trainer.fit(X_given, y, epochs=2, eval_set=(X_given, y), progress=False)
+        results.append(network.params.copy())
+        assert network.predict(X_given).shape == (40,)
+        loss, gradients = network.value_and_grad(X_given, y)
+        dense_loss, dense = network.value_and_grad(X_given.toarray(), y)
+        assert np.isclose(loss, dense_loss, rtol=1e-12)
+        np.testing.assert_allclose(gradients.weights[0], dense.weights[0], atol=1e-12)
+    for params in results[1:3]:
+        np.testing.assert_allclose(params, results[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "fast"}, "method must be one of auto, sequential, zero-skipping, deferred"),
+        ({"method": ["auto"]}, "method must be one name or 2 names, one per layer"),
+        ({"block_size": 0}, "block_size must be an integer of at least 1, got 0"),
+        ({"block_size": 65}, "block_size must be at most 64, got 65"),
+        ({"n_threads": 0}, "n_threads must be an integer of at least 1, got 0"),
+        ({"n_threads": 1.5}, "n_threads must be an integer of at least 1, got 1.5"),
+    ],
+)
+def test_bad_options_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        Trainer(Network((4, 3, 2)), **options)
+
+
+def test_bad_sparse_input_is_refused():
+    import scipy.sparse
+
+    network = Network((4, 3, 2), seed=0)
+    X = scipy.sparse.csr_array(np.eye(4))
+    with pytest.raises(ValueError, match=r"X must have at least one row and 4 columns"):
+        network.predict(scipy.sparse.csr_array(np.eye(3)))
+    bad = X.copy()
+    bad.data[0] = np.nan
+    with pytest.raises(ValueError, match="X must be finite, got nan"):
+        network.predict(bad)
+    bad = X.copy()
+    bad.indices[0] = 7
+    with pytest.raises(ValueError, match="X must be a valid sparse matrix"):
+        network.predict(bad)
+    with pytest.raises(ValueError, match="X must hold real numbers"):
+        network.predict(X.astype(complex))
+
+
+def test_zero_share_looks_at_all_of_X():
+    X = np.zeros((10_000, 3), np.float32)
+    X[:5000] = 1
+    share = methods.zero_share(kernels.dense_inputs(X))
+    assert 0.45 < share < 0.55
