@@ -8,7 +8,7 @@ import math
 
 from ._jit import jit
 from .elementary import exp, exp_difference, expm1, log1p, quotient, sigmoid, tanh
-from .simd import maximum
+from .simd import lanes, load, maximum, store, where_positive, zeros
 
 IDENTITY, RELU, LEAKY_RELU, ELU, TANH, SIGMOID, SOFTPLUS, GELU, GELU_TANH, SILU = range(10)
 EXP, SOFTMAX = 10, 11
@@ -30,15 +30,25 @@ ACTIVATIONS = {**HIDDEN, "exp": EXP, "softmax": SOFTMAX}
 
 
 @jit
-def relu(z):
-    T = type(z)
-    return T(0) if z <= T(0) else z  # in this form NaN stays NaN
+def relu(z, a, n):
+    """a_k = max(z_k, 0), with NaN for NaN; of whole vectors, for ReLU comes with most layers."""
+    v = lanes(z)
+    k = 0
+    while k < n:
+        x = load(zeros(z, 1), z, k)
+        store(a, k, where_positive(x, x))
+        k += v
 
 
 @jit
-def relu_derivative(z, a):
-    T = type(z)
-    return T(1) if z > T(0) else T(0)
+def times_relu_derivative(z, delta, n):
+    """δ_k ← δ_k where z_k > 0, 0 elsewhere; of whole vectors."""
+    v = lanes(z)
+    k = 0
+    while k < n:
+        zero = zeros(z, 1)
+        store(delta, k, where_positive(load(zero, z, k), load(zero, delta, k)))
+        k += v
 
 
 @jit
@@ -146,29 +156,37 @@ def softmax(z, a, n):
     Errors of at most 4 ulp, as long as the sum of n terms costs no more than two of them.
     """
     T = z.dtype.type
+    # Padding takes part as e^−∞ = 0, so that loops are of whole vectors.
+    padded = len(z)
+    least = T(-math.inf)
     m = z[0]
-    for k in range(n):
-        m = maximum(m, z[k])
+    for k in range(padded):
+        m = maximum(m, z[k] if k < n else least)
     s = T(0)
-    for k in range(n):
-        e = exp_difference(z[k], m)
+    for k in range(padded):
+        e = exp_difference(z[k] if k < n else least, m)
         a[k] = e
         s += e
-    for k in range(n):
+    for k in range(padded):
         a[k] = quotient(a[k], s)
+
+
+@jit
+def activate(code, z, a, n):
+    """A = f(z) over the first n units, in place; both are padded to whole vectors."""
+    if code == RELU:
+        relu(z, a, len(z))
+    else:
+        _activate(code, z, a, n)
 
 
 # The loops for all activations are much code, and one copy of it in each entry point is enough.
 @jit(inline=False)
-def activate(code, z, a, n):
-    """A = f(z) over the first n units; ``a`` is modified in place."""
+def _activate(code, z, a, n):
     # One loop per activation, so that the choice is made once a layer and LLVM sees each body.
     if code == IDENTITY:
         for k in range(n):
             a[k] = z[k]
-    elif code == RELU:
-        for k in range(n):
-            a[k] = relu(z[k])
     elif code == LEAKY_RELU:
         for k in range(n):
             a[k] = leaky_relu(z[k])
@@ -200,17 +218,22 @@ def activate(code, z, a, n):
         softmax(z, a, n)
 
 
-@jit(inline=False)
+@jit
 def times_derivative(code, z, a, delta, n):
-    """δ ← δ ⊙ f'(z) over the first n units; ``delta`` is modified in place.
+    """δ ← δ ⊙ f'(z) over the first n units, in place; padded to whole vectors.
 
     Softmax has no elementwise derivative; it occurs only with cross_entropy, whose δ is known
     in closed form (``losses.output_delta``).
     """
     if code == RELU:
-        for k in range(n):
-            delta[k] *= relu_derivative(z[k], a[k])
-    elif code == LEAKY_RELU:
+        times_relu_derivative(z, delta, len(z))
+    else:
+        _times_derivative(code, z, a, delta, n)
+
+
+@jit(inline=False)
+def _times_derivative(code, z, a, delta, n):
+    if code == LEAKY_RELU:
         for k in range(n):
             delta[k] *= leaky_relu_derivative(z[k], a[k])
     elif code == ELU:

@@ -80,7 +80,7 @@ def forward_layer(params, layout, plan, work, block, inputs, row, t, c, l):
         D = window(block.d, layout.units[l + 1] * width, stride * width)
         add_rows(D, None, g, 0, t, sums, 0, stride, stride)
     scaled_sum(c, sums, window(W, n_in * stride, stride), z, stride)
-    activate(layout.activations[l], z, window(work.a, layout.units[l + 1], n_out), n_out)
+    activate(layout.activations[l], z, window(work.a, layout.units[l + 1], stride), n_out)
 
 
 @jit(inline="early")
@@ -113,8 +113,8 @@ def backward_layer(params, layout, plan, work, block, t, c, l):
             below[rows[j]] = c * sums[j]
     else:
         scaled_sum(c, sums, None, below, room)
-        z = window(work.z, layout.units[l], n_in)
-        a = window(work.a, layout.units[l], n_in)
+        z = window(work.z, layout.units[l], room)
+        a = window(work.a, layout.units[l], room)
         times_derivative(layout.activations[l - 1], z, a, below, n_in)
 
 
@@ -136,12 +136,12 @@ def update_layer(params, layout, plan, work, block, inputs, row, t, step, decay,
         if l == 0 and len(inputs.indptr) > 0:
             rows = window(inputs.indices, inputs.indptr[row], count)
             values = window(inputs.data, inputs.indptr[row], count)
-        rank_one(W, rows, values, 0, count, δ, 0, stride, stride, step / next_c, one)
+        rank_one(W, rows, values, 0, count, δ, stride, step / next_c, one)
     else:
         x = window(work.a, layout.units[l], room)
         if l == 0:
             x = matrix_row(inputs.X, row)
-        rank_one(W, None, x, 0, n_in, δ, 0, stride, stride, step, decay)
+        rank_one(W, None, x, 0, n_in, δ, stride, step, decay)
     add_scaled(step, δ, window(W, n_in * stride, stride), 0, stride)
 
 
@@ -213,12 +213,12 @@ def train_deferred(
             weight = sample_weight(samples, row)
             step = -learning_rate * T(weight)
             next_c = c * γ
-            load_target(samples, row, work.y)
+            label = load_target(samples, row, work.y)
             for l in range(L):
                 c_l = c if plan.methods[l] != SEQUENTIAL else T(1)
                 forward_layer(params, layout, plan, work, block, samples.inputs, row, t, c_l, l)
-            loss_sum += weight * sample_loss(layout, work)
-            output_layer_delta(layout, work)
+            loss_sum += weight * sample_loss(layout, work, label)
+            output_layer_delta(layout, work, label)
             for l in range(L - 1, -1, -1):
                 if l > 0:
                     c_l = c if plan.methods[l] != SEQUENTIAL else T(1)

@@ -12,6 +12,7 @@ all rows in order: leaving out the rows of inputs that are zero changes no sum.
 from ._jit import jit
 from .simd import (
     add,
+    add_totals,
     broadcast,
     fma,
     lanes,
@@ -30,9 +31,18 @@ def row_number(rows, j):
     return j if rows is None else rows[j]
 
 
-@jit(inline=False)
+@jit
 def add_rows(W, rows, x, first, last, out, start, stop, stride):
     """Out[start:stop] += Σ_j x[j] W[rows[j], start:stop], in place."""
+    # Rows of one vector are over before a call's arguments are in place.
+    if stride == lanes(W):
+        _add_rows_narrow(zeros(W, 1), W, rows, x, first, last, out, 0, stride)
+    else:
+        _add_rows(W, rows, x, first, last, out, start, stop, stride)
+
+
+@jit(inline=False)
+def _add_rows(W, rows, x, first, last, out, start, stop, stride):
     v = lanes(W)
     k = start
     while k + 4 * v <= stop:
@@ -161,9 +171,22 @@ def _multiply_add_one(like, W, stride, X, n, across, along, r, out, out_stride, 
     store(out, r * out_stride + k, multiply(broadcast(like, scale), s0))
 
 
-@jit(inline=False)
+@jit
 def add_dots(W, rows, first, last, delta, out, start, stop, stride):
     """Out[j] += W[rows[j], start:stop] · delta[start:stop], in place."""
+    if stride == lanes(W):
+        _add_dots(W, rows, first, last, delta, out, 0, stride, stride)
+    else:
+        _add_dots_called(W, rows, first, last, delta, out, start, stop, stride)
+
+
+@jit(inline=False)
+def _add_dots_called(W, rows, first, last, delta, out, start, stop, stride):
+    _add_dots(W, rows, first, last, delta, out, start, stop, stride)
+
+
+@jit
+def _add_dots(W, rows, first, last, delta, out, start, stop, stride):
     v = lanes(W)
     zero = zeros(W, 1)
     j = first
@@ -184,10 +207,7 @@ def add_dots(W, rows, first, last, delta, out, start, stop, stride):
             s2 = fma(d, load(zero, W, r2 + k), s2)
             s3 = fma(d, load(zero, W, r3 + k), s3)
             k += v
-        out[j] += total(s0)
-        out[j + 1] += total(s1)
-        out[j + 2] += total(s2)
-        out[j + 3] += total(s3)
+        add_totals(s0, s1, s2, s3, out, j)
         j += 4
     while j < last:
         r0 = row_number(rows, j) * stride
@@ -200,20 +220,41 @@ def add_dots(W, rows, first, last, delta, out, start, stop, stride):
         j += 1
 
 
+@jit
+def rank_one(W, rows, x, first, last, delta, stride, scale, decay):
+    """W[rows[j]] ← decay·W[rows[j]] + scale·x[j] delta, in place."""
+    if stride == lanes(W):
+        _rank_one_tile(zeros(W, 1), W, rows, x, first, last, delta, 0, stride, scale, decay)
+    else:
+        _rank_one(W, rows, x, first, last, delta, stride, scale, decay)
+
+
 @jit(inline=False)
-def rank_one(W, rows, x, first, last, delta, start, stop, stride, scale, decay):
-    """W[rows[j], start:stop] ← decay·W[rows[j], start:stop] + scale·x[j] delta[start:stop]."""
+def _rank_one(W, rows, x, first, last, delta, stride, scale, decay):
     v = lanes(W)
-    zero = zeros(W, 1)
-    keep = broadcast(zero, decay)
-    for j in range(first, last):
-        r = row_number(rows, j) * stride
-        s = broadcast(zero, scale * x[j])
-        k = start
-        while k < stop:
-            row = multiply(keep, load(zero, W, r + k))
-            store(W, r + k, fma(s, load(zero, delta, k), row))
-            k += v
+    k = 0
+    while k + 4 * v <= stride:
+        _rank_one_tile(zeros(W, 4), W, rows, x, first, last, delta, k, stride, scale, decay)
+        k += 4 * v
+    if k + 2 * v <= stride:
+        _rank_one_tile(zeros(W, 2), W, rows, x, first, last, delta, k, stride, scale, decay)
+        k += 2 * v
+    if k < stride:
+        _rank_one_tile(zeros(W, 1), W, rows, x, first, last, delta, k, stride, scale, decay)
+
+
+@jit
+def _rank_one_tile(like, W, rows, x, first, last, delta, k, stride, scale, decay):
+    d = multiply(broadcast(like, scale), load(like, delta, k))
+    if decay == 1:
+        for j in range(first, last):
+            r = row_number(rows, j) * stride + k
+            store(W, r, fma(broadcast(like, x[j]), d, load(like, W, r)))
+    else:
+        keep = broadcast(like, decay)
+        for j in range(first, last):
+            r = row_number(rows, j) * stride + k
+            store(W, r, fma(broadcast(like, x[j]), d, multiply(keep, load(like, W, r))))
 
 
 @jit

@@ -96,6 +96,19 @@ def cross_entropy(z, a, y, n):
 
 
 @jit
+def label_cross_entropy(z, a, label, n):
+    """−log p of one class: `cross_entropy` with a 1 there and zeros elsewhere."""
+    if a[label] > 1e-30:
+        return -math.log(float(a[label]))
+    m = z[0]  # p is too small to be exact: from the logits, as above
+    p = a[0]
+    for k in range(n):
+        m = max(m, z[k])
+        p = max(p, a[k])
+    return min(float(m) - float(z[label]) - math.log(float(p)), _LARGEST)
+
+
+@jit
 def binary_cross_entropy(z, y, n):
     """Σ_k softplus(z_k) − y_k z_k, which is −Σ y log σ(z) + (1 − y) log(1 − σ(z))."""
     value = 0.0
@@ -114,8 +127,10 @@ def poisson(a, z, y, n):
 
 
 @jit
-def loss_value(loss, z, a, y, n):
-    """Loss of one sample, from its n logits ``z``, outputs ``a`` and targets ``y``."""
+def loss_value(loss, z, a, y, label, n):
+    """Loss of one sample, from its n logits ``z``, outputs ``a``, and class or targets ``y``."""
+    if label >= 0:
+        return label_cross_entropy(z, a, label, n)
     if loss == CROSS_ENTROPY:
         return cross_entropy(z, a, y, n)
     if loss == BINARY_CROSS_ENTROPY:
@@ -136,7 +151,7 @@ def loss_value(loss, z, a, y, n):
 
 
 @jit
-def output_delta(loss, output, z, a, y, delta, n):
+def output_delta(loss, output, z, a, y, label, delta, n):
     """δ_L = ∂loss/∂z_L; ``delta`` is modified in place.
 
     δ = a − y holds for exactly these pairs: cross_entropy with softmax, binary_cross_entropy with
@@ -144,8 +159,13 @@ def output_delta(loss, output, z, a, y, delta, n):
     Σy is 1 up to the rounding of the target's probabilities. The losses of e = a − y go through
     the chain rule: ∂loss/∂a ⊙ f_L'(z_L).
     """
+    T = y.dtype.type
+    if label >= 0:
+        for k in range(n):
+            delta[k] = a[k]
+        delta[label] -= T(1)
+        return
     if loss == CROSS_ENTROPY:
-        T = y.dtype.type
         s = T(0)
         for k in range(n):
             s += y[k]
@@ -169,7 +189,7 @@ def output_delta(loss, output, z, a, y, delta, n):
 
 
 @jit
-def is_correct(loss, a, y, n):
+def is_correct(loss, a, y, label, n):
     """Whether the predicted class, or every predicted label, is the target's.
 
     The first of equal probabilities counts, and a label from above one half, as in
@@ -183,7 +203,7 @@ def is_correct(loss, a, y, n):
                 guess = k
             if y[k] > y[truth]:
                 truth = k
-        return guess == truth
+        return guess == (truth if label < 0 else label)
     for k in range(n):
         if (a[k] > 0.5) != (y[k] > 0.5):
             return False

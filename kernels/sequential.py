@@ -37,7 +37,7 @@ def forward(params, layout, work, inputs, row):
         n_in, n_out, stride = sizes[l], sizes[l + 1], strides[l]
         W = window(params, blocks[l], blocks[l + 1] - blocks[l])
         z = window(work.z, units[l + 1], stride)
-        a = window(work.a, units[l + 1], n_out)
+        a = window(work.a, units[l + 1], stride)
         copy(window(W, n_in * stride, stride), z, stride)
         if l == 0:
             first_sums(W, inputs, row, z, n_in, stride)
@@ -47,21 +47,21 @@ def forward(params, layout, work, inputs, row):
 
 
 @jit(inline="early")
-def output_layer_delta(layout, work):
+def output_layer_delta(layout, work, label):
     """δ_L = ∂loss/∂z_L of the sample that has just gone forward."""
     L = len(layout.strides)
-    n = layout.sizes[L]
-    z = window(work.z, layout.units[L], n)
-    a = window(work.a, layout.units[L], n)
-    δ = window(work.delta, layout.units[L], layout.strides[L - 1])
-    output_delta(layout.loss, layout.activations[L - 1], z, a, work.y, δ, n)
+    n, stride = layout.sizes[L], layout.strides[L - 1]
+    z = window(work.z, layout.units[L], stride)
+    a = window(work.a, layout.units[L], stride)
+    δ = window(work.delta, layout.units[L], stride)
+    output_delta(layout.loss, layout.activations[L - 1], z, a, work.y, label, δ, n)
 
 
 @jit(inline="early")
-def backward(params, layout, work):
+def backward(params, layout, work, label):
     """δ_L from the loss, then δ_l = (W_{l+1}ᵀ δ_{l+1}) ⊙ f_l'(z_l) down to l = 1."""
     sizes, strides, blocks, units, activations, _ = layout
-    output_layer_delta(layout, work)
+    output_layer_delta(layout, work, label)
     for l in range(len(strides) - 1, 0, -1):
         n, stride = sizes[l], strides[l]
         W = window(params, blocks[l], blocks[l + 1] - blocks[l])
@@ -70,8 +70,8 @@ def backward(params, layout, work):
         δ = window(work.delta, units[l], room)
         fill(δ, δ.dtype.type(0), 0, room)
         add_dots(W, None, 0, n, δ_above, δ, 0, stride, stride)
-        z = window(work.z, units[l], n)
-        a = window(work.a, units[l], n)
+        z = window(work.z, units[l], room)
+        a = window(work.a, units[l], room)
         times_derivative(activations[l - 1], z, a, δ, n)
 
 
@@ -91,36 +91,33 @@ def accumulate(target, layout, work, inputs, row, scale, decay):
             start = inputs.indptr[row]
             count = inputs.indptr[row + 1] - start
             rows, x = window(inputs.indices, start, count), window(inputs.data, start, count)
-            rank_one(W, rows, x, 0, count, δ, 0, stride, stride, scale, decay)
+            rank_one(W, rows, x, 0, count, δ, stride, scale, decay)
         else:
             a = window(work.a, units[l], n_in)
             if l == 0:
                 a = matrix_row(inputs.X, row)
-            rank_one(W, None, a, 0, n_in, δ, 0, stride, stride, scale, decay)
+            rank_one(W, None, a, 0, n_in, δ, stride, scale, decay)
         add_scaled(scale, δ, window(W, n_in * stride, stride), 0, stride)
 
 
 @jit(inline="early")
 def load_target(samples, row, y):
-    """Target row of a sample; a class number becomes a row with a single 1."""
-    T = y.dtype.type
+    """Class number of a sample, or −1 and its target row in ``y``."""
     if len(samples.labels) > 0:
-        for k in range(len(y)):
-            y[k] = T(0)
-        y[samples.labels[row]] = T(1)
-    else:
-        for k in range(len(y)):
-            y[k] = samples.targets[row, k]
+        return samples.labels[row]
+    for k in range(len(y)):
+        y[k] = samples.targets[row, k]
+    return -1
 
 
 @jit(inline="early")
-def sample_loss(layout, work):
+def sample_loss(layout, work, label):
     """Loss of the sample that has just gone forward."""
     L = len(layout.strides)
     n = layout.sizes[L]
     z = window(work.z, layout.units[L], n)
     a = window(work.a, layout.units[L], n)
-    return loss_value(layout.loss, z, a, work.y, n)
+    return loss_value(layout.loss, z, a, work.y, label, n)
 
 
 @jit
@@ -131,10 +128,10 @@ def sample_weight(samples, row):
 @jit(inline="early")
 def differentiate(params, layout, work, samples, row):
     """Forward and backward of one sample, which leaves every a and δ in ``work``; its loss."""
-    load_target(samples, row, work.y)
+    label = load_target(samples, row, work.y)
     forward(params, layout, work, samples.inputs, row)
-    loss = sample_loss(layout, work)
-    backward(params, layout, work)
+    loss = sample_loss(layout, work, label)
+    backward(params, layout, work, label)
     return loss
 
 
@@ -196,11 +193,11 @@ def evaluate(params, layout, work, samples, start, stop, loss_sum, n_correct):
     """Add the weighted losses and the number of correct predictions of rows [start, stop)."""
     L = len(layout.strides)
     for row in range(start, stop):
-        load_target(samples, row, work.y)
+        label = load_target(samples, row, work.y)
         forward(params, layout, work, samples.inputs, row)
-        loss_sum += sample_weight(samples, row) * sample_loss(layout, work)
+        loss_sum += sample_weight(samples, row) * sample_loss(layout, work, label)
         n = layout.sizes[L]
-        if is_correct(layout.loss, window(work.a, layout.units[L], n), work.y, n):
+        if is_correct(layout.loss, window(work.a, layout.units[L], n), work.y, label, n):
             n_correct += 1
     return loss_sum, n_correct
 

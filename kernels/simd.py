@@ -249,6 +249,18 @@ def multiply(typing_context: Any, a: Any, b: Any) -> Any:
 
 
 @intrinsic
+def where_positive(typing_context: Any, test: Any, value: Any) -> Any:
+    """``value`` where ``test`` is above zero or NaN, and 0 elsewhere."""
+    _require_same(test, value)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        zero = ir.Constant(args[0].type, None)
+        return builder.select(builder.fcmp_ordered("<=", args[0], zero), zero, args[1])
+
+    return test(test, value), codegen
+
+
+@intrinsic
 def total(typing_context: Any, a: Any) -> Any:
     """Sum over the lanes, halves folded together."""
 
@@ -267,6 +279,45 @@ def total(typing_context: Any, a: Any) -> Any:
         return builder.extract_element(value, ir.IntType(32)(0))
 
     return a.dtype(a), codegen
+
+
+@intrinsic
+def add_totals(typing_context: Any, a: Any, b: Any, c: Any, d: Any, out: Any, index: Any) -> Any:
+    """Out[index : index + 4] += sums over the lanes of ``a``, ``b``, ``c`` and ``d``."""
+    _require_same(a, b, c, d)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        def half(vector: Any, other: Any, chunk: int, odd: int) -> Any:
+            """Every second chunk of both vectors' lanes, one after the other."""
+            n = vector.type.count
+            places = [i for i in range(2 * n) if i // chunk % 2 == odd]
+            return builder.shuffle_vector(
+                vector, other, ir.Constant(ir.VectorType(ir.IntType(32), n), places)
+            )
+
+        def fold(vector: Any, other: Any, chunk: int) -> Any:
+            return builder.fadd(half(vector, other, chunk, 0), half(vector, other, chunk, 1))
+
+        # Each fold adds halves of two vectors' sums; three are shared where one by one took more.
+        n = a.lanes
+        value = fold(fold(args[0], args[1], n // 2), fold(args[2], args[3], n // 2), n // 4)
+        chunk = n // 4
+        while chunk > 1:
+            chunk //= 2
+            value = fold(value, ir.Constant(value.type, ir.Undefined), chunk)
+        first = ir.Constant(ir.VectorType(ir.IntType(32), 4), [0, 1, 2, 3])
+        value = builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), first)
+        array = arrayobj.make_array(signature.args[4])(context, builder, args[4])
+        if context.enable_boundscheck:
+            (length,) = cgutils.unpack_tuple(builder, array.shape, count=1)
+            cgutils.do_boundscheck(context, builder, builder.add(args[5], args[5].type(3)), length)
+        pointer = builder.bitcast(builder.gep(array.data, [args[5]]), value.type.as_pointer())
+        align = _item_bytes(a)
+        total_so_far = builder.load(pointer, align=align)
+        builder.store(builder.fadd(total_so_far, value), pointer, align=align)
+        return context.get_dummy_value()
+
+    return types.none(a, b, c, d, out, types.int64), codegen
 
 
 @intrinsic
@@ -535,8 +586,14 @@ if config.DISABLE_JIT:
     def multiply(a: Any, b: Any) -> Any:
         return a * b
 
+    def where_positive(test: Any, value: Any) -> Any:
+        return np.where(test <= 0, np.zeros_like(value), value)
+
     def total(a: Any) -> Any:
         return a.sum()
+
+    def add_totals(a: Any, b: Any, c: Any, d: Any, out: Any, index: int) -> None:
+        out[index : index + 4] += [v.sum() for v in (a, b, c, d)]
 
     def pack_nonzeros(a: Any, first: int, places: Any, values: Any, count: int) -> int:
         (found,) = np.nonzero(a)
