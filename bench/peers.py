@@ -177,7 +177,10 @@ class Jax(System):
         self.layers = self.wait(self.train(self.layers, self.data))
 
     def parameters(self):
-        return [*(np.asarray(W).T for W, _ in self.layers), *(np.asarray(b) for _, b in self.layers)]
+        return [
+            *(np.asarray(W).T for W, _ in self.layers),
+            *(np.asarray(b) for _, b in self.layers),
+        ]
 
 
 class Torch(System):

@@ -26,6 +26,7 @@ from peers import SYSTEMS
 
 from fastbp import Network, load_dataset
 
+RESULTS = Path(__file__).parent / "results" / "training.json"
 CHECKED_ROWS = 512
 CHECKED_STEPS = 8
 RTOL = 1e-3
@@ -196,7 +197,8 @@ def main():
     parser = argparse.ArgumentParser(description="Compare training with other libraries.")
     parser.add_argument("--images", metavar="FOLDER", default=os.environ.get("FASTBP_MNIST"),
                         help="IDX files of MNIST; by default $FASTBP_MNIST")  # fmt: skip
-    parser.add_argument("--json", metavar="FILE", type=Path, help="where to write the figures")
+    parser.add_argument("--json", metavar="FILE", type=Path, default=RESULTS,
+                        help="where to write the figures")  # fmt: skip
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--seconds", type=float, default=6.0,
                         help="of each system and problem, about")  # fmt: skip
@@ -222,10 +224,9 @@ def main():
         extra = {HEADLINE_BATCH} if (sizes, data) == HEADLINE else set()
         batch_sizes = sorted({*options.batch_sizes} | extra)
         report["problems"].append(measure(problem, batch_sizes, options.rounds, options.seconds))
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        print(f"written to {options.json}")
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps(report) + "\n", encoding="utf-8")
+    print(f"written to {options.json}")
 
 
 if __name__ == "__main__":
