@@ -111,7 +111,8 @@ def conditions(report):
     machine, protocol = report["machine"], report["protocol"]
     versions = ", ".join(f"{k} {v}" for k, v in machine["versions"].items() if v)
     return (
-        f"µs per sample, medians of {protocol['rounds']} rounds. {machine['processor']}, "
+        f"µs per sample, medians of {protocol['rounds']} rounds; losses agree to "
+        f"{protocol['rtol']:g} of their value. {machine['processor']}, "
         f"{machine['cores']} cores, {machine['system']}, Python {machine['python']}, {versions}; "
         f"{machine['date']}. One core reaches {machine['peak_gflops']:.0f} GFLOP/s by "
         "fused multiply-adds."
