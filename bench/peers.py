@@ -1,75 +1,97 @@
-"""The systems that are compared: each makes one pass of per-sample SGD over the same rows.
+"""The systems that are compared: each makes passes of SGD over the same rows, in the order given.
 
-Same architecture (ReLU, softmax, cross-entropy), same initial weights, same order, same dtype.
-A system is built from (network, X, y, learning_rate) and has ``run()``, one more pass in the order
-given, and ``parameters()``, its weights (n_out, n_in) and then its biases, for the verification.
+Same architecture (ReLU, softmax, cross-entropy), same initial weights, same order, same batches,
+same dtype. A system is built from (network, X, y, learning_rate, batch_size, **settings) and has
+``run()``, one more pass, and ``parameters()``, its weights (n_out, n_in) and then its biases, for
+the verification. ``tried`` lists the settings to build it with: what is quoted is the fastest.
+What a system cannot do it refuses with NotImplementedError, when it is built.
 """
 
+import functools
+import itertools
 import math
 
 import numba
 import numpy as np
+from machine import cores
 
-from fastbp import kernels
+import fastbp
 
 
-class Fastbp:
-    """The sequential kernel, called as `fastbp.Trainer` calls it."""
+class System:
+    """What all of them have."""
 
-    def __init__(self, network, X, y, learning_rate):
-        self.network = network.copy()
-        T = network.dtype.type
-        samples = self.network._samples(X, y)
-        self.arguments = (
-            self.network.params,
-            network.layout,
-            kernels.make_work(network.layout, network.dtype),
-            samples,
-            np.arange(len(X)),
-            0,
-            len(X),
-            T(learning_rate),
-            T(0),
-            0.0,
-        )
+    tried = ({},)
+    is_library = True
+    """Whether it counts when the fastest library is named."""
+
+    def chosen(self):
+        """What it decided by itself."""
+        return {}
+
+
+class Fastbp(System):
+    """What a user calls: `fastbp.Trainer.partial_fit`, which chooses methods and threads."""
+
+    is_library = False
+    options = {}  # noqa: RUF012
+
+    def __init__(self, network, X, y, learning_rate, batch_size):
+        self.X, self.y = X, y
+        try:
+            self.trainer = fastbp.Trainer(
+                network.copy(), learning_rate=learning_rate, batch_size=batch_size, **self.options
+            )
+        except ValueError as refusal:
+            raise NotImplementedError(str(refusal)) from refusal
 
     def run(self):
-        kernels.train_sequential(*self.arguments)
+        self.trainer.partial_fit(self.X, self.y)
+
+    def chosen(self):
+        own = self.trainer.summary().removeprefix(self.trainer.network.summary())
+        return {"choice": own.strip().splitlines()}
 
     def parameters(self):
-        return [*self.network.weights, *self.network.biases]
+        return [*self.trainer.network.weights, *self.trainer.network.biases]
 
 
-class PlainNumba:
-    """The loop nest that one writes in an afternoon: one hidden layer, W (n_out, n_in)."""
+class FastbpOneThread(Fastbp):
+    """The same on one core."""
 
-    skips = False
+    options = {"n_threads": 1}  # noqa: RUF012
 
-    def __init__(self, network, X, y, learning_rate):
+
+class PlainNumba(System):
+    """The loop nest that one writes in an afternoon: one hidden layer, W (n_out, n_in), one core.
+
+    It may leave alone the weights of an inactive ReLU unit, whose gradient is zero.
+    """
+
+    tried = ({"skips_inactive": False}, {"skips_inactive": True})
+    is_library = False
+
+    def __init__(self, network, X, y, learning_rate, batch_size, skips_inactive):
+        if batch_size != 1:
+            raise NotImplementedError("written for one sample a step")
+        if len(network.sizes) != 3:
+            raise NotImplementedError("written for one hidden layer")
         self.layers = [
             (np.ascontiguousarray(W), b.copy())
             for W, b in zip(network.weights, network.biases, strict=True)
         ]
-        if len(self.layers) != 2:
-            raise NotImplementedError("written for one hidden layer")
-        self.arguments = (X, y, network.dtype.type(learning_rate))
+        self.arguments = (X, y, network.dtype.type(learning_rate), skips_inactive)
 
     def run(self):
         (W1, b1), (W2, b2) = self.layers
-        plain_pass(W1, b1, W2, b2, *self.arguments, self.skips)
+        plain_pass(W1, b1, W2, b2, *self.arguments)
 
     def parameters(self):
         return [*(W for W, _ in self.layers), *(b for _, b in self.layers)]
 
 
-class PlainNumbaSkipping(PlainNumba):
-    """The same, leaving alone the weights of an inactive ReLU unit: their gradient is zero."""
-
-    skips = True
-
-
 @numba.njit(fastmath=True, error_model="numpy")
-def plain_pass(W1, b1, W2, b2, X, y, eta, skips):
+def plain_pass(W1, b1, W2, b2, X, y, eta, skips_inactive):
     n1, n0 = W1.shape
     n2 = W2.shape[0]
     T = W1.dtype.type
@@ -106,7 +128,7 @@ def plain_pass(W1, b1, W2, b2, X, y, eta, skips):
             for i in range(n1):
                 W2[k, i] -= c * h[i]
         for k in range(n1):
-            if skips and h[k] == T(0):
+            if skips_inactive and h[k] == T(0):
                 continue
             c = eta * dh[k] if h[k] > T(0) else T(0)
             b1[k] -= c
@@ -114,48 +136,122 @@ def plain_pass(W1, b1, W2, b2, X, y, eta, skips):
                 W1[k, i] -= c * x[i]
 
 
-class NumpyLoop:
-    """The textbook in NumPy, with BLAS products and in-place updates."""
+class Jax(System):
+    """One compiled `lax.scan` over the steps: gradient and update fused, parameters donated."""
 
-    def __init__(self, network, X, y, learning_rate):
+    tried = ({"unroll": 1}, {"unroll": 8})
+
+    def __init__(self, network, X, y, learning_rate, batch_size, unroll):
+        import jax
+        import jax.numpy as jnp
+
+        n = len(X) // batch_size * batch_size
+        rows = (n // batch_size, batch_size) if batch_size > 1 else (n,)
+        self.data = (
+            jnp.asarray(X[:n].reshape(*rows, -1)),
+            jnp.asarray(y[:n].reshape(rows).astype(np.int32)),
+        )
         self.layers = [
-            (np.ascontiguousarray(W), b.copy())
+            (jnp.array(W.T), jnp.array(b))
             for W, b in zip(network.weights, network.biases, strict=True)
         ]
-        self.X, self.y, self.eta = X, y, network.dtype.type(learning_rate)
+
+        def loss(layers, x, labels):
+            *hidden, (W, b) = layers
+            for V, c in hidden:
+                x = jax.nn.relu(x @ V + c)
+            logs = jax.nn.log_softmax(x @ W + b)
+            return -jnp.take_along_axis(logs, labels[..., None], -1).mean()
+
+        def step(layers, batch):
+            gradient = jax.grad(loss)(layers, *batch)
+            return jax.tree.map(lambda p, g: p - learning_rate * g, layers, gradient), None
+
+        @functools.partial(jax.jit, donate_argnums=0)
+        def train(layers, data):
+            return jax.lax.scan(step, layers, data, unroll=unroll)[0]
+
+        self.train, self.wait = train, jax.block_until_ready
 
     def run(self):
-        zero = self.X.dtype.type(0)
-        for x, label in zip(self.X, self.y, strict=True):
-            outputs = [x]
-            for W, b in self.layers[:-1]:
-                outputs.append(np.maximum(W @ outputs[-1] + b, zero))
-            W, b = self.layers[-1]
-            z = W @ outputs[-1] + b
-            e = np.exp(z - z.max())
-            delta = e / e.sum()
-            delta[label] -= 1
-            for (W, b), a in zip(reversed(self.layers), reversed(outputs), strict=True):
-                below = (delta @ W) * (a > 0)
-                W -= np.outer(self.eta * delta, a)
-                b -= self.eta * delta
-                delta = below
+        self.layers = self.wait(self.train(self.layers, self.data))
 
     def parameters(self):
-        return [*(W for W, _ in self.layers), *(b for _, b in self.layers)]
+        return [
+            *(np.asarray(W).T for W, _ in self.layers),
+            *(np.asarray(b) for _, b in self.layers),
+        ]
 
 
-class ScikitLearn:
+class Torch(System):
+    """Eager PyTorch: autograd, and the optimizer or the in-place update that is fastest."""
+
+    tried = tuple(
+        {"update": update, "threads": threads}
+        for update, threads in itertools.product(("fused", "foreach", "in place"), ("1", "all"))
+    )
+
+    def __init__(self, network, X, y, learning_rate, batch_size, update, threads):
+        import torch
+
+        self.torch = torch
+        self.threads = 1 if threads == "1" else cores()
+        self.batches = list(
+            zip(
+                torch.from_numpy(X).split(batch_size),
+                torch.from_numpy(y.astype(np.int64)).split(batch_size),
+                strict=True,
+            )
+        )
+        self.layers = [
+            (torch.tensor(W, requires_grad=True), torch.tensor(b, requires_grad=True))
+            for W, b in zip(network.weights, network.biases, strict=True)
+        ]
+        self.flat = [p for layer in self.layers for p in layer]
+        self.learning_rate = learning_rate
+        self.optimizer = None
+        if update != "in place":
+            self.optimizer = torch.optim.SGD(self.flat, lr=learning_rate, **{update: True})
+
+    def run(self):
+        self.torch.set_num_threads(self.threads)
+        linear, relu = self.torch.nn.functional.linear, self.torch.relu
+        cross_entropy = self.torch.nn.functional.cross_entropy
+        *hidden, (W, b) = self.layers
+        for x, labels in self.batches:
+            for V, c in hidden:
+                x = relu(linear(x, V, c))
+            loss = cross_entropy(linear(x, W, b), labels)
+            if self.optimizer:
+                self.optimizer.zero_grad()
+                loss.backward()
+                self.optimizer.step()
+            else:
+                gradient = self.torch.autograd.grad(loss, self.flat)
+                with self.torch.no_grad():
+                    self.torch._foreach_add_(self.flat, gradient, alpha=-self.learning_rate)
+
+    def parameters(self):
+        pairs = [(W.detach().numpy(), b.detach().numpy()) for W, b in self.layers]
+        return [*(W for W, _ in pairs), *(b for _, b in pairs)]
+
+
+class ScikitLearn(System):
     """MLPClassifier with its fastest settings for the same steps."""
 
-    def __init__(self, network, X, y, learning_rate):
+    tried = ({"blas_threads": "1"}, {"blas_threads": "all"})
+
+    def __init__(self, network, X, y, learning_rate, batch_size, blas_threads):
         from sklearn.neural_network import MLPClassifier
+        from threadpoolctl import ThreadpoolController
 
         self.X, self.y = X, y
+        self.threads = 1 if blas_threads == "1" else None
+        self.controller = ThreadpoolController()
         self.model = MLPClassifier(
             network.sizes[1:-1],
             solver="sgd",
-            batch_size=1,
+            batch_size=batch_size,
             momentum=0,
             nesterovs_momentum=False,
             alpha=0,
@@ -164,14 +260,15 @@ class ScikitLearn:
             random_state=0,
         )
         classes = np.arange(network.sizes[-1])
-        self.model.partial_fit(X[:1], y[:1], classes=classes)  # makes the arrays
+        self.model.partial_fit(X[:batch_size], y[:batch_size], classes=classes)  # makes the arrays
         for coef, W in zip(self.model.coefs_, network.weights, strict=True):
             coef[...] = W.T
         for intercept, b in zip(self.model.intercepts_, network.biases, strict=True):
             intercept[...] = b
 
     def run(self):
-        self.model.partial_fit(self.X, self.y)
+        with self.controller.limit(limits=self.threads, user_api="blas"):
+            self.model.partial_fit(self.X, self.y)
 
     def parameters(self):
         return [*(coef.T for coef in self.model.coefs_), *self.model.intercepts_]
@@ -179,8 +276,9 @@ class ScikitLearn:
 
 SYSTEMS = {
     "fastbp": Fastbp,
+    "fastbp, 1 thread": FastbpOneThread,
     "plain Numba": PlainNumba,
-    "plain Numba, skipping": PlainNumbaSkipping,
-    "NumPy": NumpyLoop,
+    "JAX scan": Jax,
+    "torch": Torch,
     "scikit-learn": ScikitLearn,
 }

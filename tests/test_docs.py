@@ -33,7 +33,7 @@ def test_readme_examples(tmp_path, monkeypatch, capsys):
 
 
 def test_benchmarks_have_written_their_tables():
-    for document in ("README.md", "docs/layout.md"):
+    for document in ("README.md", "docs/layout.md", "docs/training.md"):
         blocks = re.findall(
             r"<!-- (bench/\w+\.py) -->\n(.*?)<!-- end -->",
             (ROOT / document).read_text(encoding="utf-8"),

@@ -1,0 +1,185 @@
+"""The machine: what it is called, and its limits, measured in the run that quotes them.
+
+python bench/machine.py    prints both
+"""
+
+import datetime
+import functools
+import os
+import platform
+import re
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from fastbp.kernels import aligned_zeros
+from fastbp.kernels.simd import (
+    VECTOR_BYTES,
+    add,
+    broadcast,
+    fma,
+    lanes,
+    load,
+    multiply,
+    store,
+    total,
+    zeros,
+)
+
+VERSIONS = ("fastbp", "numba", "numpy", "jax", "torch", "scikit-learn")
+LEVELS = ("L1", "L2", "L3", "DRAM")
+# Where the system does not tell the sizes of its caches.
+USUAL_CACHES = {"L1": 32 << 10, "L2": 1 << 20, "L3": 16 << 20}
+TRIALS = 7
+TRIAL_SECONDS = 0.01
+
+
+class Bandwidth(NamedTuple):
+    """GB/s of one core."""
+
+    read: float
+    update: float
+    """Reading and writing back, both counted."""
+
+
+def describe():
+    """Processor, cores, versions and date, as JSON takes them; None for what is not installed."""
+    versions = {}
+    for name in VERSIONS:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = None
+    return {
+        "processor": processor(),
+        "cores": cores(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "versions": versions,
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+    }
+
+
+def cores():
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def processor():
+    """Name of the processor, with family and model where the name alone says little."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        text = ""
+    fields = dict(re.findall(r"^(model name|cpu family|model)\s*:\s*(.+)$", text, re.M))
+    if "model name" not in fields:
+        return platform.processor() or platform.machine()
+    return "{model name}, family {cpu family} model {model}".format_map(fields)
+
+
+def cache_bytes():
+    """Sizes of the caches that one core sees."""
+    found = {}
+    for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
+        level, kind, size = (
+            (index / name).read_text().strip() for name in ("level", "type", "size")
+        )
+        if kind != "Instruction":
+            unit = {"K": 1 << 10, "M": 1 << 20}[size[-1]]
+            found[f"L{level}"] = int(size[:-1]) * unit
+    return USUAL_CACHES | found
+
+
+@functools.cache
+def peak_gflops(dtype="float32"):
+    """Fused multiply-adds that one core reaches from registers, in GFLOP/s; 2 FLOPs each."""
+    best = 0.0
+    # How many independent chains hide the latency without running out of registers depends on
+    # the machine: the best is its peak.
+    for count in (2, 4, 8, 12):
+        kernel = _fma_chains(count)
+        seed = np.full(2 + 12 * VECTOR_BYTES, 0.001, dtype)
+        seed[0] = 0.999
+        seconds = _seconds_of(lambda n, kernel=kernel, seed=seed: kernel(seed, n))
+        flops = 2 * count * VECTOR_BYTES // seed.itemsize
+        best = max(best, flops / seconds / 1e9)
+    return best
+
+
+@functools.cache
+def bandwidth(where, dtype="float32"):
+    """Streaming by one core over so many bytes, or half of the cache named; DRAM is 4 times L3."""
+    sizes = {level: size // 2 for level, size in cache_bytes().items()}
+    sizes["DRAM"] = 8 * sizes["L3"]
+    dtype = np.dtype(dtype)
+    unit = 4 * VECTOR_BYTES  # both kernels go by four vectors
+    n_bytes = max(1, sizes.get(where, where) // unit) * unit
+    array = aligned_zeros(n_bytes // dtype.itemsize, dtype)
+    array[:] = 1
+    read = _seconds_of(lambda n: _read(array, n))
+    update = _seconds_of(lambda n: _update(array, dtype.type(1), n))
+    return Bandwidth(n_bytes / read / 1e9, 2 * n_bytes / update / 1e9)
+
+
+def _fma_chains(count):
+    @njit
+    def kernel(seed, n):
+        state = load(zeros(seed, count), seed, 2)
+        x, y = broadcast(state, seed[0]), broadcast(state, seed[1])
+        for _ in range(n):
+            state = fma(state, x, y)
+        return total(state)
+
+    return kernel
+
+
+@njit
+def _read(array, n):
+    state = zeros(array, 4)
+    for _ in range(n):
+        for k in range(0, len(array), 4 * lanes(array)):
+            state = add(state, load(state, array, k))
+    return total(state)
+
+
+@njit
+def _update(array, factor, n):
+    x = broadcast(zeros(array, 4), factor)
+    for _ in range(n):
+        for k in range(0, len(array), 4 * lanes(array)):
+            store(array, k, multiply(x, load(x, array, k)))
+
+
+def _seconds_of(kernel):
+    """Shortest time of one of the repetitions that ``kernel(n)`` makes."""
+
+    def seconds(n):
+        began = time.perf_counter()
+        kernel(n)
+        return time.perf_counter() - began
+
+    kernel(0)  # compiles
+    n = 1
+    while seconds(n) < TRIAL_SECONDS:
+        n *= 2
+    return min(seconds(n) for _ in range(TRIALS)) / n
+
+
+def main():
+    """Print what the machine is and reaches."""
+    for name, value in describe().items():
+        print(f"{name:<10} {value}")
+    for dtype in ("float32", "float64"):
+        print(f"\n{dtype}, one core: {peak_gflops(dtype):.0f} GFLOP/s of fused multiply-adds\n")
+        print("| GB/s | read | read and write |\n|---|---:|---:|")
+        for level in LEVELS:
+            found = bandwidth(level, dtype)
+            print(f"| {level} | {found.read:.0f} | {found.update:.0f} |")
+
+
+if __name__ == "__main__":
+    main()
