@@ -219,7 +219,8 @@ class Trainer:
         lines = [self.network.summary()]
         if self._choice is not None:
             lines += [f"layer {i}  {why}" for i, why in enumerate(self._choice.reasons, start=1)]
-            lines.append(f"blocks of {self._choice.block_size} samples")
+            if not self._choice.is_sequential:
+                lines.append(f"blocks of {self._choice.block_size} samples")
         return "\n".join(lines)
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike) -> Trainer:
@@ -250,7 +251,8 @@ class Trainer:
         kind = self.network.dtype
         eta = validation.rate("learning_rate", self.learning_rate, kind)
         decay = validation.rate("weight_decay", self.weight_decay, kind, zero=True)
-        if eta * decay >= 1:
+        # In the network's dtype, for a factor 1 − ηλ of 0 is divided by.
+        if kind.type(eta) * kind.type(decay) >= 1:
             raise ValueError(
                 "learning_rate * weight_decay must be below 1, or the weights change sign at every "
                 f"step; got {eta:g} * {decay:g}."
