@@ -295,7 +295,7 @@ class Trainer:
         if choice.is_sequential:
             block_size = 1
 
-            def train(start: int, stop: int, loss_sum: float) -> float:
+            def train(start: int, stop: int, loss_sum: float) -> Any:
                 return kernels.train_sequential(
                     params, layout, work, samples, order, start, stop, *rates, loss_sum
                 )
@@ -303,7 +303,7 @@ class Trainer:
             block_size = choice.block_size
             block = kernels.make_block(layout, choice.plan, block_size, network.dtype)
 
-            def train(start: int, stop: int, loss_sum: float) -> float:
+            def train(start: int, stop: int, loss_sum: float) -> Any:
                 with threads.team(choice.n_threads) as n_threads:
                     return kernels.train_deferred(
                         params, layout, choice.on_threads(n_threads), work, block, samples, order,

@@ -68,7 +68,7 @@ def jit(
     function: Callable[..., Any] | None = None,
     *,
     entry: bool = False,
-    inline: bool = True,
+    inline: bool | str = True,
     parallel: bool = False,
     strict: bool = False,
 ) -> Any:
