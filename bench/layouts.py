@@ -25,8 +25,8 @@ from report import write_block
 from fastbp import load_dataset
 from fastbp.kernels import aligned_zeros
 from fastbp.kernels._jit import jit
-from fastbp.kernels.linear import matvec, matvec_transposed, rank_one
-from fastbp.kernels.simd import add, broadcast, fma, lanes, load, multiply, store, window
+from fastbp.kernels.linear import add_dots, add_rows, fill, rank_one
+from fastbp.kernels.simd import broadcast, fma, lanes, load, store, window, zeros
 
 INPUT_MAJOR, OUTPUT_MAJOR, SKIPPING = range(3)
 VARIANTS = {
@@ -43,54 +43,36 @@ NETS = {
 
 
 @jit
-def matvec_skipping(W, a, z, n_in, stride):
-    """`matvec` over the non-zero inputs only, a row at a time."""
+def add_rows_skipping(W, a, z, n_rows, stride):
+    """`add_rows` over the non-zero inputs only, a row at a time."""
     v = lanes(W)
-    k = 0
-    while k < stride:
-        store(z, k, load(W, n_in * stride + k))
-        k += v
-    for i in range(n_in):
+    zero = zeros(W, 1)
+    for i in range(n_rows):
         if a[i] != 0:
-            x = broadcast(a[i])
+            x = broadcast(zero, a[i])
             r = i * stride
             k = 0
             while k < stride:
-                store(z, k, fma(x, load(W, r + k), load(z, k)))
+                store(z, k, fma(x, load(zero, W, r + k), load(zero, z, k)))
                 k += v
 
 
 @jit
-def rank_one_skipping(W, a, delta, n_in, stride, scale):
+def rank_one_skipping(W, a, delta, n_rows, stride, scale):
     """`rank_one` without decay over the non-zero inputs only."""
     v = lanes(W)
-    for i in range(n_in + 1):
-        c = a[i] if i < n_in else W.dtype.type(1)
-        if c != 0:
-            x = broadcast(scale * c)
+    zero = zeros(W, 1)
+    for i in range(n_rows):
+        if a[i] != 0:
+            x = broadcast(zero, scale * a[i])
             r = i * stride
             k = 0
             while k < stride:
-                store(W, r + k, fma(x, load(delta, k), load(W, r + k)))
+                store(W, r + k, fma(x, load(zero, delta, k), load(zero, W, r + k)))
                 k += v
 
 
-@jit
-def rank_one_rows(W, delta, a, n_out, stride, scale, decay):
-    """Output-major update: row k of W loses η δ_k a; the bias is the column of the constant 1."""
-    v = lanes(W)
-    keep = broadcast(decay)
-    r = 0
-    for k in range(n_out):
-        x = broadcast(scale * delta[k])
-        i = 0
-        while i < stride:
-            store(W, r, add(multiply(x, load(a, i)), multiply(keep, load(W, r))))
-            r += v
-            i += v
-
-
-@jit
+@jit(entry=True)
 def train(variant, params, sizes, strides, blocks, units, X, y, order, eta, a, z, d):
     """One pass of SGD on a ReLU network with softmax and cross-entropy; returns the loss's sum."""
     T = params.dtype.type
@@ -106,13 +88,13 @@ def train(variant, params, sizes, strides, blocks, units, X, y, order, eta, a, z
             below = window(a, units[l], units[l + 1] - units[l])
             s = window(z, units[l + 1], units[l + 2] - units[l + 1])
             above = window(a, units[l + 1], units[l + 2] - units[l + 1])
+            fill(s, T(0), 0, len(s))
             if variant == INPUT_MAJOR:
-                matvec(W, below, s, n_in, stride)
+                add_rows(W, None, below, 0, n_in + 1, s, 0, stride, stride)
             elif variant == OUTPUT_MAJOR:
-                below[n_in] = T(1)
-                matvec_transposed(W, below, s, n_out, stride)
+                add_dots(W, None, 0, n_out, below, s, 0, stride, stride)
             else:
-                matvec_skipping(W, below, s, n_in, stride)
+                add_rows_skipping(W, below, s, n_in + 1, stride)
             for k in range(n_out):
                 above[k] = max(s[k], T(0))
         s = window(z, units[L], sizes[L])
@@ -133,10 +115,11 @@ def train(variant, params, sizes, strides, blocks, units, X, y, order, eta, a, z
             W = window(params, blocks[l], blocks[l + 1] - blocks[l])
             above = window(d, units[l + 1], units[l + 2] - units[l + 1])
             delta = window(d, units[l], units[l + 1] - units[l])
+            fill(delta, T(0), 0, len(delta))
             if variant == OUTPUT_MAJOR:
-                matvec(W, above, delta, n_out, stride)  # its bias row is a row of zeros
+                add_rows(W, None, above, 0, n_out, delta, 0, stride, stride)
             else:
-                matvec_transposed(W, above, delta, n_in, stride)
+                add_dots(W, None, 0, n_in, above, delta, 0, stride, stride)
             s = window(z, units[l], units[l + 1] - units[l])
             for i in range(n_in):
                 delta[i] = delta[i] if s[i] > T(0) else T(0)
@@ -146,11 +129,11 @@ def train(variant, params, sizes, strides, blocks, units, X, y, order, eta, a, z
             below = window(a, units[l], units[l + 1] - units[l])
             above = window(d, units[l + 1], units[l + 2] - units[l + 1])
             if variant == INPUT_MAJOR:
-                rank_one(W, below, above, n_in, stride, -eta, T(1))
+                rank_one(W, None, below, 0, n_in + 1, above, stride, -eta, T(1))
             elif variant == OUTPUT_MAJOR:
-                rank_one_rows(W, above, below, n_out, stride, -eta, T(1))
+                rank_one(W, None, above, 0, n_out, below, stride, -eta, T(1))
             else:
-                rank_one_skipping(W, below, above, n_in, stride, -eta)
+                rank_one_skipping(W, below, above, n_in + 1, stride, -eta)
     return loss
 
 
@@ -182,8 +165,8 @@ def make_case(variant, sizes, dtype, n, density, images=None):
 
     generator = np.random.default_rng(0)
     pairs = list(itertools.pairwise(sizes))
-    if variant == OUTPUT_MAJOR:  # fan-in and bias in a row, and a row of zeros at the end
-        shapes = [(n_out + 1, pad(n_in + 1)) for n_in, n_out in pairs]
+    if variant == OUTPUT_MAJOR:  # fan-in and bias in a row
+        shapes = [(n_out, pad(n_in + 1)) for n_in, n_out in pairs]
     else:
         shapes = [(n_in + 1, pad(n_out)) for n_in, n_out in pairs]
     blocks = np.cumsum([0, *(rows * stride for rows, stride in shapes)])
@@ -199,6 +182,7 @@ def make_case(variant, sizes, dtype, n, density, images=None):
     X = generator.random((n, sizes[0])) * (generator.random((n, sizes[0])) < density)
     X = X if images is None else images[:n]
     a, z, d = (aligned_zeros(int(units[-1]), dtype) for _ in range(3))
+    a[units[:-1] + sizes] = 1  # the bias's input
     return Case(
         variant,
         params,

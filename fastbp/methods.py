@@ -82,7 +82,7 @@ L2 = _cache_bytes(2, 512 * 1024)
 def zero_share(inputs: kernels.Inputs) -> float:
     """Share of zeros in X, from rows spread over all of it."""
     if inputs.is_sparse:
-        return 1 - len(inputs.data) / max(1, inputs.n * inputs.X.shape[1])
+        return float(1 - len(inputs.data) / max(1, inputs.n * inputs.X.shape[1]))
     rows = inputs.X[:: max(1, inputs.n // _SAMPLED_ROWS)]
     return 1 - np.count_nonzero(rows) / rows.size
 

@@ -298,7 +298,7 @@ class Trainer:
         if choice.is_sequential:
             block_size = 1
 
-            def train(start: int, stop: int, n_threads: int, loss_sum: float) -> float:
+            def train(start: int, stop: int, n_threads: int, loss_sum: float) -> Any:
                 return kernels.train_sequential(
                     params, layout, work, samples, order, start, stop, *rates, loss_sum
                 )
@@ -306,7 +306,7 @@ class Trainer:
             block_size = choice.block_size
             block = kernels.make_block(layout, choice.plan, block_size, network.dtype)
 
-            def train(start: int, stop: int, n_threads: int, loss_sum: float) -> float:
+            def train(start: int, stop: int, n_threads: int, loss_sum: float) -> Any:
                 with threads.team(n_threads) as n:
                     return kernels.train_deferred(
                         params, layout, choice.on_threads(n), work, block, samples, order,
