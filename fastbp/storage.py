@@ -198,7 +198,7 @@ def load(path: str | os.PathLike[str]) -> Network | Trainer:
         trainer = Trainer(network, **header["trainer"]["options"])
         columns = header["trainer"]["history"]
         # Files of version 0.1 had one method and no column for it.
-        columns.setdefault("method", ["sequential"] * len(columns["train_loss"]))
+        columns.setdefault("method", ["sequential"] * len(columns["seconds"]))
         trainer.history = History(**columns)
         if len({len(column) for column in vars(trainer.history).values()}) > 1:
             raise ValueError("the columns of the history differ in length")

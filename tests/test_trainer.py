@@ -92,7 +92,7 @@ def test_chunk_sizes_change_no_bit(blobs, monkeypatch):
 def test_every_long_call_is_cut_into_chunks(entry, use, places, blobs, monkeypatch):
     """Ctrl-C, bars and checks rely on it: the cuts of `paced` are the kernel's rows."""
     cuts = [(0, 50), (50, 53), (53, 120)]
-    monkeypatch.setattr("fastbp.trainer.paced", lambda n, operations: iter(cuts))
+    monkeypatch.setattr("fastbp.trainer.paced", lambda n, operations, block: iter(cuts))
     monkeypatch.setattr("fastbp.network.paced", lambda n, operations: iter(cuts))
     real, seen = getattr(kernels, entry), []
 
@@ -108,7 +108,7 @@ def test_every_long_call_is_cut_into_chunks(entry, use, places, blobs, monkeypat
 def test_chunks_cover_the_rows_and_settle_at_the_target(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(chunks.time, "perf_counter", lambda: now[0])
-    seconds_per_row, longest, covered = 1e-4, 0.0, 0
+    seconds_per_row, longest, covered = 2e-5, 0.0, 0
     for start, stop in chunks.paced(100_000, 10_000):
         assert start == covered
         covered = stop
@@ -268,7 +268,8 @@ def test_divergence_names_epoch_and_layer_and_keeps_finite_weights(dtype, genera
 def test_divergence_keeps_the_state_of_the_last_chunk(blobs, monkeypatch):
     """Not that of the epoch's start: what was learned up to the chunk stays."""
     network = Network((4, 3), seed=0)
-    monkeypatch.setattr("fastbp.trainer.paced", lambda n, ops: iter([(0, 9), (9, 50), (50, 120)]))
+    cuts = [(0, 9), (9, 50), (50, 120)]
+    monkeypatch.setattr("fastbp.trainer.paced", lambda n, operations, block: iter(cuts))
 
     def train(params, layout, work, samples, order, start, stop, *rest):
         network.biases[0][...] = np.nan if start == 50 else stop

@@ -113,11 +113,11 @@ def test_targets_that_do_not_suit_the_loss(loss, y, message):
         Trainer(Network((3, 1), loss=loss)).fit(X, y)
 
 
-def test_sparse_input_is_refused_with_a_hint():
+def test_sparse_targets_are_refused_with_a_hint():
     from scipy.sparse import csr_matrix
 
-    with pytest.raises(ValueError, match=re.escape("pass X.toarray()")):
-        Network((3, 2)).predict(csr_matrix(X))
+    with pytest.raises(ValueError, match=re.escape("pass y.toarray()")):
+        Network((3, 2)).loss(X, csr_matrix(np.eye(len(X), 2)))
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,10 @@ def test_bad_learning_rates(rate):
         ({"optimizer": "adam"}, "optimizer must be one of sgd; got 'adam'."),
         ({"batch_size": 0}, "batch_size must be an integer of at least 1, got 0."),
         ({"batch_size": 32}, "batch_size must be 1 in this version, got 32."),
-        ({"method": "fast"}, "method must be one of auto, sequential; got 'fast'."),
+        (
+            {"method": "fast"},
+            "method must be one of auto, sequential, zero-skipping, deferred; got",
+        ),
         (
             {"weight_decay": -1},
             "weight_decay must be a finite float32 number of at least 0, got -1.",
