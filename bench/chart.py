@@ -57,7 +57,7 @@ def chart(title, groups):
 
 def curves(title, series):
     """SVG text; ``series`` are points (x, y) by name, x on a log scale and y from 0."""
-    colours = dict(zip(series, COLOURS, strict=False))
+    colours = dict(zip(reversed(series), COLOURS[::3], strict=False))
     points = [point for line in series.values() for point in line]
     places = sorted({x for x, _ in points})
     low, high = math.log(places[0]), math.log(places[-1])
@@ -67,7 +67,7 @@ def curves(title, series):
 
     def at(x, y):
         share = (math.log(x) - low) / (high - low)
-        return left + share * (WIDTH - MARGIN - left), bottom - y / top * PLOT
+        return left + share * (WIDTH - 2 * MARGIN - left), bottom - y / top * PLOT
 
     body = legend(title, colours)
     for half in range(math.floor(2 * top) + 1):
@@ -77,12 +77,15 @@ def curves(title, series):
     for place in places:
         x = at(place, 0)[0]
         body.append(f'<text class="tick" x="{x:.1f}" y="{bottom + 20}">{place:g}</text>')
+    thickness = 2 * len(series)
     for name, line in series.items():
         pairs = [at(x, y) for x, y in line]
         path = "L".join(f"{x:.1f} {y:.1f}" for x, y in pairs)
-        body.append(f'<path d="M{path}" fill="none" stroke="{colours[name]}" stroke-width="2.5"/>')
-        body += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colours[name]}"/>'
-                 for x, y in pairs]  # fmt: skip
+        body.append(f'<path d="M{path}" fill="none" stroke="{colours[name]}"'
+                    f' stroke-width="{thickness}"/>')  # fmt: skip
+        body += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{thickness + 0.5}"'
+                 f' fill="{colours[name]}"/>' for x, y in pairs]  # fmt: skip
+        thickness -= 2  # where curves coincide, both are seen
     return page(title, height, body)
 
 
