@@ -18,7 +18,7 @@ def paced(n: int, operations: int, block: int = 1) -> Iterator[tuple[int, int]]:
     measured speed sets the rest. Kernels carry their sums from chunk to chunk, so where the cuts
     fall changes no result.
     """
-    rows = max(1.0, _TARGET_SECONDS * 2e8 / (operations + _PER_ROW))
+    rows = max(1.0, _TARGET_SECONDS * 1e9 / (operations + _PER_ROW))
     start = 0
     while start < n:
         stop = min(n, start + max(1, int(rows) // block) * block)

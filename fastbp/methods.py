@@ -180,7 +180,7 @@ def _layer_method(
 
 
 def _block_size(layout: kernels.Layout, dtype: np.dtype, methods: Sequence[int]) -> int:
-    """As many samples as have room in half of the second-level cache, 8 to 64."""
+    """As many samples as have room in half of the second-level cache, 8 to 32."""
     row = max(
         int(layout.sizes[l] + 2 * layout.strides[l]) * dtype.itemsize for l in range(len(methods))
     )

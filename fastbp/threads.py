@@ -62,3 +62,50 @@ def launch_seconds(n_threads: int) -> float:
             kernels.launch(values, rows, values, 20, n)
             rounds.append((time.perf_counter() - began) / 20)
         return statistics.median(rounds)
+
+
+class Crew:
+    """Decides from what was measured whether one thread or several take the next samples.
+
+    A busy machine can make several threads slower than one, whatever a launch costs when nothing
+    else runs. Threads change no bit, so the choice may change from chunk to chunk.
+
+    Parameters
+    ----------
+    most : int
+        Threads of the larger team.
+    fixed : bool
+        Whether that team is to be taken always.
+    """
+
+    # Blocks that try out a team for the first time, and chunks after which the slower of the two
+    # is tried again, on an eighth of a chunk.
+    _TRIAL, _AGAIN = 8, 32
+
+    def __init__(self, most: int, fixed: bool) -> None:
+        self.most = most
+        self._teams = (most,) if fixed or most == 1 else (1, most)
+        self._seconds: dict[int, float] = {}
+        self._chunks = 0
+
+    def shares(self, start: int, stop: int, block: int) -> Iterator[tuple[int, int, int]]:
+        """Cut [start, stop) at whole blocks and yield (start, stop, threads) of each part."""
+        for team_size in self._teams:
+            if len(self._teams) > 1 and team_size not in self._seconds and start < stop:
+                end = min(stop, start + self._TRIAL * block)
+                yield start, end, team_size
+                start = end
+        if start == stop:
+            return
+        best = min(self._teams, key=lambda size: self._seconds.get(size, 0.0))
+        self._chunks += 1
+        if len(self._teams) > 1 and self._chunks % self._AGAIN == 0:
+            end = start + (stop - start) // block // 8 * block
+            if end > start:
+                yield start, end, self._teams[best == 1]
+            start = end
+        yield start, stop, best
+
+    def record(self, team_size: int, samples: int, seconds: float) -> None:
+        """Note what a part took."""
+        self._seconds[team_size] = seconds / samples

@@ -129,6 +129,7 @@ class Trainer:
         self._checked_options()
         self.history = History()
         self._choice: methods.Choice | None = None
+        self._crew: threads.Crew | None = None
         self._generator = np.random.default_rng(validation.seed(seed))
 
     def fit(
@@ -218,7 +219,8 @@ class Trainer:
         lines = [self.network.summary()]
         if self._choice is not None:
             lines += [f"layer {i}  {why}" for i, why in enumerate(self._choice.reasons, start=1)]
-            lines.append(f"blocks of {self._choice.block_size} samples")
+            if not self._choice.is_sequential:
+                lines.append(f"blocks of {self._choice.block_size} samples")
         return "\n".join(lines)
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike) -> Trainer:
@@ -249,7 +251,8 @@ class Trainer:
         kind = self.network.dtype
         eta = validation.rate("learning_rate", self.learning_rate, kind)
         decay = validation.rate("weight_decay", self.weight_decay, kind, zero=True)
-        if eta * decay >= 1:
+        # In the network's dtype, for a factor 1 − ηλ of 0 is divided by.
+        if kind.type(eta) * kind.type(decay) >= 1:
             raise ValueError(
                 "learning_rate * weight_decay must be below 1, or the weights change sign at every "
                 f"step; got {eta:g} * {decay:g}."
@@ -295,7 +298,7 @@ class Trainer:
         if choice.is_sequential:
             block_size = 1
 
-            def train(start: int, stop: int, loss_sum: float) -> Any:
+            def train(start: int, stop: int, n_threads: int, loss_sum: float) -> Any:
                 return kernels.train_sequential(
                     params, layout, work, samples, order, start, stop, *rates, loss_sum
                 )
@@ -303,22 +306,28 @@ class Trainer:
             block_size = choice.block_size
             block = kernels.make_block(layout, choice.plan, block_size, network.dtype)
 
-            def train(start: int, stop: int, loss_sum: float) -> Any:
-                with threads.team(choice.n_threads) as n_threads:
+            def train(start: int, stop: int, n_threads: int, loss_sum: float) -> Any:
+                with threads.team(n_threads) as n:
                     return kernels.train_deferred(
-                        params, layout, choice.on_threads(n_threads), work, block, samples, order,
+                        params, layout, choice.on_threads(n), work, block, samples, order,
                         start, stop, *rates, loss_sum,
                     )  # fmt: skip
 
         last_finite = np.empty_like(params)
         loss_sum, seconds = 0.0, 0.0
         # No rows: compiles or loads the kernel, outside of what is timed.
-        train(0, 0, 0.0)
+        train(0, 0, 1, 0.0)
+        if self._crew is None or self._crew.most != choice.n_threads:
+            self._crew = threads.Crew(choice.n_threads, options["n_threads"] is not None)
+        crew = self._crew
         for start, stop in paced(len(order), 6 * network.n_params, block_size):
             last_finite[:] = params
             began = time.perf_counter()
             try:
-                loss_sum = train(start, stop, loss_sum)
+                for first, last, n_threads in crew.shares(start, stop, block_size):
+                    since = time.perf_counter()
+                    loss_sum = train(first, last, n_threads, loss_sum)
+                    crew.record(n_threads, last - first, time.perf_counter() - since)
             finally:  # also when Ctrl-C came meanwhile
                 layer = network.first_nonfinite_layer()
                 diverged = layer is not None or not math.isfinite(loss_sum)

@@ -64,6 +64,22 @@ class _ForgivingCache(FunctionCache):
             self.disable()
 
 
+def _refuse_python(compiled: Any) -> None:
+    """Make a call from Python an error: without a wrapper it would crash."""
+
+    def add_overload(result: Any) -> None:
+        compiled.overloads[tuple(result.signature.args)] = result
+
+    def refuse(*arguments: Any, **named: Any) -> None:
+        raise TypeError(
+            f"{compiled.py_func.__name__} is for compiled code: call it from a function that "
+            "numba.njit compiles."
+        )
+
+    compiled.add_overload = add_overload
+    compiled._compile_for_args = refuse
+
+
 def jit(
     function: Callable[..., Any] | None = None,
     *,
@@ -80,9 +96,10 @@ def jit(
         Body to compile. Callees must be decorated too.
     entry : bool, default False
         Callable from Python, not from compiled code alone.
-    inline : bool, default True
+    inline : bool or "early", default True
         Copy the body of what is not an entry into every caller: arguments are up to a hundred
-        words, and a small network notices when they are passed at each call.
+        words, and a small network notices when they are passed at each call. "early" copies the
+        source instead of the machine code, which compiles faster where there is one caller.
     parallel : bool, default False
         Run ``prange`` loops on all threads.
     strict : bool, default False
@@ -111,6 +128,8 @@ def jit(
         no_cfunc_wrapper=True,
         no_cpython_wrapper=not entry,
     )
+    if not entry and not config.DISABLE_JIT:
+        _refuse_python(compiled)
     if not config.DISABLE_JIT and os.environ.get("FASTBP_NO_CACHE", "") in ("", "0"):
         with contextlib.suppress(RuntimeError, OSError):  # no writable place for it
             compiled._cache = _ForgivingCache(function)

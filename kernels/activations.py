@@ -156,18 +156,15 @@ def softmax(z, a, n):
     Errors of at most 4 ulp, as long as the sum of n terms costs no more than two of them.
     """
     T = z.dtype.type
-    # Padding takes part as e^−∞ = 0, so that loops are of whole vectors.
-    padded = len(z)
-    least = T(-math.inf)
     m = z[0]
-    for k in range(padded):
-        m = maximum(m, z[k] if k < n else least)
+    for k in range(n):
+        m = maximum(m, z[k])
     s = T(0)
-    for k in range(padded):
-        e = exp_difference(z[k] if k < n else least, m)
+    for k in range(n):
+        e = exp_difference(z[k], m)
         a[k] = e
         s += e
-    for k in range(padded):
+    for k in range(n):
         a[k] = quotient(a[k], s)
 
 

@@ -3,12 +3,27 @@
 import math
 
 from ._jit import jit
+from .simd import fma, lanes, load, total, zeros
+
+# Elements that are looked at together: their products with 0 sum to 0, or to NaN.
+_TOGETHER = 4096
 
 
 @jit(entry=True, strict=True)
 def first_nonfinite(values, start, stop):
     """Index of the first NaN or infinity in the flat ``values[start:stop]``, or −1."""
-    for i in range(start, stop):
-        if not math.isfinite(values[i]):
-            return i
+    v = 4 * lanes(values)
+    zero = zeros(values, 4)
+    while start < stop:
+        end = min(start + _TOGETHER, stop)
+        s = zero
+        k = start
+        while k + v <= end:
+            s = fma(zero, load(zero, values, k), s)
+            k += v
+        if k < end or not math.isfinite(total(s)):
+            for i in range(start, end):
+                if not math.isfinite(values[i]):
+                    return i
+        start = end
     return -1

@@ -29,7 +29,7 @@ def first_sums(W, inputs, row, z, n_in, stride):
         add_rows(W, None, matrix_row(inputs.X, row), 0, n_in, z, 0, stride, stride)
 
 
-@jit(inline="early")
+@jit(entry=True, inline="early")
 def forward(params, layout, work, inputs, row):
     """z_l = W_l a_{l-1} + b_l and a_l = f_l(z_l) for l = 1..L, a_0 being a row of the inputs."""
     sizes, strides, blocks, units, activations, _ = layout
@@ -57,7 +57,7 @@ def output_layer_delta(layout, work, label):
     output_delta(layout.loss, layout.activations[L - 1], z, a, work.y, label, δ, n)
 
 
-@jit(inline="early")
+@jit(entry=True, inline="early")
 def backward(params, layout, work, label):
     """δ_L from the loss, then δ_l = (W_{l+1}ᵀ δ_{l+1}) ⊙ f_l'(z_l) down to l = 1."""
     sizes, strides, blocks, units, activations, _ = layout
@@ -75,7 +75,7 @@ def backward(params, layout, work, label):
         times_derivative(activations[l - 1], z, a, δ, n)
 
 
-@jit(inline="early")
+@jit(entry=True, inline="early")
 def accumulate(target, layout, work, inputs, row, scale, decay):
     """W_l ← decay·W_l + scale·δ_l a_{l-1}ᵀ and b_l ← b_l + scale·δ_l, over a flat buffer.
 

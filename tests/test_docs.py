@@ -32,6 +32,14 @@ def test_readme_examples(tmp_path, monkeypatch, capsys):
     assert "passed" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("document", ["docs/exactness.md", "docs/guide.md"])
+def test_examples_that_import_fastbp_stand_alone(document):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(encoding="utf-8"), re.S)
+    whole = [block for block in blocks if re.search("^import fastbp$", block, re.M)]
+    assert len(whole) == 1
+    exec(whole[0], {})
+
+
 def test_benchmarks_have_written_their_tables():
     for document in ("README.md", "docs/layout.md", "docs/training.md"):
         blocks = re.findall(

@@ -22,7 +22,8 @@ compiled_only = pytest.mark.skipif(DISABLED, reason="nothing is compiled with NU
 
 
 def test_no_flag_is_set_outside_of_the_decorator():
-    allowed = re.compile(r"^@jit(\((strict=True|inline=False)\))?$")
+    option = r"(entry=True|strict=True|parallel=True|inline=False|inline=\"early\")"
+    allowed = re.compile(rf"^@jit(\({option}(, {option})*\))?$")
     suspicious = re.compile(r"\bn?jit\b\s*\(|^\s*@\S*jit|fastmath|import.*\bnjit\b|numba\.n?jit")
     checked = 0
     for folder in (KERNELS, Path(fastbp.__file__).parent):
@@ -51,10 +52,28 @@ def test_kernels_refuse_what_they_would_misread():
     network = fastbp.Network((3, 2), seed=0)
     strided = np.zeros(2 * network.params.size, np.float32)[::2]
     work = kernels.make_work(network.layout, network.dtype)
+    inputs = kernels.dense_inputs(np.zeros((1, 3), np.float32))
     with pytest.raises(numba.TypingError, match="flat C-contiguous arrays"):
-        kernels.forward(strided, network.layout, work)
+        kernels.forward(strided, network.layout, work, inputs, 0)
     with pytest.raises(numba.TypingError, match="arrays of one dtype"):
-        kernels.forward(network.params.astype(np.float64), network.layout, work)
+        kernels.forward(network.params.astype(np.float64), network.layout, work, inputs, 0)
+
+
+@compiled_only
+def test_what_is_for_compiled_code_says_so():
+    from fastbp.kernels.linear import fill
+
+    x = np.ones(16, np.float32)
+    for _ in range(2):
+        with pytest.raises(TypeError, match="fill is for compiled code"):
+            fill(x, np.float32(0), 0, 16)
+
+        @numba.njit
+        def zero(x):
+            fill(x, np.float32(0), 0, 16)
+
+        zero(x)
+    assert not x.any()
 
 
 def test_finiteness_survives_the_flags():
@@ -78,15 +97,21 @@ def test_import_compiles_nothing():
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
-# One small kernel is enough to watch the cache, and quick to compile.
+# A small kernel is enough to watch the cache, and quick to compile.
+PROBED = """
+from ._jit import jit
+from .activations import leaky_relu
+
+@jit(entry=True)
+def probed(z):
+    return leaky_relu(z)
+"""
+
 PROBE = """
 import sys, time
-import numpy as np
-from fastbp.kernels import activations
-z = np.array([3.0, -2.0]); a = np.zeros(2)
-activations.activate(1, z, a, 2)
-hits = sum(activations.activate.stats.cache_hits.values())
-print(hits, a[0], activations.activate._cache.cache_path)
+from fastbp.kernels.probe import probed
+value = probed(3.0)
+print(sum(probed.stats.cache_hits.values()), value, probed._cache.cache_path)
 """
 
 
@@ -98,11 +123,12 @@ def copy_of_the_package(tmp_path):
                     ignore=shutil.ignore_patterns("__pycache__", "kernels"))  # fmt: skip
     shutil.copytree(KERNELS, root / "fastbp" / "kernels",
                     ignore=shutil.ignore_patterns("__pycache__"))  # fmt: skip
+    (root / "fastbp" / "kernels" / "probe.py").write_text(PROBED)
     return root
 
 
 def probe(root, cache, code=PROBE, **environment):
-    """Hits in the cache, relu(3), and the cache's place, in a fresh process."""
+    """Hits in the cache, leaky_relu(3), and the cache's place, in a fresh process."""
     variables = {name: v for name, v in os.environ.items() if not name.startswith("NUMBA_")}
     variables |= {"PYTHONPATH": str(root), "NUMBA_CACHE_DIR": str(cache)} | environment
     variables["PYTHONDONTWRITEBYTECODE"] = "1"
@@ -135,7 +161,7 @@ def test_an_edited_helper_is_not_served_stale(copy_of_the_package, tmp_path):
         "from ._jit import jit", "from ._jit import jit\nfrom .helper import factor"
     )
     changed = source.replace(
-        "return T(0) if z <= T(0) else z", "return T(0) if z <= T(0) else factor(z)"
+        "return z if z > T(0) else T(0.01) * z", "return factor(z) if z > T(0) else T(0.01) * z"
     )
     assert changed != source
     activations.write_text(changed)
@@ -194,7 +220,7 @@ def test_a_place_that_is_lost_after_import(copy_of_the_package, tmp_path):
     """As a disk that fills up, or turns read-only: saving fails, the call does not."""
     cache = tmp_path / "cache"
     lose = f"import shutil; shutil.rmtree({str(cache)!r}); open({str(cache)!r}, 'w').close()\n"
-    code = PROBE.replace("z = np", lose + "z = np", 1)
+    code = PROBE.replace("value =", lose + "value =", 1)
     assert probe(copy_of_the_package, cache, code)[:2] == (0, 3.0)
 
 
@@ -215,15 +241,24 @@ def test_kernels_do_not_leak_references(generator):
 ASSEMBLY = """
 import re
 import numpy as np
+from numba import njit
 from fastbp.kernels import linear
+
+@njit
+def call(W, x, z, one):
+    rows, n, v = None, 3, len(z)
+    linear.add_rows(W, rows, x, 0, n, z, 0, v, v)
+    linear.add_dots(W, rows, 0, n, z, x, 0, v, v)
+    linear.rank_one(W, rows, x, 0, n, z, v, one, one)
+    linear.multiply_add(W, v, x, n, n, 1, 4, W, v, 0, v, one)
+
 for dtype, packed in (("float32", "ps"), ("float64", "pd")):
-    for function in (linear.matvec, linear.matvec_transposed, linear.rank_one):
-        arrays = [np.zeros(640, dtype) for _ in range(3)]
-        rates = (arrays[0].dtype.type(1),) * 2 if function is linear.rank_one else ()
-        function(*arrays, 3, 128, *rates)
-        signature = function.signatures[-1]
-        assembly = function.inspect_asm(signature)
-        assert re.search(rf"vfmadd\\w+{packed}\\s.*%WIDTH", assembly), (function, dtype)
+    W, x, z = (np.zeros(n, dtype) for n in (640, 640, 128))
+    call(W, x, z, z[0])
+    for name in ("_add_rows", "_add_dots_called", "_rank_one", "multiply_add"):
+        function = getattr(linear, name)
+        assembly = function.inspect_asm(function.signatures[-1])
+        assert re.search(rf"vfmadd\\w+{packed}\\s.*%WIDTH", assembly), (name, dtype)
 """
 
 
@@ -247,14 +282,26 @@ def test_products_use_fused_vector_instructions(processor, width):
 
 OUT_OF_BOUNDS = """
 import numpy as np
+from numba import njit
 from fastbp.kernels import linear, activations
+
+@njit
+def product(W, rows, a, z):
+    linear.add_rows(W, rows, a, 0, len(rows), z, 0, 16, 16)
+
+@njit
+def relu(z, a):
+    activations.activate(1, z, a, 16)
+
 W, a, z = np.zeros(2 * 16, np.float32), np.zeros(2, np.float32), np.zeros(16, np.float32)
-linear.matvec(W, a, z, 1, 16)
+rows = np.arange(2, dtype=np.int32)
+product(W, rows, a, z)
 for call in (
-    lambda: linear.matvec(W[:31], a, z, 1, 16),       # a vector that hangs over the end
-    lambda: linear.matvec(W, a, z[:15], 1, 16),
-    lambda: linear.matvec(W, a[:0], z, 1, 16),
-    lambda: activations.activate(1, z, a, 16),
+    lambda: product(W[:31], rows, a, z),       # a vector that hangs over the end
+    lambda: product(W, rows + 1, a, z),
+    lambda: product(W, rows, a, z[:15]),
+    lambda: product(W, rows, a[:1], z),
+    lambda: relu(z, a),
 ):
     try:
         call()

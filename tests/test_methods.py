@@ -117,6 +117,12 @@ def test_strong_decay_shortens_the_block(generator):
         np.testing.assert_allclose(mine, theirs, atol=1e-5 * np.abs(theirs).max())
 
 
+def test_a_decay_that_rounds_to_one_is_refused():
+    network = Network((4, 3), seed=0)
+    with pytest.raises(ValueError, match="learning_rate \\* weight_decay must be below 1"):
+        Trainer(network, learning_rate=0.5, weight_decay=1.99999999)
+
+
 def test_chunks_of_whole_blocks_change_no_bit(generator, monkeypatch):
     import fastbp.trainer
 

@@ -36,8 +36,7 @@ def frozen_bias_steps(network, n):
 def test_logistic_forward():
     network = logistic_net()
     work = kernels.make_work(network.layout, network.dtype)
-    work.a[:2] = X1[0]
-    kernels.forward(network.params, network.layout, work)
+    kernels.forward(network.params, network.layout, work, kernels.dense_inputs(X1), 0)
     start = network.layout.units[1]
     np.testing.assert_allclose(work.a[start : start + 2], [0.593269992, 0.596884378], atol=5e-10)
     np.testing.assert_allclose(network.predict(X1), [[0.75136507, 0.772928465]], atol=5e-9)
@@ -86,10 +85,9 @@ def test_xor_one_step():
     network.biases[1][...] = -0.3
     x, y = np.array([[1.0, 1.0]]), np.array([0.0])
     work = kernels.make_work(network.layout, network.dtype)
-    work.a[:2] = x[0]
     work.y[:] = 0
-    kernels.forward(network.params, network.layout, work)
-    kernels.backward(network.params, network.layout, work)
+    kernels.forward(network.params, network.layout, work, kernels.dense_inputs(x), 0)
+    kernels.backward(network.params, network.layout, work, -1)
     hidden, output = network.layout.units[1], network.layout.units[2]
     np.testing.assert_allclose(
         work.a[hidden : hidden + 2], [0.5249791875, 0.8807970780], atol=5e-11
