@@ -57,7 +57,7 @@ def affordable_rows(trainer, X, y):
 
 
 def measure(width, rounds):
-    """Microseconds per sample of every round, and the threads used, by setting."""
+    """Microseconds per sample of every round, and the threads that may be used, by setting."""
     X, y = data(width)
     trainers = trainers_of(width)
     rows = affordable_rows(trainers_of(width)[ALONE], X, y)
@@ -74,7 +74,7 @@ def measure(width, rounds):
 
 
 def threads_of(trainer):
-    """Threads that the last pass used."""
+    """Most threads that a layer may use."""
     return max([1, *map(int, re.findall(r"; (\d+) threads", trainer.summary()))])
 
 
@@ -94,18 +94,18 @@ def main():
     if cores() < 2:
         parser.error("two cores are needed to compare one thread with two")
     lines = ["| net | 1 thread, µs | 2 threads, µs | speed-up | automatic, µs | speed-up "
-             "| threads chosen |", "|---|" + "---:|" * 6]  # fmt: skip
+             "| threads considered |", "|---|" + "---:|" * 6]  # fmt: skip
     print(*lines, sep="\n")
     speed_ups = {name: [] for name in SETTINGS if name != ALONE}
     for width in WIDTHS:
-        times, used = measure(width, options.rounds)
+        times, most = measure(width, options.rounds)
         cells = [f"{width}-{width}-10", figure(statistics.median(times[ALONE]))]
         for name, curve in speed_ups.items():
             gain = speed_up(times, name)
             curve.append((width, gain))
-            note = " (1 thread)" if name != "automatic" and used[name] == 1 else ""
+            note = " (1 thread)" if name != "automatic" and most[name] == 1 else ""
             cells += [figure(statistics.median(times[name])), f"{gain:.2f}×{note}"]
-        lines.append("| " + " | ".join([*cells, str(used["automatic"])]) + " |")
+        lines.append("| " + " | ".join([*cells, str(most["automatic"])]) + " |")
         print(lines[-1], flush=True)
     lines += ["", f"float32, medians of {options.rounds} rounds. {conditions_of(describe())}"]
     print(*lines[-2:], sep="\n")
