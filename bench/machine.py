@@ -104,9 +104,9 @@ def peak_gflops(dtype="float32"):
         kernel = _fma_chains(count)
         seed = np.full(2 + 12 * VECTOR_BYTES, 0.001, dtype)
         seed[0] = 0.999
-        seconds = _seconds_of(lambda n, kernel=kernel, seed=seed: kernel(seed, n))
+        shortest = shortest_seconds(lambda n, kernel=kernel, seed=seed: kernel(seed, n))
         flops = 2 * count * VECTOR_BYTES // seed.itemsize
-        best = max(best, flops / seconds / 1e9)
+        best = max(best, flops / shortest / 1e9)
     return best
 
 
@@ -120,8 +120,8 @@ def bandwidth(where, dtype="float32"):
     n_bytes = max(1, sizes.get(where, where) // unit) * unit
     array = aligned_zeros(n_bytes // dtype.itemsize, dtype)
     array[:] = 1
-    read = _seconds_of(lambda n: _read(array, n))
-    update = _seconds_of(lambda n: _update(array, dtype.type(1), n))
+    read = shortest_seconds(lambda n: _read(array, n))
+    update = shortest_seconds(lambda n: _update(array, dtype.type(1), n))
     return Bandwidth(n_bytes / read / 1e9, 2 * n_bytes / update / 1e9)
 
 
@@ -154,19 +154,26 @@ def _update(array, factor, n):
             store(array, k, multiply(x, load(x, array, k)))
 
 
-def _seconds_of(kernel):
-    """Shortest time of one of the repetitions that ``kernel(n)`` makes."""
+def seconds(kernel, n):
+    """Time of ``kernel(n)``."""
+    began = time.perf_counter()
+    kernel(n)
+    return time.perf_counter() - began
 
-    def seconds(n):
-        began = time.perf_counter()
-        kernel(n)
-        return time.perf_counter() - began
 
-    kernel(0)  # compiles
+def repetitions(kernel):
+    """Number n for which ``kernel(n)`` takes long enough to be timed; it is compiled before."""
+    kernel(0)
     n = 1
-    while seconds(n) < TRIAL_SECONDS:
+    while seconds(kernel, n) < TRIAL_SECONDS:
         n *= 2
-    return min(seconds(n) for _ in range(TRIALS)) / n
+    return n
+
+
+def shortest_seconds(kernel):
+    """Shortest time of one of the repetitions that ``kernel(n)`` makes."""
+    n = repetitions(kernel)
+    return min(seconds(kernel, n) for _ in range(TRIALS)) / n
 
 
 def main():

@@ -109,13 +109,19 @@ def cell(entry, ours):
 def conditions(report):
     """What the figures hold for."""
     machine, protocol = report["machine"], report["protocol"]
-    versions = ", ".join(f"{k} {v}" for k, v in machine["versions"].items() if v)
     return (
         f"µs per sample, medians of {protocol['rounds']} rounds; losses agree to "
-        f"{protocol['rtol']:g} of their value. {machine['processor']}, "
-        f"{machine['cores']} cores, {machine['system']}, Python {machine['python']}, {versions}; "
-        f"{machine['date']}. One core reaches {machine['peak_gflops']:.0f} GFLOP/s by "
-        "fused multiply-adds."
+        f"{protocol['rtol']:g} of their value. {conditions_of(machine)} One core reaches "
+        f"{machine['peak_gflops']:.0f} GFLOP/s by fused multiply-adds."
+    )
+
+
+def conditions_of(machine):
+    """The machine in a sentence, from `machine.describe`."""
+    versions = ", ".join(f"{k} {v}" for k, v in machine["versions"].items() if v)
+    return (
+        f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, "
+        f"Python {machine['python']}, {versions}; {machine['date']}."
     )
 
 

@@ -238,48 +238,6 @@ def test_kernels_do_not_leak_references(generator):
     assert [sys.getrefcount(o) for o in (X, network.params, network._buffer)] == counts
 
 
-ASSEMBLY = """
-import re
-import numpy as np
-from numba import njit
-from fastbp.kernels import linear
-
-@njit
-def call(W, x, z, one):
-    rows, n, v = None, 3, len(z)
-    linear.add_rows(W, rows, x, 0, n, z, 0, v, v)
-    linear.add_dots(W, rows, 0, n, z, x, 0, v, v)
-    linear.rank_one(W, rows, x, 0, n, z, v, one, one)
-    linear.multiply_add(W, v, x, n, n, 1, 4, W, v, 0, v, one)
-
-for dtype, packed in (("float32", "ps"), ("float64", "pd")):
-    W, x, z = (np.zeros(n, dtype) for n in (640, 640, 128))
-    call(W, x, z, z[0])
-    for name in ("_add_rows", "_add_dots_called", "_rank_one", "multiply_add"):
-        function = getattr(linear, name)
-        assembly = function.inspect_asm(function.signatures[-1])
-        assert re.search(rf"vfmadd\\w+{packed}\\s.*%WIDTH", assembly), (name, dtype)
-"""
-
-
-@pytest.mark.parametrize(("processor", "width"), [("haswell", "ymm"), ("skylake-avx512", "[yz]mm")])
-def test_products_use_fused_vector_instructions(processor, width):
-    """The inner loops must be SIMD; on x86-64 a fused multiply-add of packed numbers shows it."""
-    from llvmlite import binding
-
-    try:
-        features = binding.get_host_cpu_features()
-    except RuntimeError:
-        pytest.skip("LLVM cannot tell this processor's features")
-    if not features.get("avx512f" if "512" in processor else "fma"):
-        pytest.skip(f"this processor cannot run code for {processor}")
-    variables = os.environ | {"FASTBP_NO_CACHE": "1", "NUMBA_CPU_NAME": processor}
-    variables["NUMBA_CPU_FEATURES"] = "+avx512f,+avx2,+fma" if "512" in processor else "+avx2,+fma"
-    variables.pop("NUMBA_DISABLE_JIT", None)
-    code = ASSEMBLY.replace("WIDTH", width)
-    subprocess.run([sys.executable, "-c", code], check=True, env=variables)
-
-
 OUT_OF_BOUNDS = """
 import numpy as np
 from numba import njit

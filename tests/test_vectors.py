@@ -1,0 +1,52 @@
+"""The inner loops are SIMD code: the assembly that is made for x86 processors shows it."""
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+ASSEMBLY = """
+import re, sys
+import numba
+from numba import float32, float64, int32, int64, none, types
+from fastbp.kernels import linear
+
+register = sys.argv[1]
+for T, packed in ((float32, "ps"), (float64, "pd")):
+    array, n = T[::1], int64
+    for rows in (none, int32[::1]):
+        functions = {
+            "_add_rows": (array, rows, array, n, n, array, n, n, n),
+            "_add_dots_called": (array, rows, n, n, array, array, n, n, n),
+            "_rank_one": (array, rows, array, n, n, array, n, T, T),
+            "multiply_add": (array, n, array, n, n, n, n, array, n, n, n, T),
+        }
+        for name, arguments in functions.items():
+            function = getattr(linear, name)
+            function.compile(arguments)
+            assembly = function.inspect_asm(function.signatures[-1])
+            fused = rf"vfmadd\\w+{packed}\\s.*{register}"
+            assert re.search(fused, assembly), f"{name}, {T}, rows {rows}: no {register}"
+"""
+
+
+@pytest.mark.skipif(
+    platform.machine().lower() not in ("x86_64", "amd64"), reason="not an x86 processor"
+)
+@pytest.mark.parametrize(
+    ("processor", "features", "register"),
+    [
+        ("haswell", "+avx2,+fma", "ymm"),
+        ("skylake-avx512", "+avx2,+fma,+avx512f,+avx512dq,+avx512bw,+avx512vl", "zmm"),
+    ],
+    ids=["haswell", "skylake-avx512"],
+)
+def test_inner_loops_are_vectorised(processor, features, register):
+    """They are compiled, not run: this machine need not have these instructions."""
+    variables = os.environ | {"FASTBP_NO_CACHE": "1", "NUMBA_CPU_NAME": processor}
+    variables["NUMBA_CPU_FEATURES"] = features
+    variables.pop("NUMBA_DISABLE_JIT", None)
+    variables.pop("NUMBA_BOUNDSCHECK", None)
+    subprocess.run([sys.executable, "-c", ASSEMBLY, register], check=True, env=variables)
