@@ -27,6 +27,8 @@ _RELU_ZEROS = 0.5
 # a block, and bytes of weights read by the products of a sample.
 _BLOCK_SPEED = 3e10
 _SAMPLE_SPEED = 5e10
+# Seconds: what a launch seems to cost on an idle machine is not all, for data change caches.
+_LEAST_SAVED = 5e-6
 # Block factors γ^k are kept above this, so that dividing by them loses no range.
 _SMALLEST_FACTOR = 2.0**-10
 
@@ -46,7 +48,7 @@ class Choice(NamedTuple):
 
     def on_threads(self, n_threads: int) -> kernels.Plan:
         """The plan, for as many threads as there are now."""
-        if n_threads > 1:
+        if n_threads > 1 or self.n_threads == 1:
             return self.plan
         one = np.ones_like(self.plan.methods)
         return self.plan._replace(block_threads=one, sample_threads=one)
@@ -54,7 +56,10 @@ class Choice(NamedTuple):
     @property
     def n_threads(self) -> int:
         """Most threads that a layer uses."""
-        return int(max(self.plan.block_threads.max(), self.plan.sample_threads.max()))
+        plan = self.plan
+        if plan.block_threads is None or plan.sample_threads is None:
+            return 1
+        return int(max(plan.block_threads.max(), plan.sample_threads.max()))
 
     @property
     def label(self) -> str:
@@ -120,6 +125,8 @@ def choose(
     if factor < 1:
         block = max(1, min(block, int(math.log(_SMALLEST_FACTOR) / math.log(factor))))
     most = threads.available() if n_threads is None else min(n_threads, threads.available())
+    if not any(methods):
+        most = 1  # the sequential kernel knows no threads
     in_block, in_sample = [1] * len(methods), [1] * len(methods)
     for l, chosen in enumerate(methods):
         columns = int(layout.strides[l]) * dtype.itemsize // 64
@@ -139,8 +146,11 @@ def choose(
     plan = kernels.Plan(
         np.array(methods, np.int64),
         np.array(sparse, np.bool_),
-        np.array(in_block, np.int64),
-        np.array(in_sample, np.int64),
+        *(
+            (np.array(in_block, np.int64), np.array(in_sample, np.int64))
+            if max(*in_block, *in_sample) > 1
+            else (None, None)
+        ),
     )
     return Choice(plan, block, tuple(reasons))
 
@@ -195,4 +205,4 @@ def _pays(seconds: float, most: int, n_threads: int | None) -> bool:
     if n_threads is not None:
         return True
     saved = seconds * (1 - 1 / most)
-    return saved > 2e-6 and saved > 2 * threads.launch_seconds(most)
+    return saved > _LEAST_SAVED and saved > 2 * threads.launch_seconds(most)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import statistics
 import threading
@@ -15,8 +14,19 @@ import numpy as np
 
 from fastbp import kernels
 
-# Threads of the pool do not survive a fork: the first parallel kernel of the child would die.
-_pool_owner: int | None = None
+# Numba's pool, which it starts when parallel code is loaded, does not survive a fork: the first
+# parallel kernel of the child would kill it.
+_forked = False
+
+
+def _note_fork() -> None:
+    global _forked
+    _forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
+
 # The workqueue layer aborts when two threads of the program launch at once.
 _launching = threading.Lock()
 
@@ -32,25 +42,27 @@ def team(n_threads: int) -> Iterator[int]:
 
     The caller's own number of threads is restored afterwards.
     """
-    global _pool_owner
-    if n_threads > 1 and _pool_owner not in (None, os.getpid()):
-        n_threads = 1
-    if n_threads <= 1 or not _launching.acquire(blocking=False):
+    if n_threads <= 1 or _forked or not _launching.acquire(blocking=False):
         yield 1
         return
-    before = numba.get_num_threads()
     try:
-        _pool_owner = os.getpid()
-        numba.set_num_threads(n_threads)
-        yield n_threads
+        before = numba.get_num_threads()
+        try:
+            numba.set_num_threads(n_threads)
+            yield n_threads
+        finally:
+            numba.set_num_threads(before)
     finally:
-        numba.set_num_threads(before)
         _launching.release()
 
 
-@functools.cache
+_launch_seconds: dict[int, float] = {}
+
+
 def launch_seconds(n_threads: int) -> float:
-    """Measured cost of entering and leaving the parallel loop of the kernels."""
+    """Cost of entering and leaving a parallel loop, measured once; infinite where it must not."""
+    if n_threads in _launch_seconds:
+        return _launch_seconds[n_threads]
     values, rows = kernels.aligned_zeros(16, np.dtype(np.float32)), np.zeros(1, np.int32)
     with team(n_threads) as n:
         if n == 1:
@@ -61,7 +73,8 @@ def launch_seconds(n_threads: int) -> float:
             began = time.perf_counter()
             kernels.launch(values, rows, values, 20, n)
             rounds.append((time.perf_counter() - began) / 20)
-        return statistics.median(rounds)
+    _launch_seconds[n_threads] = statistics.median(rounds)
+    return _launch_seconds[n_threads]
 
 
 class Crew:
@@ -100,11 +113,11 @@ class Crew:
         best = min(self._teams, key=lambda size: self._seconds.get(size, 0.0))
         self._chunks += 1
         if len(self._teams) > 1 and self._chunks % self._AGAIN == 0:
-            end = start + (stop - start) // block // 8 * block
-            if end > start:
-                yield start, end, self._teams[best == 1]
+            end = min(stop, start + max(1, (stop - start) // block // 8) * block)
+            yield start, end, self._teams[best == 1]
             start = end
-        yield start, stop, best
+        if start < stop:
+            yield start, stop, best
 
     def record(self, team_size: int, samples: int, seconds: float) -> None:
         """Note what a part took."""

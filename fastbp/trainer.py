@@ -129,7 +129,7 @@ class Trainer:
         self._checked_options()
         self.history = History()
         self._choice: methods.Choice | None = None
-        self._crew: threads.Crew | None = None
+        self._crew: tuple[Any, threads.Crew] | None = None
         self._generator = np.random.default_rng(validation.seed(seed))
 
     def fit(
@@ -148,8 +148,8 @@ class Trainer:
         Parameters
         ----------
         X : array-like or scipy.sparse matrix of shape (n_samples, n_inputs)
-            Not copied if it is a C-contiguous array, or a CSR matrix, of the network's dtype.
-            A sparse matrix is never made dense.
+            Not copied if it is a C-contiguous array of the network's dtype. A sparse matrix is
+            never made dense; of a CSR matrix of that dtype, only the indices are copied.
         y : array-like
             Class numbers (n_samples,), or target rows (n_samples, n_outputs); (n_samples,) is
             the same as (n_samples, 1).
@@ -242,7 +242,8 @@ class Trainer:
             block_size = validation.integer("block_size", block_size, 1)
             if block_size > kernels.LONGEST_BLOCK:
                 raise ValueError(
-                    f"block_size must be at most {kernels.LONGEST_BLOCK}, got {block_size}."
+                    f"block_size must be an integer from 1 to {kernels.LONGEST_BLOCK}, "
+                    f"got {block_size}."
                 )
         if n_threads is not None:
             n_threads = validation.integer("n_threads", n_threads, 1)
@@ -255,7 +256,7 @@ class Trainer:
         if kind.type(eta) * kind.type(decay) >= 1:
             raise ValueError(
                 "learning_rate * weight_decay must be below 1, or the weights change sign at every "
-                f"step; got {eta:g} * {decay:g}."
+                f"step; got {eta!r} * {decay!r}."
             )
         return {
             "optimizer": self.optimizer,
@@ -291,7 +292,7 @@ class Trainer:
             samples.inputs,
             validation.methods(self.method, len(network.sizes) - 1),
             options["block_size"],
-            1 - options["learning_rate"] * options["weight_decay"],
+            float(T(1) - rates[0] * rates[1]),
             options["n_threads"],
         )
         work = kernels.make_work(layout, network.dtype)
@@ -317,9 +318,12 @@ class Trainer:
         loss_sum, seconds = 0.0, 0.0
         # No rows: compiles or loads the kernel, outside of what is timed.
         train(0, 0, 1, 0.0)
-        if self._crew is None or self._crew.most != choice.n_threads:
-            self._crew = threads.Crew(choice.n_threads, options["n_threads"] is not None)
-        crew = self._crew
+        # Its measurements hold for these kernels' work alone.
+        key = (id(network), choice.label, choice.block_size, choice.n_threads, self.n_threads)
+        if self._crew is None or self._crew[0] != key:
+            crew = threads.Crew(choice.n_threads, options["n_threads"] is not None)
+            self._crew = key, crew
+        crew = self._crew[1]
         for start, stop in paced(len(order), 6 * network.n_params, block_size):
             last_finite[:] = params
             began = time.perf_counter()
@@ -350,7 +354,8 @@ def _progress_bar(progress: bool | None, total: int) -> Any:
 def warmup(dtypes: str | Sequence[str] = ("float32", "float64")) -> float:
     """Compile every kernel, or load it from the cache, so that the first fit does not wait.
 
-    One compiled function serves every architecture, so this is all there is to compile.
+    One compiled function serves every architecture. The parallel loops are compiled by the first
+    network that is large enough for several threads.
 
     Parameters
     ----------
@@ -371,7 +376,9 @@ def warmup(dtypes: str | Sequence[str] = ("float32", "float64")) -> float:
     X, y = [[0.0]], [0]
     for dtype in (dtypes,) if isinstance(dtypes, str) else dtypes:
         network = Network((1, 1), dtype=dtype, seed=0)
-        Trainer(network, seed=0).fit(X, y, epochs=1, eval_set=(X, y), progress=False)
+        for method in ("sequential", "deferred"):
+            trainer = Trainer(network, method=method, seed=0)
+            trainer.fit(X, y, epochs=1, eval_set=(X, y), progress=False)
         network.value_and_grad(X, y)
         network.predict(X)
     return time.perf_counter() - began

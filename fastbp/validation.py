@@ -208,17 +208,32 @@ def _sparse_inputs(X: Any, n_inputs: int, kind: np.dtype[Any], name: str) -> ker
         )
     if X.dtype.kind not in "biuf":
         raise ValueError(f"{name} must hold real numbers, got dtype {X.dtype}.")
-    csr = X.tocsr()
     try:
-        csr.check_format(full_check=True)
+        if X.format in ("csr", "csc", "bsr"):
+            if X.indices.dtype.kind not in "iu" or X.indptr.dtype.kind not in "iu":
+                raise ValueError("indices and indptr must be integers")
+            # Its own object, for the check trims what it looks at; and before the conversion,
+            # which checks nothing.
+            X = type(X)((X.data, X.indices, X.indptr), shape=X.shape, copy=False)
+            X.check_format(full_check=True)
+        csr = X.tocsr()
     except ValueError as error:
         raise ValueError(f"{name} must be a valid sparse matrix: {error}.") from None
     nnz = int(csr.indptr[-1])
+    # Copies, for they are indices: the caller may change theirs between chunks.
+    indices, indptr = np.array(csr.indices[:nnz], np.int32), np.array(csr.indptr, np.int64)
+    finite = np.isfinite(csr.data[:nnz])
+    if not finite.all():
+        place = int(np.argmin(finite))
+        row = int(np.searchsorted(indptr, place, side="right")) - 1
+        raise ValueError(
+            f"{name} must be finite, got {csr.data[place]} in row {row}, column {indices[place]}."
+        )
     return kernels.Inputs(
         kernels.read_only(np.empty((0, n_inputs), kind)),
-        _kernel_array(name, csr.data[:nnz], kind),
-        kernels.read_only(np.require(csr.indices[:nnz], np.int32, ["C", "A"])),
-        kernels.read_only(np.require(csr.indptr, np.int64, ["C", "A"])),
+        _kernel_array(f"{name}.data", csr.data[:nnz], kind),
+        kernels.read_only(indices),
+        kernels.read_only(indptr),
     )
 
 

@@ -45,6 +45,9 @@ class _ForgivingCache(FunctionCache):
     """Numba's disk cache, where a file that cannot be read or written costs a compilation only."""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
+        # Code that calls a parallel loop needs numba's launcher, which only the loop's own code
+        # would have loaded.
+        numba.get_num_threads()
         try:
             return super().load_overload(sig, target_context)
         except Exception:  # unpickling a truncated or foreign file can raise anything
@@ -112,7 +115,8 @@ def jit(
     if function is None:
         return functools.partial(jit, entry=entry, inline=inline, parallel=parallel, strict=strict)
     # The qualified name becomes the cache file's name: a changed callee gives a new file.
-    function.__qualname__ = f"{function.__qualname__}.{_digest()}"
+    variant = "".join(word for word, on in (("P", parallel), ("S", strict)) if on)
+    function.__qualname__ = f"{function.__qualname__}.{_digest()}{variant}"
     compiled = numba.njit(
         function,
         fastmath=False if strict else set(FASTMATH),

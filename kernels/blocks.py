@@ -207,54 +207,80 @@ def _backward_on_threads(W, rows, count, sparse, δ, out, stride, threads):
         backward_rows(W, rows, first, min(first + share, count), sparse, δ, out, stride)
 
 
-@jit(inline="early")
+@jit
+def _read_alone(X, order, first, n, sparse, A, rows, x, counts, n_0, room):
+    for t in range(n):
+        read_inputs(X, order[first + t], t, sparse, A, rows, x, counts, n_0, room)
+
+
+@jit(inline=False)
+def _open_alone(W, A, Z, G, rows, x, counts, sparse, n, n_0, stride, room, width, tiles):
+    for tile in range(tiles):
+        open_tile(W, A, Z, G, rows, x, counts, sparse, n, n_0, stride, room, width, tile, tiles)
+
+
+@jit(inline=False)
+def _close_alone(W, A, D, sparse, n, c, n_in, stride, room, width, tiles):
+    for tile in range(tiles):
+        close_tile(W, A, D, sparse, n, c, n_in, stride, room, width, tile)
+
+
+# Where ``threads`` is None, the parallel loops are not even compiled: they take most of the time.
+
+
+@jit
 def read_block(X, order, first, n, sparse, A, rows, x, counts, n_0, room, threads):
     """`read_inputs` of samples order[first : first + n]."""
-    if threads > 1:
+    if threads is None:
+        _read_alone(X, order, first, n, sparse, A, rows, x, counts, n_0, room)
+    elif threads[0] > 1:
         _read_on_threads(X, order, first, n, sparse, A, rows, x, counts, n_0, room)
     else:
-        for t in range(n):
-            read_inputs(X, order[first + t], t, sparse, A, rows, x, counts, n_0, room)
+        _read_alone(X, order, first, n, sparse, A, rows, x, counts, n_0, room)
 
 
-@jit(inline="early")
-def open_products(
-    W, A, Z, G, rows, x, counts, sparse, n, n_0, stride, room, width, threads
-):  # fmt: skip
+@jit
+def open_products(W, A, Z, G, rows, x, counts, sparse, n, n_0, stride, room, width, threads):
     """`open_tile` of every tile."""
     tiles = n_tiles(stride, W)
-    if threads > 1:
+    if threads is None:
+        _open_alone(W, A, Z, G, rows, x, counts, sparse, n, n_0, stride, room, width, tiles)
+    elif threads[0] > 1:
         _open_on_threads(W, A, Z, G, rows, x, counts, sparse, n, n_0, stride, room, width, tiles)
     else:
-        for tile in range(tiles):
-            open_tile(W, A, Z, G, rows, x, counts, sparse, n, n_0, stride, room, width, tile, tiles)
+        _open_alone(W, A, Z, G, rows, x, counts, sparse, n, n_0, stride, room, width, tiles)
 
 
-@jit(inline="early")
-def close_products(W, A, D, sparse, n, c, n_in, stride, room, width, threads):
+@jit
+def close_products(W, A, D, sparse, n, c, n_in, stride, room, width, threads, l):
     """`close_tile` of every tile."""
     tiles = n_tiles(stride, W)
-    if threads > 1:
+    if threads is None:
+        _close_alone(W, A, D, sparse, n, c, n_in, stride, room, width, tiles)
+    elif threads[l] > 1:
         _close_on_threads(W, A, D, sparse, n, c, n_in, stride, room, width, tiles)
     else:
-        for tile in range(tiles):
-            close_tile(W, A, D, sparse, n, c, n_in, stride, room, width, tile)
+        _close_alone(W, A, D, sparse, n, c, n_in, stride, room, width, tiles)
 
 
-@jit(inline="early")
-def forward_products(W, rows, values, x, count, sparse, z, stride, threads):
+@jit
+def forward_products(W, rows, values, x, count, sparse, z, stride, threads, l):
     """Z = Wᵀa."""
-    if threads > 1:
+    if threads is None:
+        forward_tile(W, rows, values, x, count, sparse, z, stride, ALL)
+    elif threads[l] > 1:
         _forward_on_threads(W, rows, values, x, count, sparse, z, stride, n_tiles(stride, W))
     else:
         forward_tile(W, rows, values, x, count, sparse, z, stride, ALL)
 
 
-@jit(inline="early")
-def backward_products(W, rows, count, sparse, δ, out, stride, threads):
+@jit
+def backward_products(W, rows, count, sparse, δ, out, stride, threads, l):
     """Out += W δ, of the rows listed, or of all."""
-    if threads > 1:
-        _backward_on_threads(W, rows, count, sparse, δ, out, stride, threads)
+    if threads is None:
+        backward_rows(W, rows, 0, count, sparse, δ, out, stride)
+    elif threads[l] > 1:
+        _backward_on_threads(W, rows, count, sparse, δ, out, stride, threads[l])
     else:
         backward_rows(W, rows, 0, count, sparse, δ, out, stride)
 

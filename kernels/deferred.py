@@ -65,7 +65,7 @@ def forward_layer(params, layout, plan, work, block, inputs, row, t, c, l):
             if sparse:
                 count = nonzeros(x, n_in, rows, values)
         work.counts[l] = count
-        forward_products(W, rows, values, x, count, sparse, z, stride, plan.sample_threads[l])
+        forward_products(W, rows, values, x, count, sparse, z, stride, plan.sample_threads, l)
         if deferred:
             A = window(block.a, layout.units[l] * width, room * width)
             fill(g, g.dtype.type(0), 0, width)
@@ -95,7 +95,7 @@ def backward_layer(params, layout, plan, work, block, t, c, l):
     sparse, count = plan.sparse[l], work.counts[l]
     sums = window(work.sums, 0, room)
     fill(sums, sums.dtype.type(0), 0, room)
-    backward_products(W, rows, count, sparse, δ, sums, stride, plan.sample_threads[l])
+    backward_products(W, rows, count, sparse, δ, sums, stride, plan.sample_threads, l)
     if plan.methods[l] == DEFERRED and t > 0:
         A = window(block.a, layout.units[l] * width, room * width)
         D = window(block.d, layout.units[l + 1] * width, stride * width)
@@ -155,7 +155,7 @@ def open_block(params, layout, plan, block, inputs, order, first, n):
             fill(block.a, T(0), layout.units[l] * width, layout.units[l + 1] * width)
     if plan.methods[0] == DEFERRED:
         n_0, stride, room = layout.sizes[0], layout.strides[0], layout.units[1]
-        sparse, threads = plan.sparse[0], plan.block_threads[0]
+        sparse, threads = plan.sparse[0], plan.block_threads
         W = window(params, 0, layout.blocks[1])
         A = window(block.a, 0, room * width)
         rows, x, counts = block.rows, block.x, block.counts
@@ -179,8 +179,9 @@ def close_block(params, layout, plan, block, n, c):
         if plan.methods[l] == DEFERRED:
             A = window(block.a, layout.units[l] * width, room * width)
             D = window(block.d, layout.units[l + 1] * width, stride * width)
-            threads = plan.block_threads[l]
-            close_products(W, A, D, plan.sparse[l], n, c, n_in, stride, room, width, threads)
+            close_products(
+                W, A, D, plan.sparse[l], n, c, n_in, stride, room, width, plan.block_threads, l
+            )
         elif plan.methods[l] != SEQUENTIAL and c != 1:
             scaled_sum(c, W, None, W, n_in * stride)
 

@@ -41,8 +41,8 @@ class Plan(NamedTuple):
     methods: NDArray[np.int64]  # (L,) codes of METHODS
     sparse: NDArray[np.bool_]  # (L,) whether inputs that are zero are left out; in a deeper layer
     # only where the activation below is relu, which has no δ where it is zero
-    block_threads: NDArray[np.int64]  # (L,) threads for the products over a block
-    sample_threads: NDArray[np.int64]  # (L,) threads for the products of one sample
+    block_threads: NDArray[np.int64] | None  # (L,) threads for the products over a block
+    sample_threads: NDArray[np.int64] | None  # (L,) threads for those of one sample; or None
 
 
 class Work(NamedTuple):

@@ -76,6 +76,19 @@ def test_what_is_for_compiled_code_says_so():
     assert not x.any()
 
 
+@compiled_only
+def test_no_kernel_allocates(generator):
+    X, y = generator.random((64, 300)).astype(np.float32), np.arange(64) % 3
+    network = fastbp.Network((300, 256, 3), seed=0)
+    for options in ({"method": "sequential"}, {"n_threads": 1}, {"n_threads": 2}):
+        fastbp.Trainer(network, **options).partial_fit(X, y)
+    for kernel in (kernels.train_sequential, kernels.train_deferred):
+        for signature in kernel.signatures:
+            code = kernel.inspect_llvm(signature)
+            assert "fmuladd" in code
+            assert not re.search(r"call [^\n]*@(NRT_|malloc|calloc)", code)
+
+
 def test_finiteness_survives_the_flags():
     values = np.zeros(100)
     assert kernels.first_nonfinite(values, 0, 100) == -1

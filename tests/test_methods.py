@@ -117,6 +117,33 @@ def test_strong_decay_shortens_the_block(generator):
         np.testing.assert_allclose(mine, theirs, atol=1e-5 * np.abs(theirs).max())
 
 
+def test_a_decay_near_one_is_the_kernels_own(generator):
+    """In float64 this product is above 1, in the network's float32 it is below."""
+    network = Network((12, 3), seed=0)
+    trainer = Trainer(network, learning_rate=0.8323251268590415, weight_decay=1.2014535783314817)
+    trainer.partial_fit(generator.normal(size=(5, 12)), np.arange(5) % 3)
+
+
+def test_a_slower_team_is_tried_again():
+    crew = threads.Crew(2, fixed=False)
+    seen = []
+    for _ in range(200):
+        covered = 0
+        for start, stop, size in crew.shares(0, 40, 16):
+            assert start == covered < stop
+            covered = stop
+            crew.record(size, stop - start, size * (stop - start) * 1e-6)
+            seen.append(size)
+        assert covered == 40
+    assert 3 <= seen.count(2) < 20
+
+
+def test_a_launch_that_could_not_be_measured_is_measured_later():
+    with threads._launching:
+        assert threads.launch_seconds(3) == float("inf")
+    assert 3 not in threads._launch_seconds
+
+
 def test_a_decay_that_rounds_to_one_is_refused():
     network = Network((4, 3), seed=0)
     with pytest.raises(ValueError, match="learning_rate \\* weight_decay must be below 1"):
@@ -182,6 +209,26 @@ def test_threads_change_no_bit():
     assert results[2] == results[0]
 
 
+FORKED_ALONE = """
+import multiprocessing, numpy as np
+from fastbp import Network, Trainer
+
+X = np.random.default_rng(0).normal(size=(64, 300))
+y = np.arange(64) % 3
+
+def run(n_threads):
+    network = Network((300, 256, 3), seed=0)
+    Trainer(network, seed=0, n_threads=n_threads).partial_fit(X, y)
+    return network.params.tobytes()
+
+if __name__ == "__main__":
+    run(2)
+    mine = run(1)
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply_async(run, (2,)).get(60) == mine
+    print("ok")
+"""
+
 FORKED = """
 import multiprocessing, numpy as np
 from fastbp import Network, Trainer
@@ -205,9 +252,10 @@ if __name__ == "__main__":
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="fork is not there")
 @pytest.mark.parametrize("layer", ["omp", "workqueue"])
-def test_a_forked_child_trains_on(layer):
+@pytest.mark.parametrize("code", [FORKED, FORKED_ALONE])
+def test_a_forked_child_trains_on(layer, code):
     result = subprocess.run(
-        [sys.executable, "-c", FORKED], check=False, capture_output=True, text=True, timeout=300,
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=300,
         env=os.environ | {"NUMBA_NUM_THREADS": "2", "NUMBA_THREADING_LAYER": layer},
     )  # fmt: skip
     if "No threading layer could be loaded" in result.stderr:
@@ -265,7 +313,7 @@ def test_the_callers_thread_mask_is_restored(generator):
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
 @pytest.mark.parametrize("sparse", [False, True])
 def test_x_is_not_copied(sparse):
-    """Peak memory grows by less than a quarter of X; sparse X is never made dense."""
+    """Peak memory grows by little; sparse X is never made dense, but its indices are copied."""
     code = f"""
 import numpy as np, scipy.sparse
 from fastbp import Network, Trainer
@@ -288,7 +336,7 @@ trainer.partial_fit(X[:64], y[:64])
 before = peak()
 trainer.fit(X, y, epochs=1, progress=False)
 grown = peak() - before
-assert grown < size / 4, (grown, size)
+assert grown < size * {0.6 if sparse else 0.25}, (grown, size)
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
 
@@ -324,7 +372,7 @@ def test_scipy_formats_and_dtypes_all_train(generator):
         ({"method": "fast"}, "method must be one of auto, sequential, zero-skipping, deferred"),
         ({"method": ["auto"]}, "method must be one name or 2 names, one per layer"),
         ({"block_size": 0}, "block_size must be an integer of at least 1, got 0"),
-        ({"block_size": 65}, "block_size must be at most 64, got 65"),
+        ({"block_size": 65}, "block_size must be an integer from 1 to 64, got 65"),
         ({"n_threads": 0}, "n_threads must be an integer of at least 1, got 0"),
         ({"n_threads": 1.5}, "n_threads must be an integer of at least 1, got 1.5"),
     ],
@@ -342,8 +390,16 @@ def test_bad_sparse_input_is_refused():
     with pytest.raises(ValueError, match=r"X must have at least one row and 4 columns"):
         network.predict(scipy.sparse.csr_array(np.eye(3)))
     bad = X.copy()
-    bad.data[0] = np.nan
-    with pytest.raises(ValueError, match="X must be finite, got nan"):
+    bad.data[2] = np.nan
+    with pytest.raises(ValueError, match="X must be finite, got nan in row 2, column 2"):
+        network.predict(bad)
+    bad = scipy.sparse.csc_array(X)
+    bad.indices = np.full_like(bad.indices, 99)
+    with pytest.raises(ValueError, match="X must be a valid sparse matrix"):
+        network.predict(bad)
+    bad = X.copy()
+    bad.indices = bad.indices + 0.5
+    with pytest.raises(ValueError, match="X must be a valid sparse matrix: indices"):
         network.predict(bad)
     bad = X.copy()
     bad.indices[0] = 7
@@ -351,6 +407,23 @@ def test_bad_sparse_input_is_refused():
         network.predict(bad)
     with pytest.raises(ValueError, match="X must hold real numbers"):
         network.predict(X.astype(complex))
+
+
+def test_sparse_input_is_left_as_it_is_and_read_once(generator):
+    import scipy.sparse
+
+    X = scipy.sparse.random_array((60, 30), density=0.2, format="csr", rng=generator)
+    X.indices = X.indices.astype(np.int64)
+    arrays = X.data, X.indices, X.indptr
+    network = Network((30, 8, 3), seed=0)
+
+    def spoil(trainer):
+        X.indices[:] = 2**30
+
+    Trainer(network).fit(X, np.arange(60) % 3, epochs=3, callbacks=spoil, progress=False)
+    assert all(
+        now is before for now, before in zip((X.data, X.indices, X.indptr), arrays, strict=True)
+    )
 
 
 def test_zero_share_looks_at_all_of_X():

@@ -331,7 +331,13 @@ def test_progress_bar_goes_to_stderr(blobs, capsys):
 
 def test_warmup_compiles_everything_that_a_fit_needs(blobs):
     assert fastbp.warmup() >= 0
-    entries = (kernels.train_sequential, kernels.evaluate, kernels.predict, kernels.add_gradient)
+    entries = (
+        kernels.train_sequential,
+        kernels.train_deferred,
+        kernels.evaluate,
+        kernels.predict,
+        kernels.add_gradient,
+    )
     counts = [len(getattr(entry, "signatures", ())) for entry in entries]
     for dtype in ("float32", "float64"):
         network = Network((4, 8, 3), dtype=dtype, seed=1)
@@ -339,6 +345,7 @@ def test_warmup_compiles_everything_that_a_fit_needs(blobs):
         rows = np.eye(3)[blobs[1]]
         Trainer(network).fit(X, blobs[1], epochs=1, eval_set=(X, rows), progress=False)
         Trainer(network).fit(X, rows, epochs=1, sample_weight=np.ones(120), progress=False)
+        Trainer(network, method="deferred").fit(X, rows, epochs=1, progress=False)
         network.value_and_grad(X, rows)
         network.predict(X)
     assert [len(getattr(entry, "signatures", ())) for entry in entries] == counts
