@@ -94,6 +94,11 @@ def test_digits():
     assert data.X.min() == 0
     assert data.X.max() == 1
     assert sorted(set(data.y.tolist())) == list(range(10))
+    from sklearn.datasets import load_digits
+
+    X, y = load_digits(return_X_y=True)
+    np.testing.assert_array_equal(data.X * 16, X)
+    np.testing.assert_array_equal(data.y, y)
 
 
 @pytest.mark.parametrize(
