@@ -14,7 +14,7 @@ for at every launch, and in seconds of compilation.
 from numba import prange
 
 from ._jit import jit
-from .linear import add_dots, add_rows, copy, fill, multiply_add, nonzeros
+from .linear import WIDE, add_dots, add_rows, copy, fill, multiply_add, nonzeros
 from .simd import (
     broadcast,
     fma,
@@ -34,8 +34,10 @@ ALL = -1  # instead of a tile's number: every column
 
 @jit
 def tile_width(stride, like):
-    """Columns of a tile: as many as stay in registers, or all of a narrow layer."""
+    """Columns of a tile: as many as stay in registers, more of a wide layer, all of a narrow."""
     v = lanes(like)
+    if stride >= WIDE * v:
+        return 16 * v
     return 4 * v if stride >= 8 * v else stride
 
 

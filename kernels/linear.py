@@ -41,9 +41,17 @@ def add_rows(W, rows, x, first, last, out, start, stop, stride):
         _add_rows(W, rows, x, first, last, out, start, stop, stride)
 
 
+# Rows of this many vectors are read along, four at a time: a tile of columns would touch each row
+# at a distance that no prefetcher follows.
+WIDE = 64
+
+
 @jit(inline=False)
 def _add_rows(W, rows, x, first, last, out, start, stop, stride):
     v = lanes(W)
+    if stride >= WIDE * v:
+        _add_rows_along(W, rows, x, first, last, out, start, stop, stride)
+        return
     k = start
     while k + 4 * v <= stop:
         _add_rows_wide(zeros(W, 4), W, rows, x, first, last, out, k, stride)
@@ -53,6 +61,32 @@ def _add_rows(W, rows, x, first, last, out, start, stop, stride):
         k += 2 * v
     if k < stop:
         _add_rows_narrow(zeros(W, 1), W, rows, x, first, last, out, k, stride)
+
+
+@jit
+def _add_rows_along(W, rows, x, first, last, out, start, stop, stride):
+    v = lanes(W)
+    zero = zeros(W, 1)
+    j = first
+    while j < last:
+        # Past the last row, the row before it is added 0 times.
+        j1, j2, j3 = min(j + 1, last - 1), min(j + 2, last - 1), min(j + 3, last - 1)
+        nothing = W.dtype.type(0)
+        x0 = broadcast(zero, x[j])
+        x1 = broadcast(zero, x[j1] if j + 1 < last else nothing)
+        x2 = broadcast(zero, x[j2] if j + 2 < last else nothing)
+        x3 = broadcast(zero, x[j3] if j + 3 < last else nothing)
+        r0, r1 = row_number(rows, j) * stride, row_number(rows, j1) * stride
+        r2, r3 = row_number(rows, j2) * stride, row_number(rows, j3) * stride
+        k = start
+        while k < stop:
+            s0 = fma(x0, load(zero, W, r0 + k), load(zero, out, k))
+            s1 = multiply(x1, load(zero, W, r1 + k))
+            s0 = fma(x2, load(zero, W, r2 + k), s0)
+            s1 = fma(x3, load(zero, W, r3 + k), s1)
+            store(out, k, add(s0, s1))
+            k += v
+        j += 4
 
 
 @jit
@@ -233,6 +267,10 @@ def rank_one(W, rows, x, first, last, delta, stride, scale, decay):
 def _rank_one(W, rows, x, first, last, delta, stride, scale, decay):
     v = lanes(W)
     k = 0
+    if stride >= WIDE * v:
+        for j in range(first, last):
+            _rank_one_row(W, row_number(rows, j) * stride, x[j], delta, stride, scale, decay)
+        return
     while k + 4 * v <= stride:
         _rank_one_tile(zeros(W, 4), W, rows, x, first, last, delta, k, stride, scale, decay)
         k += 4 * v
@@ -241,6 +279,16 @@ def _rank_one(W, rows, x, first, last, delta, stride, scale, decay):
         k += 2 * v
     if k < stride:
         _rank_one_tile(zeros(W, 1), W, rows, x, first, last, delta, k, stride, scale, decay)
+
+
+@jit
+def _rank_one_row(W, r, x, delta, stride, scale, decay):
+    v = lanes(W)
+    zero = zeros(W, 1)
+    s, keep, step = broadcast(zero, x), broadcast(zero, decay), broadcast(zero, scale)
+    for k in range(0, stride, v):
+        d = multiply(step, load(zero, delta, k))
+        store(W, r + k, fma(s, d, multiply(keep, load(zero, W, r + k))))
 
 
 @jit

@@ -276,7 +276,7 @@ def test_divergence_is_one_line_and_exit_code_1(capsys):
 def test_missing_extras_are_named_before_any_work(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert "pip install 'fastbp[plot]'" in error(capsys, "train", "digits", "--plot", "x.png")
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
     assert "pip install 'fastbp[sklearn]'" in error(capsys, "train", "digits")
 
 

@@ -58,8 +58,8 @@ def test_every_mixture_equals_the_oracle(
 @pytest.mark.parametrize("density", [0.2, 1.0])
 @pytest.mark.parametrize("block", [7, 64])
 def test_layers_of_several_tiles_equal_the_oracle(method, activation, density, block, generator):
-    """Widths that leave tiles of 4, 2 and 1 vectors, and rows that leave 1 to 3 of 4."""
-    sizes = (70, 75, 105, 131, 3)
+    """Rows that are read along, tiles of 4, 2 and 1 vectors, and 1 to 3 rows left of 4."""
+    sizes = (70, 75, 530, 131, 3)
     network = Network(sizes, activation=activation, dtype="float64", seed=0)
     X = generator.normal(size=(50, 70)) * (generator.random((50, 70)) < density)
     y = generator.integers(0, 3, 50)
@@ -182,7 +182,7 @@ for dtype in ("float32", "float64"):
             for method in ("deferred", "zero-skipping", "auto"):
                 X = generator.normal(size=(150, 300)) * (generator.random((150, 300)) < density)
                 y = generator.integers(0, 3, 150)
-                network = Network((300, 260, 140, 3), activation=activation, dtype=dtype, seed=0)
+                network = Network((300, 530, 140, 3), activation=activation, dtype=dtype, seed=0)
                 trainer = Trainer(
                     network, learning_rate=0.02, weight_decay=0.01, method=method, seed=1,
                     n_threads=int(sys.argv[1]),
