@@ -48,14 +48,14 @@ def add_rows_times(n, arrays):
     W, rows, x, _, _, _, out, stride, _, _ = arrays
     for _ in range(n):
         fill(out, out.dtype.type(0), 0, stride)
-        add_rows(W, rows, x, 0, len(x), out, 0, stride, stride)
+        add_rows(W, rows, x, len(x), out, 0, stride, stride)
 
 
 @jit(entry=True)
 def rank_one_times(n, arrays):
     W, rows, x, _, delta, _, _, stride, scale, one = arrays
     for _ in range(n):
-        rank_one(W, rows, x, 0, len(x), delta, stride, scale, one)
+        rank_one(W, rows, x, len(x), delta, stride, scale, one)
 
 
 @jit(entry=True)
@@ -63,8 +63,8 @@ def dots_and_rank_one_times(n, arrays):
     W, rows, x, _, delta, out, _, stride, scale, one = arrays
     for _ in range(n):
         fill(out, out.dtype.type(0), 0, len(out))
-        add_dots(W, rows, 0, len(x), delta, out, 0, stride, stride)
-        rank_one(W, rows, x, 0, len(x), delta, stride, scale, one)
+        add_dots(W, rows, 0, len(x), delta, out, stride)
+        rank_one(W, rows, x, len(x), delta, stride, scale, one)
 
 
 @jit(entry=True)

@@ -90,9 +90,9 @@ def train(variant, params, sizes, strides, blocks, units, X, y, order, eta, a, z
             above = window(a, units[l + 1], units[l + 2] - units[l + 1])
             fill(s, T(0), 0, len(s))
             if variant == INPUT_MAJOR:
-                add_rows(W, None, below, 0, n_in + 1, s, 0, stride, stride)
+                add_rows(W, None, below, n_in + 1, s, 0, stride, stride)
             elif variant == OUTPUT_MAJOR:
-                add_dots(W, None, 0, n_out, below, s, 0, stride, stride)
+                add_dots(W, None, 0, n_out, below, s, stride)
             else:
                 add_rows_skipping(W, below, s, n_in + 1, stride)
             for k in range(n_out):
@@ -117,9 +117,9 @@ def train(variant, params, sizes, strides, blocks, units, X, y, order, eta, a, z
             delta = window(d, units[l], units[l + 1] - units[l])
             fill(delta, T(0), 0, len(delta))
             if variant == OUTPUT_MAJOR:
-                add_rows(W, None, above, 0, n_out, delta, 0, stride, stride)
+                add_rows(W, None, above, n_out, delta, 0, stride, stride)
             else:
-                add_dots(W, None, 0, n_in, above, delta, 0, stride, stride)
+                add_dots(W, None, 0, n_in, above, delta, stride)
             s = window(z, units[l], units[l + 1] - units[l])
             for i in range(n_in):
                 delta[i] = delta[i] if s[i] > T(0) else T(0)
@@ -129,9 +129,9 @@ def train(variant, params, sizes, strides, blocks, units, X, y, order, eta, a, z
             below = window(a, units[l], units[l + 1] - units[l])
             above = window(d, units[l + 1], units[l + 2] - units[l + 1])
             if variant == INPUT_MAJOR:
-                rank_one(W, None, below, 0, n_in + 1, above, stride, -eta, T(1))
+                rank_one(W, None, below, n_in + 1, above, stride, -eta, T(1))
             elif variant == OUTPUT_MAJOR:
-                rank_one(W, None, above, 0, n_out, below, stride, -eta, T(1))
+                rank_one(W, None, above, n_out, below, stride, -eta, T(1))
             else:
                 rank_one_skipping(W, below, above, n_in + 1, stride, -eta)
     return loss

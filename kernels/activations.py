@@ -7,7 +7,7 @@ ELU α 1, exact GELU) and the derivative at a kink are those of ``torch.nn``.
 import math
 
 from ._jit import jit
-from .elementary import exp, exp_difference, expm1, log1p, quotient, sigmoid, tanh
+from .elementary import exp, exp_difference, expm1, log1p, quotient, sigmoid, tanh, total_of
 from .simd import lanes, load, maximum, store, where_positive, zeros
 
 IDENTITY, RELU, LEAKY_RELU, ELU, TANH, SIGMOID, SOFTPLUS, GELU, GELU_TANH, SILU = range(10)
@@ -151,19 +151,13 @@ def exp_derivative(z, a):
 
 @jit
 def softmax(z, a, n):
-    """a_k = e^(z_k − m) / Σ_j e^(z_j − m), m = max z, so nothing overflows.
-
-    Errors of at most 4 ulp, as long as the sum of n terms costs no more than two of them.
-    """
-    T = z.dtype.type
+    """a_k = e^(z_k − m) / Σ_j e^(z_j − m), m = max z, so nothing overflows; at most 4 ulp off."""
     m = z[0]
     for k in range(n):
         m = maximum(m, z[k])
-    s = T(0)
     for k in range(n):
-        e = exp_difference(z[k], m)
-        a[k] = e
-        s += e
+        a[k] = exp_difference(z[k], m)
+    s = total_of(a, n)
     for k in range(n):
         a[k] = quotient(a[k], s)
 

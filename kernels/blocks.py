@@ -54,21 +54,16 @@ def tile_columns(stride, like, tile):
 def n_tiles(stride, like):
     """Number of tiles of a layer."""
     width = tile_width(stride, like)
-    n = 0
-    k = 0
-    while k < stride:
-        k += width
-        n += 1
-    return n
+    return (stride + width - 1) // width
 
 
 @jit(inline=False)
 def read_inputs(X, row, t, sparse, A, rows, x, counts, n_0, room):
     """Inputs of the block's sample t: row t of A, or a list of what is not zero."""
     if sparse:
-        start, length = t * (room + lanes(x)), room + lanes(x)
+        start = t * room
         counts[t] = nonzeros(
-            matrix_row(X, row), n_0, window(rows, start, length), window(x, start, length)
+            matrix_row(X, row), n_0, window(rows, start, room), window(x, start, room)
         )
     else:
         copy(matrix_row(X, row), window(A, t * room, n_0), n_0)
@@ -79,7 +74,7 @@ def scatter_inputs(A, rows, x, counts, n, room, width):
     """Rows of A, one per input, from the lists of the block's n samples."""
     fill(A, A.dtype.type(0), 0, room * width)
     for t in range(n):
-        start = t * (room + lanes(x))
+        start = t * room
         for j in range(counts[t]):
             A[rows[start + j] * width + t] = x[start + j]
 
@@ -98,21 +93,20 @@ def open_tile(
         for t in range(tile, n, tiles):
             g = window(G, t * width, width)
             fill(g, T(0), 0, width)
-            add_dots(A, None, 0, t, window(A, t * room, room), g, 0, room, room)
+            add_dots(A, None, 0, t, window(A, t * room, room), g, room)
         return
-    length = room + lanes(x)
     for t in range(n):
         z = window(Z, t * stride, stride)
-        numbers, values = window(rows, t * length, length), window(x, t * length, length)
-        add_rows(W, numbers, values, 0, counts[t], z, start, stop, stride)
+        numbers, values = window(rows, t * room, room), window(x, t * room, room)
+        add_rows(W, numbers, values, counts[t], z, start, stop, stride)
     columns = 0  # whole vectors of the row that hold what lies below the diagonal
     for t in range(tile, n, tiles):
         while columns < t:
             columns += lanes(W)
         g = window(G, t * width, width)
         fill(g, T(0), 0, columns)
-        numbers, values = window(rows, t * length, length), window(x, t * length, length)
-        add_rows(A, numbers, values, 0, counts[t], g, 0, columns, width)
+        numbers, values = window(rows, t * room, room), window(x, t * room, room)
+        add_rows(A, numbers, values, counts[t], g, 0, columns, width)
 
 
 @jit(inline=False)
@@ -161,18 +155,18 @@ def forward_tile(W, rows, values, x, count, sparse, z, stride, tile):
     start, stop = tile_columns(stride, W, tile)
     fill(z, z.dtype.type(0), start, stop)
     if sparse:
-        add_rows(W, rows, values, 0, count, z, start, stop, stride)
+        add_rows(W, rows, values, count, z, start, stop, stride)
     else:
-        add_rows(W, None, x, 0, count, z, start, stop, stride)
+        add_rows(W, None, x, count, z, start, stop, stride)
 
 
 @jit(inline=False)
 def backward_rows(W, rows, first, last, sparse, δ, out, stride):
     """Out += W δ, for rows first to last of those listed, or of all."""
     if sparse:
-        add_dots(W, rows, first, last, δ, out, 0, stride, stride)
+        add_dots(W, rows, first, last, δ, out, stride)
     else:
-        add_dots(W, None, first, last, δ, out, 0, stride, stride)
+        add_dots(W, None, first, last, δ, out, stride)
 
 
 @jit(inline=False, parallel=True)

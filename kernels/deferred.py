@@ -32,7 +32,7 @@ from .blocks import (
 from .layout import DEFERRED, SEQUENTIAL
 from .linear import add_dots, add_rows, add_scaled, copy, fill, nonzeros, rank_one, scaled_sum
 from .sequential import load_target, output_layer_delta, sample_loss, sample_weight
-from .simd import lanes, matrix_row, window
+from .simd import matrix_row, window
 
 
 @jit(inline="early")
@@ -49,9 +49,8 @@ def forward_layer(params, layout, plan, work, block, inputs, row, t, c, l):
         sums = window(block.z, t * stride, stride)
         g = window(block.gram, t * width, width)
     else:
-        length = room + lanes(params)
-        rows = window(work.rows, layout.units[l], length)
-        values = window(work.x, layout.units[l], length)
+        rows = window(work.rows, layout.units[l], room)
+        values = window(work.x, layout.units[l], room)
         x = window(work.a, layout.units[l], room)
         count = n_in
         if l == 0 and len(inputs.indptr) > 0:
@@ -70,15 +69,15 @@ def forward_layer(params, layout, plan, work, block, inputs, row, t, c, l):
             A = window(block.a, layout.units[l] * width, room * width)
             fill(g, g.dtype.type(0), 0, width)
             if sparse:
-                add_rows(A, rows, values, 0, count, g, 0, width, width)
+                add_rows(A, rows, values, count, g, 0, width, width)
                 for j in range(count):
                     A[rows[j] * width + t] = values[j]
             else:
-                add_dots(A, None, 0, t, x, g, 0, room, room)
+                add_dots(A, None, 0, t, x, g, room)
                 copy(x, window(A, t * room, room), room)
     if deferred:
         D = window(block.d, layout.units[l + 1] * width, stride * width)
-        add_rows(D, None, g, 0, t, sums, 0, stride, stride)
+        add_rows(D, None, g, t, sums, 0, stride, stride)
     scaled_sum(c, sums, window(W, n_in * stride, stride), z, stride)
     activate(layout.activations[l], z, window(work.a, layout.units[l + 1], stride), n_out)
 
@@ -101,11 +100,11 @@ def backward_layer(params, layout, plan, work, block, t, c, l):
         D = window(block.d, layout.units[l + 1] * width, stride * width)
         h = window(work.dots, width, width)
         fill(h, h.dtype.type(0), 0, width)
-        add_dots(D, None, 0, t, δ, h, 0, stride, stride)
+        add_dots(D, None, 0, t, δ, h, stride)
         if sparse:
-            add_dots(A, rows, 0, count, h, sums, 0, width, width)
+            add_dots(A, rows, 0, count, h, sums, width)
         else:
-            add_rows(A, None, h, 0, t, sums, 0, room, room)
+            add_rows(A, None, h, t, sums, 0, room, room)
     if sparse:
         # An inactive ReLU unit has no δ, and f' of the others is 1.
         fill(below, below.dtype.type(0), 0, room)
@@ -136,13 +135,13 @@ def update_layer(params, layout, plan, work, block, inputs, row, t, step, decay,
         if l == 0 and len(inputs.indptr) > 0:
             rows = window(inputs.indices, inputs.indptr[row], count)
             values = window(inputs.data, inputs.indptr[row], count)
-        rank_one(W, rows, values, 0, count, δ, stride, step / next_c, one)
+        rank_one(W, rows, values, count, δ, stride, step / next_c, one)
     else:
         x = window(work.a, layout.units[l], room)
         if l == 0:
             x = matrix_row(inputs.X, row)
-        rank_one(W, None, x, 0, n_in, δ, stride, step, decay)
-    add_scaled(step, δ, window(W, n_in * stride, stride), 0, stride)
+        rank_one(W, None, x, n_in, δ, stride, step, decay)
+    add_scaled(step, δ, window(W, n_in * stride, stride), stride)
 
 
 @jit(inline="early")

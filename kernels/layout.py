@@ -48,15 +48,15 @@ class Plan(NamedTuple):
 class Work(NamedTuple):
     """Scratch of one sample; every buffer is modified in place.
 
-    The padding of ``a`` and ``delta`` stays zero. ``rows`` and ``x`` have room for a vector more.
+    The padding of ``a``, ``z`` and ``delta`` stays zero.
     """
 
     a: NDArray[np.floating]  # (units[-1],) outputs of each layer; a_0 is not used
     z: NDArray[np.floating]  # (units[-1],) sums before the activation
     delta: NDArray[np.floating]  # (units[-1],) ∂loss/∂z
     y: NDArray[np.floating]  # (n_L,) target of the sample
-    rows: NDArray[np.int32]  # (units[-1] + v,) numbers of each layer's inputs that are not zero
-    x: NDArray[np.floating]  # (units[-1] + v,) those inputs
+    rows: NDArray[np.int32]  # (units[-1],) numbers of each layer's inputs that are not zero
+    x: NDArray[np.floating]  # (units[-1],) those inputs
     counts: NDArray[np.int64]  # (L,) how many they are
     sums: NDArray[np.floating]  # (most inputs,) Wδ
     dots: NDArray[np.floating]  # (2 LONGEST_BLOCK,) a_s · a and d_s · δ
@@ -75,9 +75,9 @@ class Block(NamedTuple):
     # a row of ``width`` per input if they are sparse, so that zeros are whole rows
     d: NDArray[np.floating]  # pending factors d_s of each deferred layer, a row per sample
     z: NDArray[np.floating]  # (width, stride_0) Wᵀx of the first layer
-    gram: NDArray[np.floating]  # (width, width) x_s · x_t of the first layer, below the diagonal
-    rows: NDArray[np.int32]  # (width, units[1] + v) numbers of the inputs that are not zero
-    x: NDArray[np.floating]  # (width, units[1] + v) those inputs
+    gram: NDArray[np.floating]  # (width, width) x_s · x_t of the first layer, s < t
+    rows: NDArray[np.int32]  # (width, units[1]) numbers of the inputs that are not zero
+    x: NDArray[np.floating]  # (width, units[1]) those inputs
     counts: NDArray[np.int64]  # (width,) how many they are
 
 
@@ -179,14 +179,13 @@ def aligned_zeros(n: int, dtype: np.dtype) -> NDArray[np.floating]:
 def make_work(layout: Layout, dtype: np.dtype) -> Work:
     """Scratch for one sample."""
     n = int(layout.units[-1])
-    v = VECTOR_BYTES // dtype.itemsize
     return Work(
         a=aligned_zeros(n, dtype),
         z=aligned_zeros(n, dtype),
         delta=aligned_zeros(n, dtype),
         y=aligned_zeros(int(layout.sizes[-1]), dtype),
-        rows=np.zeros(n + v, np.int32),
-        x=aligned_zeros(n + v, dtype),
+        rows=np.zeros(n, np.int32),
+        x=aligned_zeros(n, dtype),
         counts=np.zeros(len(layout.strides), np.int64),
         sums=aligned_zeros(int(max(np.diff(layout.units))), dtype),
         dots=aligned_zeros(2 * LONGEST_BLOCK, dtype),
@@ -196,11 +195,10 @@ def make_work(layout: Layout, dtype: np.dtype) -> Work:
 def make_block(layout: Layout, plan: Plan, length: int, dtype: np.dtype) -> Block:
     """Scratch for blocks of at most ``length`` samples, as far as the plan needs it."""
     width = _padded(length, dtype)
-    v = VECTOR_BYTES // dtype.itemsize
     deferred = plan.methods == DEFERRED
     n = int(layout.units[-1]) * width if deferred.any() else 0
     first = width if deferred[0] else 0
-    listed = first * (int(layout.units[1]) + v) if plan.sparse[0] else 0
+    listed = first * int(layout.units[1]) if plan.sparse[0] else 0
     return Block(
         length=length,
         width=width,

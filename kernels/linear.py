@@ -4,9 +4,9 @@ A matrix W is flat, rows of ``stride`` elements: row i is the fan-out of input i
 with zeros to whole SIMD vectors, and so are the vectors that meet them, so there are no remainder
 loops and the forward product needs no horizontal sums.
 
-Every function works on rows ``first`` to ``last`` of a selection and on columns ``start`` to
-``stop``, which are whole vectors. The selection is ``rows``, an array of row numbers, or None for
-all rows in order: leaving out the rows of inputs that are zero changes no sum.
+Functions work on a selection of rows: ``rows`` is an array of row numbers, or None for all rows in
+order. Leaving out the rows of inputs that are zero changes no sum. Where there are columns
+``start`` to ``stop``, they are whole vectors.
 """
 
 from ._jit import jit
@@ -32,13 +32,13 @@ def row_number(rows, j):
 
 
 @jit
-def add_rows(W, rows, x, first, last, out, start, stop, stride):
-    """Out[start:stop] += Σ_j x[j] W[rows[j], start:stop], in place."""
+def add_rows(W, rows, x, count, out, start, stop, stride):
+    """Out[start:stop] += Σ_{j<count} x[j] W[rows[j], start:stop], in place."""
     # Rows of one vector are over before a call's arguments are in place.
     if stride == lanes(W):
-        _add_rows_narrow(zeros(W, 1), W, rows, x, first, last, out, 0, stride)
+        _add_rows_narrow(zeros(W, 1), W, rows, x, count, out, 0, stride)
     else:
-        _add_rows(W, rows, x, first, last, out, start, stop, stride)
+        _add_rows(W, rows, x, count, out, start, stop, stride)
 
 
 # Rows of this many vectors are read along, four at a time: a tile of columns would touch each row
@@ -47,35 +47,35 @@ WIDE = 64
 
 
 @jit(inline=False)
-def _add_rows(W, rows, x, first, last, out, start, stop, stride):
+def _add_rows(W, rows, x, count, out, start, stop, stride):
     v = lanes(W)
     if stride >= WIDE * v:
-        _add_rows_along(W, rows, x, first, last, out, start, stop, stride)
+        _add_rows_along(W, rows, x, count, out, start, stop, stride)
         return
     k = start
     while k + 4 * v <= stop:
-        _add_rows_wide(zeros(W, 4), W, rows, x, first, last, out, k, stride)
+        _add_rows_wide(zeros(W, 4), W, rows, x, count, out, k, stride)
         k += 4 * v
     if k + 2 * v <= stop:
-        _add_rows_narrow(zeros(W, 2), W, rows, x, first, last, out, k, stride)
+        _add_rows_narrow(zeros(W, 2), W, rows, x, count, out, k, stride)
         k += 2 * v
     if k < stop:
-        _add_rows_narrow(zeros(W, 1), W, rows, x, first, last, out, k, stride)
+        _add_rows_narrow(zeros(W, 1), W, rows, x, count, out, k, stride)
 
 
 @jit
-def _add_rows_along(W, rows, x, first, last, out, start, stop, stride):
+def _add_rows_along(W, rows, x, count, out, start, stop, stride):
     v = lanes(W)
     zero = zeros(W, 1)
-    j = first
-    while j < last:
+    j = 0
+    while j < count:
         # Past the last row, the row before it is added 0 times.
-        j1, j2, j3 = min(j + 1, last - 1), min(j + 2, last - 1), min(j + 3, last - 1)
+        j1, j2, j3 = min(j + 1, count - 1), min(j + 2, count - 1), min(j + 3, count - 1)
         nothing = W.dtype.type(0)
         x0 = broadcast(zero, x[j])
-        x1 = broadcast(zero, x[j1] if j + 1 < last else nothing)
-        x2 = broadcast(zero, x[j2] if j + 2 < last else nothing)
-        x3 = broadcast(zero, x[j3] if j + 3 < last else nothing)
+        x1 = broadcast(zero, x[j1] if j + 1 < count else nothing)
+        x2 = broadcast(zero, x[j2] if j + 2 < count else nothing)
+        x3 = broadcast(zero, x[j3] if j + 3 < count else nothing)
         r0, r1 = row_number(rows, j) * stride, row_number(rows, j1) * stride
         r2, r3 = row_number(rows, j2) * stride, row_number(rows, j3) * stride
         k = start
@@ -90,30 +90,30 @@ def _add_rows_along(W, rows, x, first, last, out, start, stop, stride):
 
 
 @jit
-def _add_rows_wide(like, W, rows, x, first, last, out, k, stride):
+def _add_rows_wide(like, W, rows, x, count, out, k, stride):
     s0 = load(like, out, k)
     s1 = like
-    j = first
-    while j + 2 <= last:
+    j = 0
+    while j + 2 <= count:
         r0 = row_number(rows, j) * stride + k
         r1 = row_number(rows, j + 1) * stride + k
         s0 = fma(broadcast(like, x[j]), load(like, W, r0), s0)
         s1 = fma(broadcast(like, x[j + 1]), load(like, W, r1), s1)
         j += 2
-    if j < last:
+    if j < count:
         s0 = fma(broadcast(like, x[j]), load(like, W, row_number(rows, j) * stride + k), s0)
     store(out, k, add(s0, s1))
 
 
 @jit
-def _add_rows_narrow(like, W, rows, x, first, last, out, k, stride):
+def _add_rows_narrow(like, W, rows, x, count, out, k, stride):
     # One vector's sum would wait for itself at every row: four sums do not.
     s0 = load(like, out, k)
     s1 = like
     s2 = like
     s3 = like
-    j = first
-    while j + 4 <= last:
+    j = 0
+    while j + 4 <= count:
         r0 = row_number(rows, j) * stride + k
         r1 = row_number(rows, j + 1) * stride + k
         r2 = row_number(rows, j + 2) * stride + k
@@ -123,7 +123,7 @@ def _add_rows_narrow(like, W, rows, x, first, last, out, k, stride):
         s2 = fma(broadcast(like, x[j + 2]), load(like, W, r2), s2)
         s3 = fma(broadcast(like, x[j + 3]), load(like, W, r3), s3)
         j += 4
-    while j < last:
+    while j < count:
         s0 = fma(broadcast(like, x[j]), load(like, W, row_number(rows, j) * stride + k), s0)
         j += 1
     store(out, k, add(add(s0, s1), add(s2, s3)))
@@ -206,21 +206,21 @@ def _multiply_add_one(like, W, stride, X, n, across, along, r, out, out_stride, 
 
 
 @jit
-def add_dots(W, rows, first, last, delta, out, start, stop, stride):
-    """Out[j] += W[rows[j], start:stop] · delta[start:stop], in place."""
+def add_dots(W, rows, first, last, delta, out, stride):
+    """Out[j] += W[rows[j]] · delta for first ≤ j < last, in place."""
     if stride == lanes(W):
-        _add_dots(W, rows, first, last, delta, out, 0, stride, stride)
+        _add_dots(W, rows, first, last, delta, out, stride)
     else:
-        _add_dots_called(W, rows, first, last, delta, out, start, stop, stride)
+        _add_dots_called(W, rows, first, last, delta, out, stride)
 
 
 @jit(inline=False)
-def _add_dots_called(W, rows, first, last, delta, out, start, stop, stride):
-    _add_dots(W, rows, first, last, delta, out, start, stop, stride)
+def _add_dots_called(W, rows, first, last, delta, out, stride):
+    _add_dots(W, rows, first, last, delta, out, stride)
 
 
 @jit
-def _add_dots(W, rows, first, last, delta, out, start, stop, stride):
+def _add_dots(W, rows, first, last, delta, out, stride):
     v = lanes(W)
     zero = zeros(W, 1)
     j = first
@@ -233,8 +233,8 @@ def _add_dots(W, rows, first, last, delta, out, start, stop, stride):
         s1 = zero
         s2 = zero
         s3 = zero
-        k = start
-        while k < stop:
+        k = 0
+        while k < stride:
             d = load(zero, delta, k)
             s0 = fma(d, load(zero, W, r0 + k), s0)
             s1 = fma(d, load(zero, W, r1 + k), s1)
@@ -246,8 +246,8 @@ def _add_dots(W, rows, first, last, delta, out, start, stop, stride):
     while j < last:
         r0 = row_number(rows, j) * stride
         s0 = zero
-        k = start
-        while k < stop:
+        k = 0
+        while k < stride:
             s0 = fma(load(zero, delta, k), load(zero, W, r0 + k), s0)
             k += v
         out[j] += total(s0)
@@ -255,30 +255,30 @@ def _add_dots(W, rows, first, last, delta, out, start, stop, stride):
 
 
 @jit
-def rank_one(W, rows, x, first, last, delta, stride, scale, decay):
+def rank_one(W, rows, x, count, delta, stride, scale, decay):
     """W[rows[j]] ← decay·W[rows[j]] + scale·x[j] delta, in place."""
     if stride == lanes(W):
-        _rank_one_tile(zeros(W, 1), W, rows, x, first, last, delta, 0, stride, scale, decay)
+        _rank_one_tile(zeros(W, 1), W, rows, x, count, delta, 0, stride, scale, decay)
     else:
-        _rank_one(W, rows, x, first, last, delta, stride, scale, decay)
+        _rank_one(W, rows, x, count, delta, stride, scale, decay)
 
 
 @jit(inline=False)
-def _rank_one(W, rows, x, first, last, delta, stride, scale, decay):
+def _rank_one(W, rows, x, count, delta, stride, scale, decay):
     v = lanes(W)
     k = 0
     if stride >= WIDE * v:
-        for j in range(first, last):
+        for j in range(count):
             _rank_one_row(W, row_number(rows, j) * stride, x[j], delta, stride, scale, decay)
         return
     while k + 4 * v <= stride:
-        _rank_one_tile(zeros(W, 4), W, rows, x, first, last, delta, k, stride, scale, decay)
+        _rank_one_tile(zeros(W, 4), W, rows, x, count, delta, k, stride, scale, decay)
         k += 4 * v
     if k + 2 * v <= stride:
-        _rank_one_tile(zeros(W, 2), W, rows, x, first, last, delta, k, stride, scale, decay)
+        _rank_one_tile(zeros(W, 2), W, rows, x, count, delta, k, stride, scale, decay)
         k += 2 * v
     if k < stride:
-        _rank_one_tile(zeros(W, 1), W, rows, x, first, last, delta, k, stride, scale, decay)
+        _rank_one_tile(zeros(W, 1), W, rows, x, count, delta, k, stride, scale, decay)
 
 
 @jit
@@ -292,29 +292,23 @@ def _rank_one_row(W, r, x, delta, stride, scale, decay):
 
 
 @jit
-def _rank_one_tile(like, W, rows, x, first, last, delta, k, stride, scale, decay):
+def _rank_one_tile(like, W, rows, x, count, delta, k, stride, scale, decay):
     d = multiply(broadcast(like, scale), load(like, delta, k))
     if decay == 1:
-        for j in range(first, last):
+        for j in range(count):
             r = row_number(rows, j) * stride + k
             store(W, r, fma(broadcast(like, x[j]), d, load(like, W, r)))
     else:
         keep = broadcast(like, decay)
-        for j in range(first, last):
+        for j in range(count):
             r = row_number(rows, j) * stride + k
             store(W, r, fma(broadcast(like, x[j]), d, multiply(keep, load(like, W, r))))
 
 
 @jit
-def add_scaled(scale, x, out, start, stop):
-    """Out[start:stop] += scale·x[start:stop], in place."""
-    v = lanes(out)
-    zero = zeros(out, 1)
-    s = broadcast(zero, scale)
-    k = start
-    while k < stop:
-        store(out, k, fma(s, load(zero, x, k), load(zero, out, k)))
-        k += v
+def add_scaled(scale, x, out, n):
+    """Out[:n] += scale·x[:n], in place."""
+    scaled_sum(scale, x, out, out, n)
 
 
 @jit
@@ -342,10 +336,7 @@ def fill(out, value, start, stop):
 
 @jit
 def nonzeros(a, n, rows, x):
-    """Places and values of what is not zero in a[:n], into ``rows`` and ``x``; their number.
-
-    Both have room for one vector more than n.
-    """
+    """Places and values of what is not zero in a[:n], into ``rows`` and ``x``; their number."""
     v = lanes(a)
     zero = zeros(a, 1)
     count = 0

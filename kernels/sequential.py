@@ -24,9 +24,9 @@ def first_sums(W, inputs, row, z, n_in, stride):
         start = inputs.indptr[row]
         count = inputs.indptr[row + 1] - start
         rows, x = window(inputs.indices, start, count), window(inputs.data, start, count)
-        add_rows(W, rows, x, 0, count, z, 0, stride, stride)
+        add_rows(W, rows, x, count, z, 0, stride, stride)
     else:
-        add_rows(W, None, matrix_row(inputs.X, row), 0, n_in, z, 0, stride, stride)
+        add_rows(W, None, matrix_row(inputs.X, row), n_in, z, 0, stride, stride)
 
 
 @jit(entry=True, inline="early")
@@ -42,7 +42,7 @@ def forward(params, layout, work, inputs, row):
         if l == 0:
             first_sums(W, inputs, row, z, n_in, stride)
         else:
-            add_rows(W, None, window(work.a, units[l], n_in), 0, n_in, z, 0, stride, stride)
+            add_rows(W, None, window(work.a, units[l], n_in), n_in, z, 0, stride, stride)
         activate(activations[l], z, a, n_out)
 
 
@@ -69,7 +69,7 @@ def backward(params, layout, work, label):
         room = units[l + 1] - units[l]
         δ = window(work.delta, units[l], room)
         fill(δ, δ.dtype.type(0), 0, room)
-        add_dots(W, None, 0, n, δ_above, δ, 0, stride, stride)
+        add_dots(W, None, 0, n, δ_above, δ, stride)
         z = window(work.z, units[l], room)
         a = window(work.a, units[l], room)
         times_derivative(activations[l - 1], z, a, δ, n)
@@ -91,13 +91,13 @@ def accumulate(target, layout, work, inputs, row, scale, decay):
             start = inputs.indptr[row]
             count = inputs.indptr[row + 1] - start
             rows, x = window(inputs.indices, start, count), window(inputs.data, start, count)
-            rank_one(W, rows, x, 0, count, δ, stride, scale, decay)
+            rank_one(W, rows, x, count, δ, stride, scale, decay)
         else:
             a = window(work.a, units[l], n_in)
             if l == 0:
                 a = matrix_row(inputs.X, row)
-            rank_one(W, None, a, 0, n_in, δ, stride, scale, decay)
-        add_scaled(scale, δ, window(W, n_in * stride, stride), 0, stride)
+            rank_one(W, None, a, n_in, δ, stride, scale, decay)
+        add_scaled(scale, δ, window(W, n_in * stride, stride), stride)
 
 
 @jit(inline="early")

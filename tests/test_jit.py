@@ -78,6 +78,7 @@ def test_what_is_for_compiled_code_says_so():
 
 @compiled_only
 def test_no_kernel_allocates(generator):
+    """Entering a parallel loop, numba's own runtime takes some bytes for its schedule."""
     X, y = generator.random((64, 300)).astype(np.float32), np.arange(64) % 3
     network = fastbp.Network((300, 256, 3), seed=0)
     for options in ({"method": "sequential"}, {"n_threads": 1}, {"n_threads": 2}):
@@ -86,7 +87,10 @@ def test_no_kernel_allocates(generator):
         for signature in kernel.signatures:
             code = kernel.inspect_llvm(signature)
             assert "fmuladd" in code
-            assert not re.search(r"call [^\n]*@(NRT_|malloc|calloc)", code)
+            found = set(re.findall(r"call [^\n]*@(\w*(?:alloc|NRT_)\w*)\(", code))
+            plan = next((t for t in signature if "Plan(" in str(t)), None)
+            threaded = plan is not None and not isinstance(plan[2], numba.types.NoneType)
+            assert found == ({"allocate_sched", "deallocate_sched"} if threaded else set())
 
 
 def test_finiteness_survives_the_flags():
@@ -258,7 +262,7 @@ from fastbp.kernels import linear, activations
 
 @njit
 def product(W, rows, a, z):
-    linear.add_rows(W, rows, a, 0, len(rows), z, 0, 16, 16)
+    linear.add_rows(W, rows, a, len(rows), z, 0, 16, 16)
 
 @njit
 def relu(z, a):

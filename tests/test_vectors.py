@@ -18,9 +18,9 @@ for T, packed in ((float32, "ps"), (float64, "pd")):
     array, n = T[::1], int64
     for rows in (none, int32[::1]):
         functions = {
-            "_add_rows": (array, rows, array, n, n, array, n, n, n),
-            "_add_dots_called": (array, rows, n, n, array, array, n, n, n),
-            "_rank_one": (array, rows, array, n, n, array, n, T, T),
+            "_add_rows": (array, rows, array, n, array, n, n, n),
+            "_add_dots_called": (array, rows, n, n, array, array, n),
+            "_rank_one": (array, rows, array, n, array, n, T, T),
             "multiply_add": (array, n, array, n, n, n, n, array, n, n, n, T),
         }
         for name, arguments in functions.items():
