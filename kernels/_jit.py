@@ -10,8 +10,10 @@ from typing import Any
 
 import llvmlite
 import numba
-from numba import config
+from numba import config, types
 from numba.core.caching import FunctionCache
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
 
 # nnan and ninf are missing on purpose: with them isfinite() folds to True.
 FASTMATH = frozenset({"reassoc", "contract", "arcp", "nsz", "afn"})
@@ -67,6 +69,53 @@ class _ForgivingCache(FunctionCache):
             self.disable()
 
 
+class _CalleeLibrary(JITCodeLibrary):
+    """What LLVM has of a function that compiled code alone calls: kept as it is for its callers.
+
+    Numba would optimise it and turn it into machine code, which nobody runs, and then again as
+    part of every caller: half of all time of compilation.
+    """
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+    def get_pointer_to_function(self, name: str) -> int:
+        return 0
+
+    @property
+    def codegen(self) -> "_CalleeLibrary":
+        return self
+
+    def set_env(self, name: str, environment: Any) -> None:
+        """Nothing: there is no machine code yet that could have an environment."""
+
+
+class _CalleeCompiler(Compiler):
+    """Numba's compiler, with a `_CalleeLibrary` as its result."""
+
+    def __init__(self, typing_context: Any, target_context: Any, _: Any, *rest: Any) -> None:
+        library = _CalleeLibrary(target_context.codegen(), "callee")
+        library.enable_object_caching()
+        super().__init__(typing_context, target_context, library, *rest)
+
+
+def _widen_literals(compiled: Any) -> None:
+    """Compile for the types of arguments alone: numba would, for each literal number, anew."""
+    by_types = compiled.get_call_template
+
+    def get_call_template(arguments: Any, named: Any) -> Any:
+        return by_types(
+            tuple(types.unliteral(argument) for argument in arguments),
+            {name: types.unliteral(argument) for name, argument in named.items()},
+        )
+
+    compiled.get_call_template = get_call_template
+
+
 def _refuse_python(compiled: Any) -> None:
     """Make a call from Python an error: without a wrapper it would crash."""
 
@@ -91,7 +140,7 @@ def jit(
     parallel: bool = False,
     strict: bool = False,
 ) -> Any:
-    """Compile on first call, without the GIL, cached on disk.
+    """Compile on first call, without the GIL; entries are cached on disk, with all that they call.
 
     Parameters
     ----------
@@ -131,10 +180,15 @@ def jit(
         # A wrapper compiles what it inlines all over again: each is made only where it is used.
         no_cfunc_wrapper=True,
         no_cpython_wrapper=not entry,
+        # A parallel loop's launcher is looked up by its address.
+        **({} if entry or parallel else {"pipeline_class": _CalleeCompiler}),
     )
-    if not entry and not config.DISABLE_JIT:
+    if config.DISABLE_JIT:
+        return compiled
+    _widen_literals(compiled)
+    if not entry:
         _refuse_python(compiled)
-    if not config.DISABLE_JIT and os.environ.get("FASTBP_NO_CACHE", "") in ("", "0"):
+    elif os.environ.get("FASTBP_NO_CACHE", "") in ("", "0"):
         with contextlib.suppress(RuntimeError, OSError):  # no writable place for it
             compiled._cache = _ForgivingCache(function)
     return compiled

@@ -77,6 +77,19 @@ def test_what_is_for_compiled_code_says_so():
 
 
 @compiled_only
+def test_a_literal_number_does_not_compile_anew():
+    from fastbp.kernels.linear import fill
+
+    @numba.njit
+    def zero(x, start):
+        fill(x, np.float32(0), 0, 16)
+        fill(x, np.float32(0), start, 16)
+
+    zero(np.ones(16, np.float32), 0)
+    assert "Literal" not in str(fill.signatures)
+
+
+@compiled_only
 def test_no_kernel_allocates(generator):
     """Entering a parallel loop, numba's own runtime takes some bytes for its schedule."""
     X, y = generator.random((64, 300)).astype(np.float32), np.arange(64) % 3

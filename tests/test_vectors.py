@@ -12,6 +12,7 @@ import re, sys
 import numba
 from numba import float32, float64, int32, int64, none, types
 from fastbp.kernels import linear
+from fastbp.kernels._jit import jit
 
 register = sys.argv[1]
 for T, packed in ((float32, "ps"), (float64, "pd")):
@@ -25,8 +26,9 @@ for T, packed in ((float32, "ps"), (float64, "pd")):
         }
         for name, arguments in functions.items():
             function = getattr(linear, name)
-            function.compile(arguments)
-            assembly = function.inspect_asm(function.signatures[-1])
+            caller = jit(lambda *given: function(*given), entry=True)
+            caller.compile(arguments)
+            assembly = caller.inspect_asm(caller.signatures[-1])
             fused = rf"vfmadd\\w+{packed}\\s.*{register}"
             assert re.search(fused, assembly), f"{name}, {T}, rows {rows}: no {register}"
 """
