@@ -4,8 +4,11 @@ import contextlib
 import functools
 import hashlib
 import os
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import llvmlite
@@ -132,6 +135,51 @@ def _refuse_python(compiled: Any) -> None:
     compiled._compile_for_args = refuse
 
 
+@contextlib.contextmanager
+def _no_interrupt_lost() -> Iterator[None]:
+    """Raise KeyboardInterrupt at the end, if Ctrl-C came where it cannot be raised.
+
+    LLVM calls Python back with the machine code that it has made, after seconds of work in which
+    Python did not run. An exception that is raised there is printed and forgotten.
+    """
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    ):
+        yield
+        return
+    came = False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal came
+        came = True
+        caller = frame
+        while caller is not None:
+            if caller.f_code.co_name.startswith("_raw_object_cache"):
+                return
+            caller = caller.f_back
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if came:
+        raise KeyboardInterrupt
+
+
+def _let_interrupt(compiled: Any) -> None:
+    """Make Ctrl-C count while an entry compiles."""
+    compile_for_arguments = compiled._compile_for_args
+
+    def compile_or_interrupt(*arguments: Any, **named: Any) -> Any:
+        with _no_interrupt_lost():
+            return compile_for_arguments(*arguments, **named)
+
+    compiled._compile_for_args = compile_or_interrupt
+
+
 def jit(
     function: Callable[..., Any] | None = None,
     *,
@@ -188,7 +236,9 @@ def jit(
     _widen_literals(compiled)
     if not entry:
         _refuse_python(compiled)
-    elif os.environ.get("FASTBP_NO_CACHE", "") in ("", "0"):
+        return compiled
+    _let_interrupt(compiled)
+    if os.environ.get("FASTBP_NO_CACHE", "") in ("", "0"):
         with contextlib.suppress(RuntimeError, OSError):  # no writable place for it
             compiled._cache = _ForgivingCache(function)
     return compiled

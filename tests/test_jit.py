@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +88,21 @@ def test_a_literal_number_does_not_compile_anew():
 
     zero(np.ones(16, np.float32), 0)
     assert "Literal" not in str(fill.signatures)
+
+
+def test_ctrl_c_in_a_callback_of_llvm_is_not_lost():
+    """Exceptions end there: llvmlite's callback is stood in for by one of the same name."""
+    handler, went_on = signal.getsignal(signal.SIGINT), []
+
+    def _raw_object_cache_notify():
+        signal.raise_signal(signal.SIGINT)
+        went_on.append(True)
+
+    with pytest.raises(KeyboardInterrupt), _jit._no_interrupt_lost():
+        _raw_object_cache_notify()
+        went_on.append(True)
+    assert went_on == [True, True]
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 @compiled_only

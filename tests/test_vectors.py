@@ -27,7 +27,7 @@ for T, packed in ((float32, "ps"), (float64, "pd")):
         for name, arguments in functions.items():
             function = getattr(linear, name)
             caller = jit(lambda *given: function(*given), entry=True)
-            caller.compile(arguments)
+            caller.compile((types.StarArgTuple(arguments),))
             assembly = caller.inspect_asm(caller.signatures[-1])
             fused = rf"vfmadd\\w+{packed}\\s.*{register}"
             assert re.search(fused, assembly), f"{name}, {T}, rows {rows}: no {register}"
