@@ -18,8 +18,8 @@ from report import conditions_of, figure, write_block
 from fastbp.kernels import aligned_zeros
 from fastbp.kernels._jit import jit
 from fastbp.kernels.blocks import n_tiles, tile_columns
+from fastbp.kernels.layout import padded
 from fastbp.kernels.linear import add_dots, add_rows, fill, multiply_add, rank_one
-from fastbp.kernels.simd import VECTOR_BYTES
 
 SIZES = ((16, 8), (64, 32), (256, 128), (784, 128), (785, 129), (512, 512), (784, 512),
          (2048, 2048))  # fmt: skip
@@ -118,8 +118,7 @@ def make_arrays(size, dtype, listed):
     """Random numbers, small enough that no number of calls overflows."""
     n_in, n_out = size
     dtype = np.dtype(dtype)
-    v = VECTOR_BYTES // dtype.itemsize
-    stride = -(-n_out // v) * v  # whole vectors
+    stride = padded(n_out, dtype)
     generator = np.random.default_rng(0)
     rows = None
     if listed:
@@ -143,7 +142,7 @@ def make_arrays(size, dtype, listed):
         x=flat(count),
         X=flat(BLOCK * count),
         delta=random(stride),
-        below=aligned_zeros(-(-count // v) * v, dtype),  # `fill` writes whole vectors
+        below=aligned_zeros(padded(count, dtype), dtype),  # `fill` writes whole vectors
         above=aligned_zeros(BLOCK * stride, dtype),
         stride=stride,
         scale=dtype.type(1e-6),

@@ -19,12 +19,10 @@ from numba import njit
 from fastbp.kernels import aligned_zeros
 from fastbp.kernels.simd import (
     VECTOR_BYTES,
-    add,
     broadcast,
     fma,
     lanes,
     load,
-    multiply,
     store,
     total,
     zeros,
@@ -142,7 +140,7 @@ def _read(array, n):
     state = zeros(array, 4)
     for _ in range(n):
         for k in range(0, len(array), 4 * lanes(array)):
-            state = add(state, load(state, array, k))
+            state = state + load(state, array, k)
     return total(state)
 
 
@@ -151,7 +149,7 @@ def _update(array, factor, n):
     x = broadcast(zeros(array, 4), factor)
     for _ in range(n):
         for k in range(0, len(array), 4 * lanes(array)):
-            store(array, k, multiply(x, load(x, array, k)))
+            store(array, k, x * load(x, array, k))
 
 
 def seconds(kernel, n):

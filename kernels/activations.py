@@ -7,8 +7,8 @@ ELU α 1, exact GELU) and the derivative at a kink are those of ``torch.nn``.
 import math
 
 from ._jit import jit
-from .elementary import exp, exp_difference, expm1, log1p, quotient, sigmoid, tanh, total_of
-from .simd import lanes, load, maximum, store, where_positive, zeros
+from .elementary import exp, expm1, log1p, sigmoid, softmax, tanh
+from .simd import lanes, load, store, where_positive, zeros
 
 IDENTITY, RELU, LEAKY_RELU, ELU, TANH, SIGMOID, SOFTPLUS, GELU, GELU_TANH, SILU = range(10)
 EXP, SOFTMAX = 10, 11
@@ -150,23 +150,12 @@ def exp_derivative(z, a):
 
 
 @jit
-def softmax(z, a, n):
-    """a_k = e^(z_k − m) / Σ_j e^(z_j − m), m = max z, so nothing overflows; at most 4 ulp off."""
-    m = z[0]
-    for k in range(n):
-        m = maximum(m, z[k])
-    for k in range(n):
-        a[k] = exp_difference(z[k], m)
-    s = total_of(a, n)
-    for k in range(n):
-        a[k] = quotient(a[k], s)
-
-
-@jit
 def activate(code, z, a, n):
     """A = f(z) over the first n units, in place; both are padded to whole vectors."""
     if code == RELU:
         relu(z, a, len(z))
+    elif code == SOFTMAX:
+        softmax(z, a, n)
     else:
         _activate(code, z, a, n)
 
@@ -205,8 +194,6 @@ def _activate(code, z, a, n):
     elif code == EXP:
         for k in range(n):
             a[k] = exp(z[k])
-    else:
-        softmax(z, a, n)
 
 
 @jit

@@ -22,7 +22,6 @@ from .simd import (
     load,
     lowest_bit,
     matrix_row,
-    multiply,
     nonzero_lanes,
     store,
     window,
@@ -146,7 +145,7 @@ def _add_marked(like, W, A, D, n_in, n, c, k, stride, width):
             s = lowest_bit(samples)
             w = fma(broadcast(like, A[a + s]), load(like, D, s * stride + k), w)
             samples &= samples - 1
-        store(W, i * stride + k, multiply(scale, w))
+        store(W, i * stride + k, scale * w)
 
 
 @jit(inline=False)

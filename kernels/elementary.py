@@ -24,13 +24,36 @@ import numpy as np
 from numba import config
 
 from ._jit import jit
-from .simd import clamp, constant, exponent, fma, nearest, polynomial, power_of_two, significand
+from .simd import (
+    broadcast,
+    clamp,
+    constant,
+    exponent,
+    fma,
+    lanes,
+    largest,
+    load,
+    maximum,
+    nearest,
+    nonzero_lanes,
+    polynomial,
+    power_of_two,
+    significand,
+    store,
+    sum_and_error,
+    total_twice,
+    where_below,
+    where_positive,
+    zeros,
+)
 
 _LOG2_E = constant(1 / math.log(2), 1 / math.log(2))
 # The first part ends in as many zero bits as the largest |n| has bits.
 _LOG_2_HIGH = constant(float.fromhex("0x1.62e4p-1"), float.fromhex("0x1.62e42fefa38p-1"))
 _LOG_2_LOW = constant(1.4286068e-06, 5.497923018708371e-14)
 
+_HALF = constant(0.5, 0.5)
+_FAR_SQUARED = constant(64.0**2, 64.0**2)
 # Beyond these, eˣ is 0 or infinite, and eˣ − 1 is −1.
 _EXP_LOWEST = constant(-104.5, -746.0)
 _EXP_HIGHEST = constant(89.0, 710.0)
@@ -70,17 +93,22 @@ _ARTANH_TAIL = polynomial(
 
 
 @jit(strict=True)
+def _power(r, n):
+    """2ⁿ eʳ for |r| ≤ ½ log 2, where 2ⁿ is a normal number."""
+    s = power_of_two(n)
+    return fma(s, fma(r * r, _EXP_TAIL(r), r), s)
+
+
+@jit(strict=True)
 def _exp_less(x, low):
     """e^(x − low), for a ``low`` of at most an ulp of x."""
-    T = type(x)
     x = clamp(x, _EXP_LOWEST(x), _EXP_HIGHEST(x))
     n = nearest(x * _LOG2_E(x))
     r = fma(n, -_LOG_2_HIGH(x), x) + fma(n, -_LOG_2_LOW(x), -low)
     # In two steps, each by a normal power: the first is exact, so that a subnormal result is
     # rounded once.
-    half = nearest(T(0.5) * n)
-    s = power_of_two(half)
-    return fma(s, fma(r * r, _EXP_TAIL(r), r), s) * power_of_two(n - half)
+    half = nearest(_HALF(n) * n)
+    return _power(r, half) * power_of_two(n - half)
 
 
 @jit(strict=True)
@@ -101,26 +129,18 @@ def exp(x):
 
 
 @jit(strict=True)
+def _exp_near(x):
+    """`exp` where |x| ≤ 64."""
+    n = nearest(x * _LOG2_E(x))
+    return _power(fma(n, -_LOG_2_LOW(x), fma(n, -_LOG_2_HIGH(x), x)), n)
+
+
+@jit(strict=True)
 def exp_difference(x, m):
-    """e^(x − m), with an error of at most 2 ulp, as if the difference were exact.
-
-    The error of the rounded difference is found by Knuth's TwoSum.
-
-    Parameters
-    ----------
-    x, m : float32 or float64
-
-    Returns
-    -------
-    float of the same dtype
-    """
-    T = type(x)
-    d = x - m
-    v = d - x
-    error = (m + v) - (x - (d - v))
-    # Where the difference overflows, the error is NaN.
-    error = error if abs(d) < -_EXP_LOWEST(x) else T(0)
-    return _exp_less(d, error)
+    """e^(x − m) of vectors, to 2 ulp of that of the exact difference; no overflow for x ≤ m."""
+    d, error = sum_and_error(x, -m)
+    # Where the difference overflows to −∞, the error is NaN.
+    return _exp_less(d, -where_positive(d - _EXP_LOWEST(d), error))
 
 
 @jit(strict=True)
@@ -209,27 +229,42 @@ def log1p(x):
 
 
 @jit(strict=True)
-def total_of(a, n):
-    """Σ a_k over k < n, as if in twice the precision (Ogita, Rump & Oishi 2005, Sum2).
+def softmax(z, a, n):
+    """a_k = e^(z_k − m) / Σ_j e^(z_j − m), with an error of at most 4 ulp.
 
-    The error of each sum is found by Knuth's TwoSum, beside the chain of the sums, so it takes
-    little more time than they do.
+    m = max z, so that nothing overflows, or 0 where all |z| are at most 64. The sum is taken as if
+    in twice the precision (Ogita, Rump & Oishi 2005, Sum2).
+
+    Parameters
+    ----------
+    z : (n,) floating, padded to whole vectors
+    a : the same
+        Modified in place; the padding of the last vector becomes zero.
     """
-    T = a.dtype.type
-    s = T(0)
-    lost = T(0)
-    for k in range(n):
-        u = s + a[k]
-        v = u - s
-        lost += (s - (u - v)) + (a[k] - v)
-        s = u
-    return s + lost
-
-
-@jit(strict=True)
-def quotient(a, b):
-    """A / b, rounded once: fast-math would multiply by a rounded 1 / b."""
-    return a / b
+    v = lanes(z)
+    zero = zeros(z, 1)
+    far = 0
+    for k in range(0, n, v):
+        x = where_below(n - k, load(zero, z, k), zero)
+        far |= nonzero_lanes(where_positive(x * x - _FAR_SQUARED(zero), x))
+    m = zero
+    if far != 0:  # a branch can be foreseen, where all would wait for the search
+        m = broadcast(zero, z[0])
+        for k in range(0, n, v):
+            m = maximum(m, where_below(n - k, load(zero, z, k), m))
+        m = broadcast(zero, largest(m))
+    s = zero
+    lost = zero
+    for k in range(0, n, v):
+        x = load(zero, z, k)
+        e = where_below(n - k, _exp_near(x) if far == 0 else exp_difference(x, m), zero)
+        s, error = sum_and_error(s, e)
+        lost = lost + error
+        store(a, k, e)
+    s = broadcast(zero, total_twice(s, lost))
+    for k in range(0, n, v):
+        # Fast-math would multiply by a rounded 1 / s.
+        store(a, k, load(zero, a, k) / s)
 
 
 @jit(strict=True)
@@ -269,6 +304,6 @@ def tanh(x):
 if config.DISABLE_JIT:
     # Overflow to infinity and the like are meant; interpreted by NumPy they warn.
     _quiet = np.errstate(all="ignore")
-    exp, exp_difference, expm1, log, log1p, sigmoid, tanh = map(
-        _quiet, (exp, exp_difference, expm1, log, log1p, sigmoid, tanh)
+    exp, expm1, log, log1p, sigmoid, softmax, tanh = map(
+        _quiet, (exp, expm1, log, log1p, sigmoid, softmax, tanh)
     )

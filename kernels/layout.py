@@ -3,7 +3,7 @@
 All of it is plain NumPy arrays in named tuples, so that one compiled function serves every
 architecture. A network's parameters are one flat buffer of one block per layer; block l is
 input-major, (n_in + 1) rows of ``stride`` elements with the bias as the last row, where
-``stride`` is n_out rounded up to whole SIMD vectors. The padding is zero and stays zero.
+``stride`` is n_out rounded up to whole SIMD vectors (`padded`). The padding is zero and stays zero.
 """
 
 from collections.abc import Sequence
@@ -127,9 +127,15 @@ class Samples(NamedTuple):
     weights: NDArray[np.float64]  # (n,) sample weights, or (0,) when all weigh 1
 
 
-def _padded(n: int, dtype: np.dtype) -> int:
+# Rows at multiples of this distance, in bytes, compete for the same few places of a cache.
+_CROWDED = 4096
+
+
+def padded(n: int, dtype: np.dtype) -> int:
+    """Length of a row of n elements: whole vectors, and one more where rows would be crowded."""
     lanes = VECTOR_BYTES // dtype.itemsize
-    return -(-n // lanes) * lanes
+    length = -(-n // lanes) * lanes
+    return length if length * dtype.itemsize % _CROWDED else length + lanes
 
 
 def _constant(values: Sequence[int]) -> NDArray[np.int64]:
@@ -147,12 +153,12 @@ def make_layout(
     ValueError
         If the parameters would need more bytes than an int64 can count.
     """
-    strides = [_padded(n, dtype) for n in sizes[1:]]
+    strides = [padded(n, dtype) for n in sizes[1:]]
     blocks, units = [0], [0]
     for n_in, stride in zip(sizes[:-1], strides, strict=True):
         blocks.append(blocks[-1] + (n_in + 1) * stride)
     for n in sizes:
-        units.append(units[-1] + _padded(n, dtype))
+        units.append(units[-1] + padded(n, dtype))
     # Python integers do not overflow; the int64 arrays below would.
     if blocks[-1] * dtype.itemsize > np.iinfo(np.int64).max:
         raise ValueError(
@@ -194,7 +200,7 @@ def make_work(layout: Layout, dtype: np.dtype) -> Work:
 
 def make_block(layout: Layout, plan: Plan, length: int, dtype: np.dtype) -> Block:
     """Scratch for blocks of at most ``length`` samples, as far as the plan needs it."""
-    width = _padded(length, dtype)
+    width = padded(length, dtype)
     deferred = plan.methods == DEFERRED
     n = int(layout.units[-1]) * width if deferred.any() else 0
     first = width if deferred[0] else 0

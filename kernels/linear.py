@@ -11,13 +11,12 @@ order. Leaving out the rows of inputs that are zero changes no sum. Where there 
 
 from ._jit import jit
 from .simd import (
-    add,
     add_totals,
     broadcast,
+    dots,
     fma,
     lanes,
     load,
-    multiply,
     pack_nonzeros,
     store,
     total,
@@ -81,10 +80,10 @@ def _add_rows_along(W, rows, x, count, out, start, stop, stride):
         k = start
         while k < stop:
             s0 = fma(x0, load(zero, W, r0 + k), load(zero, out, k))
-            s1 = multiply(x1, load(zero, W, r1 + k))
+            s1 = x1 * load(zero, W, r1 + k)
             s0 = fma(x2, load(zero, W, r2 + k), s0)
             s1 = fma(x3, load(zero, W, r3 + k), s1)
-            store(out, k, add(s0, s1))
+            store(out, k, s0 + s1)
             k += v
         j += 4
 
@@ -102,13 +101,13 @@ def _add_rows_wide(like, W, rows, x, count, out, k, stride):
         j += 2
     if j < count:
         s0 = fma(broadcast(like, x[j]), load(like, W, row_number(rows, j) * stride + k), s0)
-    store(out, k, add(s0, s1))
+    store(out, k, s0 + s1)
 
 
 @jit
 def _add_rows_narrow(like, W, rows, x, count, out, k, stride):
     # One vector's sum would wait for itself at every row: four sums do not.
-    s0 = load(like, out, k)
+    s0 = like
     s1 = like
     s2 = like
     s3 = like
@@ -126,7 +125,11 @@ def _add_rows_narrow(like, W, rows, x, count, out, k, stride):
     while j < count:
         s0 = fma(broadcast(like, x[j]), load(like, W, row_number(rows, j) * stride + k), s0)
         j += 1
-    store(out, k, add(add(s0, s1), add(s2, s3)))
+    store(out, k, load(like, out, k) + ((s0 + s1) + (s2 + s3)))
+
+
+# Rows of W that stay in the second-level cache, as wide as a tile, while all rows of X pass.
+PANEL = 128
 
 
 @jit(inline=False)
@@ -137,32 +140,31 @@ def multiply_add(W, stride, X, n, across, along, m, out, out_stride, start, stop
     W that has been loaded serves four rows of ``out``.
     """
     v = lanes(W)
-    r = 0
-    while r < m:
-        k = start
-        if r + 4 <= m:
+    two, one = zeros(W, 2), zeros(W, 1)
+    for j in range(0, n, PANEL):
+        count = min(PANEL, n - j)
+        c = scale if j + count == n else W.dtype.type(1)
+        for r in range(0, m - 3, 4):
+            x, o, w, k = r * across + j * along, r * out_stride, j * stride, start
             while k + 2 * v <= stop:
                 _multiply_add_four(
-                    zeros(W, 2), W, stride, X, n, across, along, r, out, out_stride, k, scale
+                    two, W, w + k, stride, X, x, across, along, count, out, o + k, out_stride, c
                 )
                 k += 2 * v
             if k < stop:
                 _multiply_add_four(
-                    zeros(W, 1), W, stride, X, n, across, along, r, out, out_stride, k, scale
+                    one, W, w + k, stride, X, x, across, along, count, out, o + k, out_stride, c
                 )
-            r += 4
-        else:
-            while k < stop:
-                _multiply_add_one(
-                    zeros(W, 1), W, stride, X, n, across, along, r, out, out_stride, k, scale
-                )
-                k += v
-            r += 1
+        for r in range(m // 4 * 4, m):
+            x, o, w = r * across + j * along, r * out_stride, j * stride
+            for k in range(start, stop, v):
+                _multiply_add_one(one, W, w + k, stride, X, x, along, count, out, o + k, c)
 
 
 @jit
-def _multiply_add_four(like, W, stride, X, n, across, along, r, out, out_stride, k, scale):
-    o0 = r * out_stride + k
+def _multiply_add_four(
+    like, W, w, stride, X, x0, across, along, count, out, o0, out_stride, scale
+):  # fmt: skip
     o1 = o0 + out_stride
     o2 = o1 + out_stride
     o3 = o2 + out_stride
@@ -170,12 +172,10 @@ def _multiply_add_four(like, W, stride, X, n, across, along, r, out, out_stride,
     s1 = load(like, out, o1)
     s2 = load(like, out, o2)
     s3 = load(like, out, o3)
-    x0 = r * across
     x1 = x0 + across
     x2 = x1 + across
     x3 = x2 + across
-    w = k
-    for _ in range(n):
+    for _ in range(count):
         row = load(like, W, w)
         s0 = fma(broadcast(like, X[x0]), row, s0)
         s1 = fma(broadcast(like, X[x1]), row, s1)
@@ -187,28 +187,32 @@ def _multiply_add_four(like, W, stride, X, n, across, along, r, out, out_stride,
         x3 += along
         w += stride
     c = broadcast(like, scale)
-    store(out, o0, multiply(c, s0))
-    store(out, o1, multiply(c, s1))
-    store(out, o2, multiply(c, s2))
-    store(out, o3, multiply(c, s3))
+    store(out, o0, c * s0)
+    store(out, o1, c * s1)
+    store(out, o2, c * s2)
+    store(out, o3, c * s3)
 
 
 @jit
-def _multiply_add_one(like, W, stride, X, n, across, along, r, out, out_stride, k, scale):
-    s0 = load(like, out, r * out_stride + k)
-    x = r * across
-    w = k
-    for _ in range(n):
-        s0 = fma(broadcast(like, X[x]), load(like, W, w), s0)
+def _multiply_add_one(like, W, w, stride, X, x, along, count, out, o, scale):
+    s = load(like, out, o)
+    for _ in range(count):
+        s = fma(broadcast(like, X[x]), load(like, W, w), s)
         x += along
         w += stride
-    store(out, r * out_stride + k, multiply(broadcast(like, scale), s0))
+    store(out, o, broadcast(like, scale) * s)
 
 
 @jit
 def add_dots(W, rows, first, last, delta, out, stride):
     """Out[j] += W[rows[j]] · delta for first ≤ j < last, in place."""
-    if stride == lanes(W):
+    v = lanes(W)
+    if stride == v:
+        if rows is None:
+            d = load(zeros(W, 1), delta, 0)
+            while first + v <= last:
+                store(out, first, load(d, out, first) + dots(W, first * v, d))
+                first += v
         _add_dots(W, rows, first, last, delta, out, stride)
     else:
         _add_dots_called(W, rows, first, last, delta, out, stride)
@@ -267,7 +271,7 @@ def rank_one(W, rows, x, count, delta, stride, scale, decay):
 def _rank_one(W, rows, x, count, delta, stride, scale, decay):
     v = lanes(W)
     k = 0
-    if stride >= WIDE * v:
+    if stride >= WIDE // 2 * v:  # what is written, too, needs fewer rows at a time
         for j in range(count):
             _rank_one_row(W, row_number(rows, j) * stride, x[j], delta, stride, scale, decay)
         return
@@ -287,13 +291,13 @@ def _rank_one_row(W, r, x, delta, stride, scale, decay):
     zero = zeros(W, 1)
     s, keep, step = broadcast(zero, x), broadcast(zero, decay), broadcast(zero, scale)
     for k in range(0, stride, v):
-        d = multiply(step, load(zero, delta, k))
-        store(W, r + k, fma(s, d, multiply(keep, load(zero, W, r + k))))
+        d = step * load(zero, delta, k)
+        store(W, r + k, fma(s, d, keep * load(zero, W, r + k)))
 
 
 @jit
 def _rank_one_tile(like, W, rows, x, count, delta, k, stride, scale, decay):
-    d = multiply(broadcast(like, scale), load(like, delta, k))
+    d = broadcast(like, scale) * load(like, delta, k)
     if decay == 1:
         for j in range(count):
             r = row_number(rows, j) * stride + k
@@ -302,7 +306,65 @@ def _rank_one_tile(like, W, rows, x, count, delta, k, stride, scale, decay):
         keep = broadcast(like, decay)
         for j in range(count):
             r = row_number(rows, j) * stride + k
-            store(W, r, fma(broadcast(like, x[j]), d, multiply(keep, load(like, W, r))))
+            store(W, r, fma(broadcast(like, x[j]), d, keep * load(like, W, r)))
+
+
+@jit
+def rank_one_add_rows(W, x, next_x, n, delta, out, stride, scale, decay):
+    """`rank_one`, then `add_rows` with ``next_x``, for all n rows: in one pass where they fit.
+
+    Rows that take as long to write as to read are read once. Each sum is taken as `add_rows` does.
+    """
+    v = lanes(W)
+    if stride == v:
+        _update_and_add(zeros(W, 1), W, x, next_x, n, delta, out, 0, stride, scale, decay)
+    elif stride < 4 * v:
+        _rank_one_add_rows(W, x, next_x, n, delta, out, stride, scale, decay)
+    else:
+        rank_one(W, None, x, n, delta, stride, scale, decay)
+        add_rows(W, None, next_x, n, out, 0, stride, stride)
+
+
+@jit(inline=False)
+def _rank_one_add_rows(W, x, next_x, n, delta, out, stride, scale, decay):
+    v = lanes(W)
+    _update_and_add(zeros(W, 2), W, x, next_x, n, delta, out, 0, stride, scale, decay)
+    if stride > 2 * v:
+        _update_and_add(zeros(W, 1), W, x, next_x, n, delta, out, 2 * v, stride, scale, decay)
+
+
+@jit
+def _update_and_add(like, W, x, next_x, n, delta, out, k, stride, scale, decay):
+    d = broadcast(like, scale) * load(like, delta, k)
+    keep = broadcast(like, decay)
+    s0 = like
+    s1 = like
+    s2 = like
+    s3 = like
+    j = 0
+    r = k
+    while j + 4 <= n:
+        w = fma(broadcast(like, x[j]), d, keep * load(like, W, r))
+        store(W, r, w)
+        s0 = fma(broadcast(like, next_x[j]), w, s0)
+        w = fma(broadcast(like, x[j + 1]), d, keep * load(like, W, r + stride))
+        store(W, r + stride, w)
+        s1 = fma(broadcast(like, next_x[j + 1]), w, s1)
+        w = fma(broadcast(like, x[j + 2]), d, keep * load(like, W, r + 2 * stride))
+        store(W, r + 2 * stride, w)
+        s2 = fma(broadcast(like, next_x[j + 2]), w, s2)
+        w = fma(broadcast(like, x[j + 3]), d, keep * load(like, W, r + 3 * stride))
+        store(W, r + 3 * stride, w)
+        s3 = fma(broadcast(like, next_x[j + 3]), w, s3)
+        r += 4 * stride
+        j += 4
+    while j < n:
+        w = fma(broadcast(like, x[j]), d, keep * load(like, W, r))
+        store(W, r, w)
+        s0 = fma(broadcast(like, next_x[j]), w, s0)
+        r += stride
+        j += 1
+    store(out, k, load(like, out, k) + ((s0 + s1) + (s2 + s3)))
 
 
 @jit

@@ -8,6 +8,7 @@ import math
 
 from ._jit import jit
 from .activations import HIDDEN, softplus, times_derivative
+from .simd import lanes, load, store, unit, zeros
 
 SQUARED_ERROR, CROSS_ENTROPY, BINARY_CROSS_ENTROPY, HUBER, ABSOLUTE_ERROR, POISSON = range(6)
 
@@ -152,7 +153,7 @@ def loss_value(loss, z, a, y, label, n):
 
 @jit
 def output_delta(loss, output, z, a, y, label, delta, n):
-    """δ_L = ∂loss/∂z_L; ``delta`` is modified in place.
+    """δ_L = ∂loss/∂z_L; ``delta`` is modified in place. It and ``a`` are padded to whole vectors.
 
     δ = a − y holds for exactly these pairs: cross_entropy with softmax, binary_cross_entropy with
     sigmoid, poisson with exp, squared_error with identity. For cross_entropy it is a Σy − y, and
@@ -161,9 +162,9 @@ def output_delta(loss, output, z, a, y, label, delta, n):
     """
     T = y.dtype.type
     if label >= 0:
-        for k in range(n):
-            delta[k] = a[k]
-        delta[label] -= T(1)
+        zero = zeros(a, 1)
+        for k in range(0, n, lanes(a)):
+            store(delta, k, load(zero, a, k) - unit(zero, label - k))
         return
     if loss == CROSS_ENTROPY:
         s = T(0)

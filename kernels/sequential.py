@@ -12,14 +12,18 @@ that cutting the work into chunks changes no bit of a result.
 
 from ._jit import jit
 from .activations import activate, times_derivative
-from .linear import add_dots, add_rows, add_scaled, copy, fill, rank_one
+from .linear import add_dots, add_rows, add_scaled, copy, fill, rank_one, rank_one_add_rows
 from .losses import is_correct, loss_value, output_delta
 from .simd import matrix_row, window
 
 
 @jit(inline="early")
-def first_sums(W, inputs, row, z, n_in, stride):
-    """Z += Wᵀx for a row of the inputs."""
+def first_sums(params, layout, work, inputs, row):
+    """z_1 = W_1 x + b_1 for a row of the inputs."""
+    n_in, stride = layout.sizes[0], layout.strides[0]
+    W = window(params, 0, layout.blocks[1])
+    z = window(work.z, layout.units[1], stride)
+    copy(window(W, n_in * stride, stride), z, stride)
     if len(inputs.indptr) > 0:
         start = inputs.indptr[row]
         count = inputs.indptr[row + 1] - start
@@ -29,21 +33,26 @@ def first_sums(W, inputs, row, z, n_in, stride):
         add_rows(W, None, matrix_row(inputs.X, row), n_in, z, 0, stride, stride)
 
 
-@jit(entry=True, inline="early")
-def forward(params, layout, work, inputs, row):
-    """z_l = W_l a_{l-1} + b_l and a_l = f_l(z_l) for l = 1..L, a_0 being a row of the inputs."""
+@jit(inline="early")
+def forward_from_first_sums(params, layout, work):
+    """a_1 = f_1(z_1), then z_l = W_l a_{l-1} + b_l and a_l = f_l(z_l) for l = 2..L."""
     sizes, strides, blocks, units, activations, _ = layout
     for l in range(len(strides)):
         n_in, n_out, stride = sizes[l], sizes[l + 1], strides[l]
         W = window(params, blocks[l], blocks[l + 1] - blocks[l])
         z = window(work.z, units[l + 1], stride)
         a = window(work.a, units[l + 1], stride)
-        copy(window(W, n_in * stride, stride), z, stride)
-        if l == 0:
-            first_sums(W, inputs, row, z, n_in, stride)
-        else:
+        if l > 0:
+            copy(window(W, n_in * stride, stride), z, stride)
             add_rows(W, None, window(work.a, units[l], n_in), n_in, z, 0, stride, stride)
         activate(activations[l], z, a, n_out)
+
+
+@jit(entry=True, inline="early")
+def forward(params, layout, work, inputs, row):
+    """z_l = W_l a_{l-1} + b_l and a_l = f_l(z_l) for l = 1..L, a_0 being a row of the inputs."""
+    first_sums(params, layout, work, inputs, row)
+    forward_from_first_sums(params, layout, work)
 
 
 @jit(inline="early")
@@ -75,6 +84,34 @@ def backward(params, layout, work, label):
         times_derivative(activations[l - 1], z, a, δ, n)
 
 
+@jit(inline="early")
+def accumulate_first(target, layout, work, inputs, row, scale, decay):
+    """`accumulate` of the first layer."""
+    n_in, stride = layout.sizes[0], layout.strides[0]
+    W = window(target, 0, layout.blocks[1])
+    δ = window(work.delta, layout.units[1], stride)
+    if len(inputs.indptr) > 0:
+        start = inputs.indptr[row]
+        count = inputs.indptr[row + 1] - start
+        rows, x = window(inputs.indices, start, count), window(inputs.data, start, count)
+        rank_one(W, rows, x, count, δ, stride, scale, decay)
+    else:
+        rank_one(W, None, matrix_row(inputs.X, row), n_in, δ, stride, scale, decay)
+    add_scaled(scale, δ, window(W, n_in * stride, stride), stride)
+
+
+@jit(inline="early")
+def accumulate_above_first(target, layout, work, scale, decay):
+    """`accumulate` of the layers above the first."""
+    sizes, strides, blocks, units, _, _ = layout
+    for l in range(1, len(strides)):
+        n_in, stride = sizes[l], strides[l]
+        W = window(target, blocks[l], blocks[l + 1] - blocks[l])
+        δ = window(work.delta, units[l + 1], stride)
+        rank_one(W, None, window(work.a, units[l], n_in), n_in, δ, stride, scale, decay)
+        add_scaled(scale, δ, window(W, n_in * stride, stride), stride)
+
+
 @jit(entry=True, inline="early")
 def accumulate(target, layout, work, inputs, row, scale, decay):
     """W_l ← decay·W_l + scale·δ_l a_{l-1}ᵀ and b_l ← b_l + scale·δ_l, over a flat buffer.
@@ -82,22 +119,22 @@ def accumulate(target, layout, work, inputs, row, scale, decay):
     The SGD step when ``target`` is the parameters, the gradient's sum when it is a gradient; of
     CSR rows only that, with ``decay`` 1.
     """
-    sizes, strides, blocks, units, _, _ = layout
-    for l in range(len(strides)):
-        n_in, stride = sizes[l], strides[l]
-        W = window(target, blocks[l], blocks[l + 1] - blocks[l])
-        δ = window(work.delta, units[l + 1], stride)
-        if l == 0 and len(inputs.indptr) > 0:
-            start = inputs.indptr[row]
-            count = inputs.indptr[row + 1] - start
-            rows, x = window(inputs.indices, start, count), window(inputs.data, start, count)
-            rank_one(W, rows, x, count, δ, stride, scale, decay)
-        else:
-            a = window(work.a, units[l], n_in)
-            if l == 0:
-                a = matrix_row(inputs.X, row)
-            rank_one(W, None, a, n_in, δ, stride, scale, decay)
-        add_scaled(scale, δ, window(W, n_in * stride, stride), stride)
+    accumulate_first(target, layout, work, inputs, row, scale, decay)
+    accumulate_above_first(target, layout, work, scale, decay)
+
+
+@jit(inline="early")
+def step_and_first_sums(params, layout, work, inputs, row, next_row, scale, decay):
+    """`accumulate_first`, then `first_sums` of the next sample, while each row is at hand."""
+    n_in, stride = layout.sizes[0], layout.strides[0]
+    W = window(params, 0, layout.blocks[1])
+    b = window(W, n_in * stride, stride)
+    δ = window(work.delta, layout.units[1], stride)
+    z = window(work.z, layout.units[1], stride)
+    add_scaled(scale, δ, b, stride)
+    copy(b, z, stride)
+    x, next_x = matrix_row(inputs.X, row), matrix_row(inputs.X, next_row)
+    rank_one_add_rows(W, x, next_x, n_in, δ, z, stride, scale, decay)
 
 
 @jit(inline="early")
@@ -127,9 +164,9 @@ def sample_weight(samples, row):
 
 @jit(inline="early")
 def differentiate(params, layout, work, samples, row):
-    """Forward and backward of one sample, which leaves every a and δ in ``work``; its loss."""
+    """Every a and δ of a sample from its z_1, all in ``work``; its loss."""
     label = load_target(samples, row, work.y)
-    forward(params, layout, work, samples.inputs, row)
+    forward_from_first_sums(params, layout, work)
     loss = sample_loss(layout, work, label)
     backward(params, layout, work, label)
     return loss
@@ -166,11 +203,21 @@ def train_sequential(
     """
     T = params.dtype.type
     decay = T(1) - learning_rate * weight_decay
+    is_sparse = len(samples.inputs.indptr) > 0
     for t in range(start, stop):
         row = order[t]
         weight = sample_weight(samples, row)
+        if t == start or is_sparse:
+            first_sums(params, layout, work, samples.inputs, row)
         loss_sum += weight * differentiate(params, layout, work, samples, row)
-        accumulate(params, layout, work, samples.inputs, row, -learning_rate * T(weight), decay)
+        scale = -learning_rate * T(weight)
+        accumulate_above_first(params, layout, work, scale, decay)
+        if t + 1 == stop or is_sparse:
+            accumulate_first(params, layout, work, samples.inputs, row, scale, decay)
+        else:
+            step_and_first_sums(
+                params, layout, work, samples.inputs, row, order[t + 1], scale, decay
+            )
     return loss_sum
 
 
@@ -183,6 +230,7 @@ def add_gradient(params, layout, work, samples, start, stop, scale, gradient, lo
     T = params.dtype.type
     for row in range(start, stop):
         weight = sample_weight(samples, row)
+        first_sums(params, layout, work, samples.inputs, row)
         loss_sum += weight * differentiate(params, layout, work, samples, row)
         accumulate(gradient, layout, work, samples.inputs, row, T(scale * weight), T(1))
     return loss_sum

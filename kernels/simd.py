@@ -8,15 +8,18 @@ NumPy.
 """
 
 import functools
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba import config
-from numba.core import cgutils, types
+from numba import config, types
+from numba.core import cgutils
 from numba.core.errors import TypingError
-from numba.extending import intrinsic, models, register_model
+from numba.core.typing import signature as typing_signature
+from numba.core.typing.templates import AbstractTemplate, infer_global
+from numba.extending import intrinsic, lower_builtin, models, register_model
 from numba.np import arrayobj
 
 VECTOR_BYTES = 64
@@ -149,6 +152,29 @@ def _call(builder: Any, name: str, *operands: Any) -> Any:
     return builder.call(function, operands)
 
 
+def _lane_numbers(n: int, bits: int = 32) -> Any:
+    """0, 1, 2, … as a constant vector."""
+    return ir.Constant(ir.VectorType(ir.IntType(bits), n), list(range(n)))
+
+
+def _spread(builder: Any, scalar: Any, n: int) -> Any:
+    """Vector with ``scalar`` in all of its n lanes."""
+    undefined = ir.Constant(ir.VectorType(scalar.type, n), ir.Undefined)
+    first = builder.insert_element(undefined, scalar, ir.IntType(32)(0))
+    return builder.shuffle_vector(first, undefined, ir.VectorType(ir.IntType(32), n)(0))
+
+
+def _halves(builder: Any, vector: Any) -> tuple[Any, Any]:
+    """The lower and the upper lanes of a vector, in vectors of half its width."""
+    n = vector.type.count // 2
+    undefined = ir.Constant(vector.type, ir.Undefined)
+    places = ir.VectorType(ir.IntType(32), n)
+    return (
+        builder.shuffle_vector(vector, undefined, ir.Constant(places, list(range(n)))),
+        builder.shuffle_vector(vector, undefined, ir.Constant(places, list(range(n, 2 * n)))),
+    )
+
+
 @intrinsic
 def lanes(typing_context: Any, array: Any) -> Any:
     """Elements of ``array``'s dtype in one vector, as a compile-time constant."""
@@ -207,10 +233,7 @@ def broadcast(typing_context: Any, like: Any, scalar: Any) -> Any:
         raise TypingError(f"fastbp kernels take numbers of one dtype, got {scalar} and {like}.")
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        undefined = ir.Constant(context.get_value_type(like), ir.Undefined)
-        first = builder.insert_element(undefined, args[1], ir.IntType(32)(0))
-        lane_numbers = ir.Constant(ir.VectorType(ir.IntType(32), like.lanes), [0] * like.lanes)
-        return builder.shuffle_vector(first, undefined, lane_numbers)
+        return _spread(builder, args[1], like.lanes)
 
     return like(like, scalar), codegen
 
@@ -226,26 +249,54 @@ def fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
     return a(a, b, c), codegen
 
 
+class _VectorArithmetic(AbstractTemplate):
+    """Operators take vectors of one type."""
+
+    def generic(self, operands: Any, named: Any) -> Any:
+        first = operands[0]
+        if isinstance(first, Vector) and all(other == first for other in operands):
+            return typing_signature(first, *operands)
+        return None
+
+
+def _add_operator(operation: Callable, instruction: str, operands: int) -> None:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return getattr(builder, instruction)(*args)
+
+    infer_global(operation)(_VectorArithmetic)
+    lower_builtin(operation, *(Vector,) * operands)(codegen)
+
+
+_add_operator(operator.add, "fadd", 2)
+_add_operator(operator.sub, "fsub", 2)
+_add_operator(operator.mul, "fmul", 2)
+_add_operator(operator.truediv, "fdiv", 2)
+_add_operator(operator.neg, "fneg", 1)
+
+
 @intrinsic
-def add(typing_context: Any, a: Any, b: Any) -> Any:
-    """``a + b``."""
+def where_below(typing_context: Any, count: Any, a: Any, b: Any) -> Any:
+    """``a`` in the first ``count`` lanes, ``b`` in the others."""
     _require_same(a, b)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.fadd(*args)
+        numbers = _lane_numbers(a.lanes, 64)
+        flags = builder.icmp_signed("<", numbers, _spread(builder, args[0], a.lanes))
+        return builder.select(flags, args[1], args[2])
 
-    return a(a, b), codegen
+    return a(types.int64, a, b), codegen
 
 
 @intrinsic
-def multiply(typing_context: Any, a: Any, b: Any) -> Any:
-    """``a * b``."""
-    _require_same(a, b)
+def unit(typing_context: Any, like: Any, lane: Any) -> Any:
+    """1 in one lane, which may be outside of the vector, and 0 in the others."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.fmul(*args)
+        numbers = _lane_numbers(like.lanes, 64)
+        flags = builder.icmp_signed("==", numbers, _spread(builder, args[1], like.lanes))
+        return builder.select(flags, args[0].type(1.0), args[0].type(0.0))
 
-    return a(a, b), codegen
+    return like(like, types.int64), codegen
 
 
 @intrinsic
@@ -265,20 +316,102 @@ def total(typing_context: Any, a: Any) -> Any:
     """Sum over the lanes, halves folded together."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        value, count = args[0], a.lanes
-        while count > 1:
-            count //= 2
-            undefined = ir.Constant(value.type, ir.Undefined)
-            kind = ir.VectorType(ir.IntType(32), count)
-            low = ir.Constant(kind, list(range(count)))
-            high = ir.Constant(kind, list(range(count, 2 * count)))
-            value = builder.fadd(
-                builder.shuffle_vector(value, undefined, low),
-                builder.shuffle_vector(value, undefined, high),
-            )
+        value = args[0]
+        while value.type.count > 1:
+            value = builder.fadd(*_halves(builder, value))
         return builder.extract_element(value, ir.IntType(32)(0))
 
     return a.dtype(a), codegen
+
+
+@intrinsic
+def largest(typing_context: Any, a: Any) -> Any:
+    """The greatest lane; if one is NaN, any of them."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        value = args[0]
+        while value.type.count > 1:
+            low, high = _halves(builder, value)
+            value = builder.select(builder.fcmp_ordered(">", low, high), low, high)
+        return builder.extract_element(value, ir.IntType(32)(0))
+
+    return a.dtype(a), codegen
+
+
+def _sum_and_error(builder: Any, a: Any, b: Any) -> tuple[Any, Any]:
+    """The rounded sum and what was lost by rounding, exactly (Knuth's TwoSum)."""
+    u = builder.fadd(a, b)
+    v = builder.fsub(u, a)
+    return u, builder.fadd(builder.fsub(a, builder.fsub(u, v)), builder.fsub(b, v))
+
+
+@intrinsic
+def sum_and_error(typing_context: Any, a: Any, b: Any) -> Any:
+    """The rounded sum and what was lost by rounding; for strict arithmetic."""
+    _require_same(a, b)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return context.make_tuple(builder, signature.return_type, _sum_and_error(builder, *args))
+
+    return types.UniTuple(a, 2)(a, b), codegen
+
+
+@intrinsic
+def total_twice(typing_context: Any, a: Any, lost: Any) -> Any:
+    """Sum over the lanes of both, as if in twice the precision; for strict arithmetic."""
+    _require_same(a, lost)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        value, rest = args
+        while value.type.count > 1:
+            value, error = _sum_and_error(builder, *_halves(builder, value))
+            rest = builder.fadd(builder.fadd(*_halves(builder, rest)), error)
+        return builder.extract_element(builder.fadd(value, rest), ir.IntType(32)(0))
+
+    return a.dtype(a, lost), codegen
+
+
+def _fold(builder: Any, vector: Any, other: Any, chunk: int) -> Any:
+    """Chunks 0, 2, … of both vectors' lanes, one after the other, plus chunks 1, 3, …."""
+    n = vector.type.count
+
+    def every_second(odd: int) -> Any:
+        places = [i for i in range(2 * n) if i // chunk % 2 == odd]
+        return builder.shuffle_vector(
+            vector, other, ir.Constant(ir.VectorType(ir.IntType(32), n), places)
+        )
+
+    return builder.fadd(every_second(0), every_second(1))
+
+
+@intrinsic
+def dots(typing_context: Any, W: Any, start: Any, d: Any) -> Any:
+    """Vector of W[start + k·lanes : start + (k + 1)·lanes] · d, for as many k as it has lanes."""
+    _require_same(_vector_of(W), d)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        n = d.lanes
+        # By halves of rows: the first of the sums over lanes is then no matter of shuffles.
+        half = ir.VectorType(context.get_value_type(d).element, n // 2)
+        low, high = _halves(builder, args[2])
+        sums = []
+        for k in range(n):
+            place = builder.add(args[1], args[1].type(k * n))
+            whole = _address(context, builder, signature.args[0], args[0], place, d)
+            pointer = builder.bitcast(whole, half.as_pointer())
+            rows = [
+                builder.load(builder.gep(pointer, [ir.IntType(64)(i)]), align=_item_bytes(d))
+                for i in range(2)
+            ]
+            sums.append(_call(builder, "fmuladd", high, rows[1], builder.fmul(low, rows[0])))
+        chunk = n // 2
+        while chunk > 1:
+            chunk //= 2
+            sums = [_fold(builder, a, b, chunk) for a, b in zip(sums[::2], sums[1::2], strict=True)]
+        places = ir.Constant(ir.VectorType(ir.IntType(32), n), list(range(n)))
+        return builder.shuffle_vector(*sums, places)
+
+    return d(W, types.int64, d), codegen
 
 
 @intrinsic
@@ -287,16 +420,8 @@ def add_totals(typing_context: Any, a: Any, b: Any, c: Any, d: Any, out: Any, in
     _require_same(a, b, c, d)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        def half(vector: Any, other: Any, chunk: int, odd: int) -> Any:
-            """Every second chunk of both vectors' lanes, one after the other."""
-            n = vector.type.count
-            places = [i for i in range(2 * n) if i // chunk % 2 == odd]
-            return builder.shuffle_vector(
-                vector, other, ir.Constant(ir.VectorType(ir.IntType(32), n), places)
-            )
-
         def fold(vector: Any, other: Any, chunk: int) -> Any:
-            return builder.fadd(half(vector, other, chunk, 0), half(vector, other, chunk, 1))
+            return _fold(builder, vector, other, chunk)
 
         # Each fold adds halves of two vectors' sums; three are shared where one by one took more.
         n = a.lanes
@@ -335,17 +460,8 @@ def pack_nonzeros(
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         vector, start, _, _, n = args
         flags = builder.fcmp_unordered("!=", vector, ir.Constant(vector.type, None))
-        wide = ir.VectorType(ir.IntType(32), a.lanes)
-        numbers = ir.Constant(wide, list(range(a.lanes)))
-        first_number = builder.insert_element(
-            ir.Constant(wide, ir.Undefined), builder.trunc(start, ir.IntType(32)), ir.IntType(32)(0)
-        )
-        numbers = builder.add(
-            numbers,
-            builder.shuffle_vector(
-                first_number, ir.Constant(wide, ir.Undefined), ir.Constant(wide, [0] * a.lanes)
-            ),
-        )
+        first_number = _spread(builder, builder.trunc(start, ir.IntType(32)), a.lanes)
+        numbers = builder.add(_lane_numbers(a.lanes), first_number)
         for position, content, short in (
             (2, numbers, f"v{a.lanes}i32"),
             (3, vector, f"v{a.lanes}f{a.dtype.bitwidth}"),
@@ -416,15 +532,18 @@ _FORMATS = {
 }
 
 
-def _format_of(scalar: Any) -> _Format:
+def _format_of(x: Any) -> _Format:
+    scalar = x.dtype if isinstance(x, Vector) else x
     if scalar not in (types.float32, types.float64):
-        raise TypingError(f"fastbp kernels take float32 or float64 here, got {scalar}.")
+        raise TypingError(f"fastbp kernels take float32 or float64 here, got {x}.")
     return _FORMATS[scalar.name]
 
 
 def _integer(builder: Any, x: Any, form: _Format) -> tuple[Any, Any]:
     """Bits of ``x``, and the integer type that holds them."""
-    kind = ir.IntType(form.integer(0).itemsize * 8)
+    kind: Any = ir.IntType(form.integer(0).itemsize * 8)
+    if isinstance(x.type, ir.VectorType):
+        kind = ir.VectorType(kind, x.type.count)
     return builder.bitcast(x, kind), kind
 
 
@@ -500,16 +619,16 @@ def clamp(typing_context: Any, x: Any, low: Any, high: Any) -> Any:
 
 @intrinsic
 def maximum(typing_context: Any, a: Any, b: Any) -> Any:
-    """The greater scalar, or NaN if either is, in the form that LLVM can vectorise."""
+    """The greater of each lane; if one is NaN, either."""
     _require_same(a, b)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _call(builder, "maximum", *args)
+        return builder.select(builder.fcmp_ordered(">", *args), *args)
 
     return a(a, b), codegen
 
 
-def _estrin(coefficients: Sequence[Any], x: Any, multiply: Callable, fma: Callable) -> Any:
+def _estrin(coefficients: Sequence[Any], x: Any, square: Callable, fma: Callable) -> Any:
     """c₀ + c₁x + c₂x² + …, by pairs: half as many steps wait for each other at each level."""
     level = list(coefficients)
     while len(level) > 1:
@@ -517,7 +636,7 @@ def _estrin(coefficients: Sequence[Any], x: Any, multiply: Callable, fma: Callab
         level = [fma(x, high, low) for low, high in zip(level[::2], level[1::2], strict=False)]
         level += odd
         if len(level) > 1:
-            x = multiply(x, x)
+            x = square(x)
     return level[0]
 
 
@@ -529,21 +648,20 @@ def polynomial(single: Sequence[float], double: Sequence[float]) -> Any:
 
     @intrinsic
     def evaluate(typing_context: Any, x: Any) -> Any:
-        _format_of(x)
-        coefficients = single if x == types.float32 else double
+        coefficients = single if _format_of(x).real is np.float32 else double
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             constants = [args[0].type(c) for c in coefficients]
 
             fused = functools.partial(_call, builder, "fmuladd")
-            return _estrin(constants, args[0], builder.fmul, fused)
+            return _estrin(constants, args[0], lambda v: builder.fmul(v, v), fused)
 
         return x(x), codegen
 
     def interpreted(x: Any) -> Any:
         real = np.asarray(x).dtype.type
         constants = [real(c) for c in (single if real is np.float32 else double)]
-        return _estrin(constants, x, multiply, fma)
+        return _estrin(constants, x, np.square, fma)
 
     return interpreted if config.DISABLE_JIT else evaluate
 
@@ -580,17 +698,32 @@ if config.DISABLE_JIT:
     def fma(a: Any, b: Any, c: Any) -> Any:
         return a * b + c
 
-    def add(a: Any, b: Any) -> Any:
-        return a + b
+    def where_below(count: int, a: Any, b: Any) -> Any:
+        return np.where(np.arange(len(a)) < count, a, b)
 
-    def multiply(a: Any, b: Any) -> Any:
-        return a * b
+    def unit(like: Any, lane: int) -> Any:
+        return (np.arange(len(like)) == lane).astype(like.dtype)
+
+    def largest(a: Any) -> Any:
+        return a.max()
+
+    def sum_and_error(a: Any, b: Any) -> Any:
+        u = a + b
+        v = u - a
+        return u, (a - (u - v)) + (b - v)
+
+    def total_twice(a: Any, lost: Any) -> Any:
+        exact = float(np.sum(a, dtype=np.longdouble) + np.sum(lost, dtype=np.longdouble))
+        return a.dtype.type(exact)
 
     def where_positive(test: Any, value: Any) -> Any:
         return np.where(test <= 0, np.zeros_like(value), value)
 
     def total(a: Any) -> Any:
         return a.sum()
+
+    def dots(W: Any, start: int, d: Any) -> Any:
+        return W[start : start + len(d) ** 2].reshape(len(d), len(d)) @ d
 
     def add_totals(a: Any, b: Any, c: Any, d: Any, out: Any, index: int) -> None:
         out[index : index + 4] += [v.sum() for v in (a, b, c, d)]

@@ -183,3 +183,12 @@ def test_nan_parameters_show(activation):
     assert np.isnan(network.predict_proba(X)).any()
     assert np.isnan(network.loss(X, [0, 1]))
     assert not network.check_gradients(X, [0, 1]).ok
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_are_whole_vectors_at_distances_that_caches_like(dtype):
+    network = Network((1024, 512, 33), dtype=dtype, seed=0)
+    row_bytes = network.layout.strides * network.dtype.itemsize
+    assert not (row_bytes % 64).any()
+    assert (row_bytes % 4096).all()
+    assert row_bytes.tolist() == {"float32": [2048, 192], "float64": [4160, 320]}[dtype]
