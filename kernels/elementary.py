@@ -35,7 +35,6 @@ from .simd import (
     load,
     maximum,
     nearest,
-    nonzero_lanes,
     polynomial,
     power_of_two,
     significand,
@@ -53,7 +52,6 @@ _LOG_2_HIGH = constant(float.fromhex("0x1.62e4p-1"), float.fromhex("0x1.62e42fef
 _LOG_2_LOW = constant(1.4286068e-06, 5.497923018708371e-14)
 
 _HALF = constant(0.5, 0.5)
-_FAR_SQUARED = constant(64.0**2, 64.0**2)
 # Beyond these, eˣ is 0 or infinite, and eˣ − 1 is −1.
 _EXP_LOWEST = constant(-104.5, -746.0)
 _EXP_HIGHEST = constant(89.0, 710.0)
@@ -93,22 +91,15 @@ _ARTANH_TAIL = polynomial(
 
 
 @jit(strict=True)
-def _power(r, n):
-    """2ⁿ eʳ for |r| ≤ ½ log 2, where 2ⁿ is a normal number."""
-    s = power_of_two(n)
-    return fma(s, fma(r * r, _EXP_TAIL(r), r), s)
-
-
-@jit(strict=True)
 def _exp_less(x, low):
-    """e^(x − low), for a ``low`` of at most an ulp of x."""
-    x = clamp(x, _EXP_LOWEST(x), _EXP_HIGHEST(x))
+    """e^(x − low), for a ``low`` of at most an ulp of x, which is in the range of finite powers."""
     n = nearest(x * _LOG2_E(x))
     r = fma(n, -_LOG_2_HIGH(x), x) + fma(n, -_LOG_2_LOW(x), -low)
     # In two steps, each by a normal power: the first is exact, so that a subnormal result is
     # rounded once.
     half = nearest(_HALF(n) * n)
-    return _power(r, half) * power_of_two(n - half)
+    s = power_of_two(half)
+    return fma(s, fma(r * r, _EXP_TAIL(r), r), s) * power_of_two(n - half)
 
 
 @jit(strict=True)
@@ -125,14 +116,7 @@ def exp(x):
         Infinite above the largest number, gradually 0 below the smallest normal one.
     """
     T = type(x)
-    return _exp_less(x, T(0))
-
-
-@jit(strict=True)
-def _exp_near(x):
-    """`exp` where |x| ≤ 64."""
-    n = nearest(x * _LOG2_E(x))
-    return _power(fma(n, -_LOG_2_LOW(x), fma(n, -_LOG_2_HIGH(x), x)), n)
+    return _exp_less(clamp(x, _EXP_LOWEST(x), _EXP_HIGHEST(x)), T(0))
 
 
 @jit(strict=True)
@@ -140,7 +124,8 @@ def exp_difference(x, m):
     """e^(x − m) of vectors, to 2 ulp of that of the exact difference; no overflow for x ≤ m."""
     d, error = sum_and_error(x, -m)
     # Where the difference overflows to −∞, the error is NaN.
-    return _exp_less(d, -where_positive(d - _EXP_LOWEST(d), error))
+    error = where_positive(d - _EXP_LOWEST(d), error)
+    return _exp_less(maximum(_EXP_LOWEST(d), d), -error)
 
 
 @jit(strict=True)
@@ -232,8 +217,8 @@ def log1p(x):
 def softmax(z, a, n):
     """a_k = e^(z_k − m) / Σ_j e^(z_j − m), with an error of at most 4 ulp.
 
-    m = max z, so that nothing overflows, or 0 where all |z| are at most 64. The sum is taken as if
-    in twice the precision (Ogita, Rump & Oishi 2005, Sum2).
+    m = max z, so nothing overflows. The sum is taken as if in twice the precision (Ogita, Rump &
+    Oishi 2005, Sum2).
 
     Parameters
     ----------
@@ -243,21 +228,14 @@ def softmax(z, a, n):
     """
     v = lanes(z)
     zero = zeros(z, 1)
-    far = 0
+    m = broadcast(zero, z[0])
     for k in range(0, n, v):
-        x = where_below(n - k, load(zero, z, k), zero)
-        far |= nonzero_lanes(where_positive(x * x - _FAR_SQUARED(zero), x))
-    m = zero
-    if far != 0:  # a branch can be foreseen, where all would wait for the search
-        m = broadcast(zero, z[0])
-        for k in range(0, n, v):
-            m = maximum(m, where_below(n - k, load(zero, z, k), m))
-        m = broadcast(zero, largest(m))
+        m = maximum(m, where_below(n - k, load(zero, z, k), m))
+    m = broadcast(zero, largest(m))
     s = zero
     lost = zero
     for k in range(0, n, v):
-        x = load(zero, z, k)
-        e = where_below(n - k, _exp_near(x) if far == 0 else exp_difference(x, m), zero)
+        e = where_below(n - k, exp_difference(load(zero, z, k), m), zero)
         s, error = sum_and_error(s, e)
         lost = lost + error
         store(a, k, e)
