@@ -7,7 +7,7 @@
 Then ``trainer.fit(X, y)``, ``network.predict(X)`` and ``fastbp.save(network, path)``.
 """
 
-from fastbp import kernels
+from fastbp import kernels, optimizers
 from fastbp.datasets import Dataset, load_dataset
 from fastbp.gradient_check import GradientReport
 from fastbp.history import History
@@ -29,6 +29,7 @@ __all__ = [
     "kernels",
     "load",
     "load_dataset",
+    "optimizers",
     "read_header",
     "save",
     "warmup",

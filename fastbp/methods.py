@@ -92,6 +92,12 @@ def zero_share(inputs: kernels.Inputs) -> float:
     return 1 - np.count_nonzero(rows) / rows.size
 
 
+def skips_zeros_of(inputs: kernels.Inputs, layout: kernels.Layout, dtype: np.dtype) -> bool:
+    """Whether mini-batches leave out the zeros of X: enough of them, and enough weights."""
+    n_bytes = int(layout.blocks[1]) * dtype.itemsize
+    return zero_share(inputs) >= _SPARSE and n_bytes > L1 // 8
+
+
 def choose(
     layout: kernels.Layout,
     dtype: np.dtype,

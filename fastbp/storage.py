@@ -7,14 +7,17 @@ import json
 import os
 import secrets
 import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fastbp import kernels, optimizers
 from fastbp.history import History
 from fastbp.network import Network
 from fastbp.trainer import Trainer
+from fastbp.validation import FloatArray
 
 FORMAT = 1
 _KEY = "fastbp"
@@ -34,8 +37,8 @@ def save(
     Parameters
     ----------
     network_or_trainer : Network or Trainer
-        A trainer is saved with its options, history and the state of its random order, so that a
-        loaded one goes on bit for bit.
+        A trainer is saved with its options, history, the optimizer's state and that of its random
+        order, so that a loaded one goes on bit for bit.
     path : path-like
         By convention ``*.safetensors``. Tensors are named ``layers.0.weight`` (n_out, n_in) and
         ``layers.0.bias`` (n_out,), as torch.nn stores them.
@@ -70,17 +73,29 @@ def save(
         "dtype": network.dtype.name,
         "extra": extra or {},
     }
+    tensors = dict(_named("", network.weights, network.biases))
     if trainer:
+        options = trainer._checked_options()
+        rule = trainer._current_rule(options["optimizer"])
         header["trainer"] = {
-            "options": trainer._checked_options(),
+            "options": options | {"optimizer": optimizers.describe(options["optimizer"])},
             "history": vars(trainer.history),
             "generator": trainer._generator.bit_generator.state,
+            "counts": rule.counts.tolist(),
         }
-    tensors = {}
-    for i, (W, b) in enumerate(zip(network.weights, network.biases, strict=True)):
-        tensors[f"layers.{i}.weight"] = np.ascontiguousarray(W)
-        tensors[f"layers.{i}.bias"] = np.ascontiguousarray(b)
+        for k, moment in enumerate(rule.moments.reshape(-1, rule.n_params)):
+            tensors |= _named(f"moments.{k}.", *kernels.layer_views(moment, network.layout))
+    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     _replace(Path(path), to_bytes(tensors, metadata={_KEY: json.dumps(header)}))
+
+
+def _named(
+    prefix: str, weights: Iterable[FloatArray], biases: Iterable[FloatArray]
+) -> Iterator[tuple[str, FloatArray]]:
+    """Names in the file, and the arrays."""
+    for i, (W, b) in enumerate(zip(weights, biases, strict=True)):
+        yield f"{prefix}layers.{i}.weight", W
+        yield f"{prefix}layers.{i}.bias", b
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -154,10 +169,11 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]
     return header, tensors
 
 
-def _check_tensors(header: dict[str, Any], tensors: dict[str, Any]) -> None:
+def _check_tensors(header: dict[str, Any], tensors: dict[str, Any], prefix: str = "") -> None:
     """Shapes and dtypes, before a network of the header's sizes is allocated; and finiteness."""
     for i, (n_in, n_out) in enumerate(itertools.pairwise(header["sizes"])):
-        for name, shape in ((f"layers.{i}.weight", (n_out, n_in)), (f"layers.{i}.bias", (n_out,))):
+        for what, shape in (("weight", (n_out, n_in)), ("bias", (n_out,))):
+            name = f"{prefix}layers.{i}.{what}"
             tensor = tensors[name]
             if tensor.shape != shape or tensor.dtype.name != header["dtype"]:
                 raise ValueError(
@@ -190,9 +206,8 @@ def load(path: str | os.PathLike[str]) -> Network | Trainer:
             dtype=header["dtype"],
             seed=0,
         )
-        for i, (W, b) in enumerate(zip(network.weights, network.biases, strict=True)):
-            W[...] = tensors[f"layers.{i}.weight"]
-            b[...] = tensors[f"layers.{i}.bias"]
+        for name, view in _named("", network.weights, network.biases):
+            view[...] = tensors[name]
         if "trainer" not in header:
             return network
         trainer = Trainer(network, **header["trainer"]["options"])
@@ -203,6 +218,12 @@ def load(path: str | os.PathLike[str]) -> Network | Trainer:
         if len({len(column) for column in vars(trainer.history).values()}) > 1:
             raise ValueError("the columns of the history differ in length")
         trainer._generator.bit_generator.state = header["trainer"]["generator"]
+        rule = trainer._current_rule(trainer.optimizer)
+        for k, moment in enumerate(rule.moments.reshape(-1, rule.n_params)):
+            _check_tensors(header, tensors, f"moments.{k}.")
+            for name, view in _named(f"moments.{k}.", *kernels.layer_views(moment, network.layout)):
+                view[...] = tensors[name]
+        rule.counts[:] = header["trainer"].get("counts", [0.0, 0.0])
         return trainer
     except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is damaged: {error}.") from error

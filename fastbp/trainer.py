@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbp import kernels, methods, threads, validation
+from fastbp import kernels, methods, optimizers, threads, validation
 from fastbp.chunks import paced
 from fastbp.history import History
 from fastbp.network import Network
 
 Callback = Callable[["Trainer"], Any]
+# Trains on order[start:stop] with so many threads; takes and returns the sum of losses.
+_Train = Callable[[int, int, int, float], float]
 
 
 class DivergenceError(ArithmeticError):
@@ -51,35 +53,40 @@ class DivergenceError(ArithmeticError):
 class Trainer:
     """Trains a network in place by stochastic gradient descent, exactly as the textbook writes it.
 
-    For each sample, W ← W − η (∂loss/∂W + λ W) and b ← b − η ∂loss/∂b.
+    For each batch, W ← W − η (∂loss/∂W + λ W) and b ← b − η ∂loss/∂b with the mean gradient of its
+    samples, or what another optimizer makes of that gradient.
 
     Parameters
     ----------
     network : Network
         Trained in place.
-    optimizer : {"sgd"}, default "sgd"
+    optimizer : str or Optimizer, default "sgd"
+        One of `fastbp.optimizers`, or a name for its defaults: sgd, rmsprop, adagrad, adadelta,
+        adam, adamw or nadam. Its state carries on from call to call.
     learning_rate : float, optional
-        η; 0.01 by default.
-    batch_size : {1}, default 1
-        Samples per step.
+        η; by default the optimizer's, which is 0.01 for sgd and 0.001 for adam.
+    batch_size : int, default 1
+        Samples per step, counted from the start of each pass; the last batch of a pass may be
+        smaller. A batch as long as the data is full-batch gradient descent.
     shuffle : bool, default True
         Visit the samples of each epoch of `fit` in a new random order. The data are not copied.
     seed : int, optional
         Of the order. Two fits with the same seed, data, machine and versions give the same bits.
     method : {"auto", "sequential", "zero-skipping", "deferred"} or sequence, default "auto"
-        How the steps are computed, of every layer or one per layer; it changes no result beyond
-        rounding. "auto" decides by each layer's size and zeros; `summary` says what and why. A
-        layer that has no zeros to skip is sequential; the first layer of sparse X is
-        zero-skipping.
+        How the steps of plain SGD are computed for one sample each, of every layer or one per
+        layer; it changes no result beyond rounding. "auto" decides by each layer's size and
+        zeros; `summary` says what and why. A layer that has no zeros to skip is sequential; the
+        first layer of sparse X is zero-skipping.
     block_size : int, optional
         Samples after which deferred updates are applied, at most 64; it changes no result beyond
         rounding. By default from the sizes of the caches.
     n_threads : int, optional
         Threads to use; it changes no bit of a result. By default as many as pay, by the size of
         the work and the measured cost of handing it out; never more than NUMBA_NUM_THREADS.
-    weight_decay : float, default 0.0
+    weight_decay : float, optional
         λ of the penalty ½ λ ‖W‖², which is added to the mean loss: weights only, never biases.
-        Reported losses are without it.
+        Reported losses are without it. By default 0, and with adamw, where it is decoupled from
+        the gradient, 0.01.
 
     Attributes
     ----------
@@ -104,7 +111,7 @@ class Trainer:
     def __init__(
         self,
         network: Network,
-        optimizer: str = "sgd",
+        optimizer: str | optimizers.Optimizer = "sgd",
         *,
         learning_rate: float | None = None,
         batch_size: int = 1,
@@ -113,23 +120,28 @@ class Trainer:
         method: str | Sequence[str] = "auto",
         block_size: int | None = None,
         n_threads: int | None = None,
-        weight_decay: float = 0.0,
+        weight_decay: float | None = None,
     ) -> None:
         if not isinstance(network, Network):
             raise ValueError(f"network must be a fastbp.Network, got {type(network).__name__}.")
         self.network = network
-        self.optimizer = optimizer
-        self.learning_rate: float = 0.01 if learning_rate is None else learning_rate
+        self.optimizer = optimizers.make(optimizer)
+        self.learning_rate: float = (
+            self.optimizer.learning_rate if learning_rate is None else learning_rate
+        )
         self.batch_size = batch_size
         self.shuffle = bool(shuffle)
         self.method = method
         self.block_size = block_size
         self.n_threads = n_threads
-        self.weight_decay: float = weight_decay
+        self.weight_decay: float = (
+            self.optimizer.weight_decay if weight_decay is None else weight_decay
+        )
         self._checked_options()
         self.history = History()
         self._choice: methods.Choice | None = None
         self._crew: tuple[Any, threads.Crew] | None = None
+        self._rule: tuple[optimizers.Optimizer, Network, kernels.Rule] | None = None
         self._generator = np.random.default_rng(validation.seed(seed))
 
     def fit(
@@ -207,7 +219,7 @@ class Trainer:
                     accuracy=result and result.accuracy,
                     samples_per_second=n / seconds,
                     seconds=seconds,
-                    method=self._choice.label if self._choice else "",
+                    method=self._choice.label if self._choice else "mini-batches",
                 )
                 bar.set_postfix_str(f"loss {train_loss:.4f}", refresh=False)
                 for callback in callbacks:
@@ -235,7 +247,7 @@ class Trainer:
 
     def _checked_options(self) -> dict[str, Any]:
         """Options as plain values; checked at every use, for they may have been set anew."""
-        validation.choice("optimizer", self.optimizer, ("sgd",))
+        optimizer = optimizers.make(self.optimizer)
         validation.methods(self.method, len(self.network.sizes) - 1)
         block_size, n_threads = self.block_size, self.n_threads
         if block_size is not None:
@@ -247,8 +259,7 @@ class Trainer:
                 )
         if n_threads is not None:
             n_threads = validation.integer("n_threads", n_threads, 1)
-        if validation.integer("batch_size", self.batch_size, 1) != 1:
-            raise ValueError(f"batch_size must be 1 in this version, got {self.batch_size}.")
+        batch_size = validation.integer("batch_size", self.batch_size, 1)
         kind = self.network.dtype
         eta = validation.rate("learning_rate", self.learning_rate, kind)
         decay = validation.rate("weight_decay", self.weight_decay, kind, zero=True)
@@ -259,9 +270,9 @@ class Trainer:
                 f"step; got {eta!r} * {decay!r}."
             )
         return {
-            "optimizer": self.optimizer,
+            "optimizer": optimizer,
             "learning_rate": eta,
-            "batch_size": 1,
+            "batch_size": batch_size,
             "shuffle": bool(self.shuffle),
             "method": self.method,
             "block_size": block_size,
@@ -282,47 +293,24 @@ class Trainer:
             raise ValueError(
                 f"network.params must be finite, got NaN or infinity in layer {spoilt}."
             )
-        params, layout = network._buffer, network.layout
+        params = network._buffer
         options = self._checked_options()
-        T = network.dtype.type
-        rates = T(options["learning_rate"]), T(options["weight_decay"])
-        choice = self._choice = methods.choose(
-            layout,
-            network.dtype,
-            samples.inputs,
-            validation.methods(self.method, len(network.sizes) - 1),
-            options["block_size"],
-            float(T(1) - rates[0] * rates[1]),
-            options["n_threads"],
+        one_by_one = options["batch_size"] == 1 and options["optimizer"] == optimizers.SGD()
+        self._choice = None
+        train, block_size, key = (
+            self._per_sample(network, samples, order, options)
+            if one_by_one
+            else self._by_batches(network, samples, order, options)
         )
-        work = kernels.make_work(layout, network.dtype)
-        if choice.is_sequential:
-            block_size = 1
-
-            def train(start: int, stop: int, n_threads: int, loss_sum: float) -> Any:
-                return kernels.train_sequential(
-                    params, layout, work, samples, order, start, stop, *rates, loss_sum
-                )
-        else:
-            block_size = choice.block_size
-            block = kernels.make_block(layout, choice.plan, block_size, network.dtype)
-
-            def train(start: int, stop: int, n_threads: int, loss_sum: float) -> Any:
-                with threads.team(n_threads) as n:
-                    return kernels.train_deferred(
-                        params, layout, choice.on_threads(n), work, block, samples, order,
-                        start, stop, *rates, loss_sum,
-                    )  # fmt: skip
+        most = self._choice.n_threads if self._choice else 1
 
         last_finite = np.empty_like(params)
         loss_sum, seconds = 0.0, 0.0
         # No rows: compiles or loads the kernel, outside of what is timed.
         train(0, 0, 1, 0.0)
         # Its measurements hold for these kernels' work alone.
-        key = (id(network), choice.label, choice.block_size, choice.n_threads, self.n_threads)
         if self._crew is None or self._crew[0] != key:
-            crew = threads.Crew(choice.n_threads, options["n_threads"] is not None)
-            self._crew = key, crew
+            self._crew = key, threads.Crew(most, options["n_threads"] is not None)
         crew = self._crew[1]
         for start, stop in paced(len(order), 6 * network.n_params, block_size):
             last_finite[:] = params
@@ -337,11 +325,93 @@ class Trainer:
                 diverged = layer is not None or not math.isfinite(loss_sum)
                 if diverged:
                     params[:] = last_finite
+                    self._rule = None  # its moments are spoilt too
             seconds += time.perf_counter() - began
             if diverged:
                 raise DivergenceError(len(self.history) + 1, layer, self.learning_rate)
             bar.update(stop - start)
         return loss_sum / len(order), seconds
+
+    def _per_sample(
+        self,
+        network: Network,
+        samples: kernels.Samples,
+        order: NDArray[np.int64],
+        options: dict[str, Any],
+    ) -> tuple[_Train, int, Any]:
+        """How a part of ``order`` is trained by single samples, in which blocks, and a key."""
+        params, layout, dtype = network._buffer, network.layout, network.dtype
+        T = dtype.type
+        rates = T(options["learning_rate"]), T(options["weight_decay"])
+        choice = self._choice = methods.choose(
+            layout,
+            dtype,
+            samples.inputs,
+            validation.methods(self.method, len(network.sizes) - 1),
+            options["block_size"],
+            float(T(1) - rates[0] * rates[1]),
+            options["n_threads"],
+        )
+        work = kernels.make_work(layout, dtype)
+        key = (id(network), choice.label, choice.block_size, choice.n_threads, self.n_threads)
+        if choice.is_sequential:
+
+            def train(start: int, stop: int, n_threads: int, loss_sum: float) -> float:
+                return kernels.train_sequential(
+                    params, layout, work, samples, order, start, stop, *rates, loss_sum
+                )
+
+            return train, 1, key
+        block = kernels.make_block(layout, choice.plan, choice.block_size, dtype)
+
+        def train_blocks(start: int, stop: int, n_threads: int, loss_sum: float) -> float:
+            with threads.team(n_threads) as n:
+                return kernels.train_deferred(
+                    params, layout, choice.on_threads(n), work, block, samples, order,
+                    start, stop, *rates, loss_sum,
+                )  # fmt: skip
+
+        return train_blocks, choice.block_size, key
+
+    def _current_rule(self, optimizer: optimizers.Optimizer) -> kernels.Rule:
+        """The optimizer's state; new where the optimizer or the network is another one."""
+        network = self.network
+        if self._rule is None or self._rule[0] != optimizer or self._rule[1] is not network:
+            rule = optimizers.make_rule(optimizer, network.params.size, network.dtype)
+            self._rule = optimizer, network, rule
+        return self._rule[2]
+
+    def _by_batches(
+        self,
+        network: Network,
+        samples: kernels.Samples,
+        order: NDArray[np.int64],
+        options: dict[str, Any],
+    ) -> tuple[_Train, int, Any]:
+        """How a part of ``order`` is trained by mini-batches, of which size, and a key."""
+        params, layout, dtype = network._buffer, network.layout, network.dtype
+        optimizer, batch_size = options["optimizer"], options["batch_size"]
+        batch_size = min(batch_size, len(order))
+        rule = self._current_rule(optimizer)
+        inputs = samples.inputs
+        batch = kernels.make_batch(
+            layout,
+            batch_size,
+            is_listed=not inputs.is_sparse and methods.skips_zeros_of(inputs, layout, dtype),
+            is_whole=inputs.is_sparse and optimizer != optimizers.SGD(),
+            dtype=dtype,
+        )
+        work = kernels.make_work(layout, dtype)
+        T = dtype.type
+        rates = T(options["learning_rate"]), T(options["weight_decay"])
+
+        def train(start: int, stop: int, n_threads: int, loss_sum: float) -> float:
+            return kernels.train_minibatch(
+                params, layout, work, batch, rule, samples, order, start, stop, batch_size,
+                *rates, loss_sum,
+            )  # fmt: skip
+
+        return train, batch_size, ("mini-batches", id(network))
 
 
 def _progress_bar(progress: bool | None, total: int) -> Any:

@@ -53,6 +53,19 @@ def rate(name: str, value: Any, kind: np.dtype[Any], *, zero: bool = False) -> f
     return number
 
 
+def share(name: str, value: Any, *, one: bool = False) -> float:
+    """``value`` as a float from 0 to below 1, or to 1 where that is allowed."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, numbers.Real)
+        or not (0 <= value < 1 or (one and value == 1))
+    ):
+        raise ValueError(
+            f"{name} must be a number from 0 to {'1' if one else 'below 1'}, got {value!r}."
+        )
+    return float(value)
+
+
 def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
     """``value`` if it is one of the allowed names."""
     names = tuple(allowed)

@@ -2,7 +2,8 @@
 
 ``layout`` says how parameters, work buffers and samples lie in memory; ``sequential`` holds
 training, gradient, evaluation and prediction, one sample at a time; ``deferred`` takes the same
-steps in blocks, each layer by its own method.
+steps in blocks, each layer by its own method; ``minibatch`` takes a step per batch, by the rules
+in ``updates``.
 """
 
 from ._jit import cache_directory
@@ -16,6 +17,7 @@ from .layout import (
     METHODS,
     SEQUENTIAL,
     SKIPPING,
+    Batch,
     Block,
     Inputs,
     Layout,
@@ -25,12 +27,14 @@ from .layout import (
     aligned_zeros,
     dense_inputs,
     layer_views,
+    make_batch,
     make_block,
     make_layout,
     make_work,
     read_only,
 )
 from .losses import CLASSIFICATION, LEGAL_OUTPUTS, LOSSES
+from .minibatch import train_minibatch
 from .sequential import (
     accumulate,
     add_gradient,
@@ -40,9 +44,13 @@ from .sequential import (
     predict,
     train_sequential,
 )
+from .updates import ADADELTA, ADAGRAD, ADAM, NADAM, RMSPROP, SGD, Rule
 
 __all__ = [
     "ACTIVATIONS",
+    "ADADELTA",
+    "ADAGRAD",
+    "ADAM",
     "CLASSIFICATION",
     "DEFERRED",
     "HIDDEN",
@@ -50,12 +58,17 @@ __all__ = [
     "LONGEST_BLOCK",
     "LOSSES",
     "METHODS",
+    "NADAM",
+    "RMSPROP",
     "SEQUENTIAL",
+    "SGD",
     "SKIPPING",
+    "Batch",
     "Block",
     "Inputs",
     "Layout",
     "Plan",
+    "Rule",
     "Samples",
     "Work",
     "accumulate",
@@ -69,11 +82,13 @@ __all__ = [
     "forward",
     "launch",
     "layer_views",
+    "make_batch",
     "make_block",
     "make_layout",
     "make_work",
     "predict",
     "read_only",
     "train_deferred",
+    "train_minibatch",
     "train_sequential",
 ]

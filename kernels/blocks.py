@@ -111,11 +111,17 @@ def open_tile(
 @jit(inline=False)
 def close_tile(W, A, D, sparse, n, c, n_in, stride, room, width, tile):
     """W ← c (W + Σ_s a_s d_sᵀ), a tile of its columns, for n samples."""
-    v = lanes(W)
     start, stop = tile_columns(stride, W, tile)
     if not sparse:
         multiply_add(D, stride, A, n, 1, room, n_in, W, stride, start, stop, c)
         return
+    add_marked(W, A, D, n_in, n, c, start, stop, stride, width)
+
+
+@jit
+def add_marked(W, A, D, n_in, n, c, start, stop, stride, width):
+    """Columns start to stop of W ← c (W + Σ_s a_s d_sᵀ) for n ≤ 64 samples, without their zeros."""
+    v = lanes(W)
     k = start
     while k + 4 * v <= stop:
         _add_marked(zeros(W, 4), W, A, D, n_in, n, c, k, stride, width)
@@ -127,7 +133,7 @@ def close_tile(W, A, D, sparse, n, c, n_in, stride, room, width, tile):
 
 @jit
 def _add_marked(like, W, A, D, n_in, n, c, k, stride, width):
-    """`close_tile` of a few vectors, where row i of A has input i of each sample."""
+    """`add_marked` of a few vectors; row i of A, ``width`` long, has input i of each sample."""
     v = lanes(W)
     zero = zeros(W, 1)
     scale = broadcast(like, c)

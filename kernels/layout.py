@@ -33,6 +33,8 @@ SEQUENTIAL, SKIPPING, DEFERRED = range(3)
 METHODS = {"sequential": SEQUENTIAL, "zero-skipping": SKIPPING, "deferred": DEFERRED}
 # A block's samples are marked by the bits of one integer.
 LONGEST_BLOCK = 64
+# Samples of a mini-batch whose outputs and δ are kept at a time.
+LONGEST_PART = 256
 
 
 class Plan(NamedTuple):
@@ -79,6 +81,26 @@ class Block(NamedTuple):
     rows: NDArray[np.int32]  # (width, units[1]) numbers of the inputs that are not zero
     x: NDArray[np.floating]  # (width, units[1]) those inputs
     counts: NDArray[np.int64]  # (width,) how many they are
+
+
+class Batch(NamedTuple):
+    """Scratch of a mini-batch, a row per sample in each layer; every buffer is modified in place.
+
+    A layer l has its part of ``a``, ``z`` and ``delta`` from ``units[l]·length``.
+    """
+
+    length: int  # most samples at a time: a longer batch is worked off in parts
+    width: int  # the same, padded to whole vectors
+    a: NDArray[np.floating]  # (units[-1]·length,) inputs and outputs of each layer
+    z: NDArray[np.floating]  # ditto: sums before the activation
+    delta: NDArray[np.floating]  # ditto: ∂loss/∂z, times the sample's share of the mean
+    transposed: NDArray[np.floating]  # (most,) weights of a layer, the fan-in of a unit together
+    is_listed: bool  # whether zeros in dense X are left out
+    rows: NDArray[np.int32]  # (length·units[1],) if so: numbers of the inputs that are not zero
+    x: NDArray[np.floating]  # ditto: those inputs
+    counts: NDArray[np.int64]  # (length,) ditto: how many they are
+    marked: NDArray[np.floating]  # (units[1]·width,) ditto: a row per input, zeros included
+    gradient: NDArray[np.floating]  # a panel of rows; of all parameters where parts are summed up
 
 
 class Inputs(NamedTuple):
@@ -215,6 +237,43 @@ def make_block(layout: Layout, plan: Plan, length: int, dtype: np.dtype) -> Bloc
         rows=np.zeros(listed, np.int32),
         x=aligned_zeros(listed, dtype),
         counts=np.zeros(first, np.int64),
+    )
+
+
+# Elements of a panel of the gradient, about: with its weights and moments in the nearest cache.
+_PANEL = 2048
+
+
+def make_batch(
+    layout: Layout, batch_size: int, is_listed: bool, is_whole: bool, dtype: np.dtype
+) -> Batch:
+    """Scratch for batches of ``batch_size``; ``is_whole`` asks for a whole gradient."""
+    length = min(batch_size, LONGEST_PART)
+    width = padded(length, dtype)
+    n, room = int(layout.units[-1]) * length, int(layout.units[1])
+    rooms = np.diff(layout.units)
+    panel = max(_PANEL, 4 * int(layout.strides.max()))
+    listed = length if is_listed else 0
+    return Batch(
+        length=length,
+        width=width,
+        a=aligned_zeros(n, dtype),
+        z=aligned_zeros(n, dtype),
+        delta=aligned_zeros(n, dtype),
+        transposed=aligned_zeros(
+            max(
+                (int(a * b) for a, b in zip(layout.strides[1:], rooms[1:], strict=False)), default=0
+            ),
+            dtype,
+        ),
+        is_listed=is_listed,
+        rows=np.zeros(listed * room, np.int32),
+        x=aligned_zeros(listed * room, dtype),
+        counts=np.zeros(listed, np.int64),
+        marked=aligned_zeros(room * width if is_listed else 0, dtype),
+        gradient=aligned_zeros(
+            int(layout.blocks[-1]) if is_whole or batch_size > length else panel, dtype
+        ),
     )
 
 

@@ -275,6 +275,16 @@ _add_operator(operator.neg, "fneg", 1)
 
 
 @intrinsic
+def square_root(typing_context: Any, a: Any) -> Any:
+    """Square root of every lane."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _call(builder, "sqrt", *args)
+
+    return a(a), codegen
+
+
+@intrinsic
 def where_below(typing_context: Any, count: Any, a: Any, b: Any) -> Any:
     """``a`` in the first ``count`` lanes, ``b`` in the others."""
     _require_same(a, b)
@@ -412,6 +422,54 @@ def dots(typing_context: Any, W: Any, start: Any, d: Any) -> Any:
         return builder.shuffle_vector(*sums, places)
 
     return d(W, types.int64, d), codegen
+
+
+@intrinsic
+def transpose(
+    typing_context: Any, W: Any, w: Any, stride: Any, out: Any, o: Any, out_stride: Any
+) -> Any:
+    """Out[o + k·out_stride + i] = W[w + i·stride + k] for as many i and k as a vector has lanes."""
+    vector = _vector_of(W)
+    _require_same(vector, _vector_of(out))
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        n = vector.lanes
+        source, place, stride, target, other, target_stride = args
+
+        def pointer(i: int, kind: Any, array: Any, start: Any, step: Any) -> Any:
+            index = builder.add(start, builder.mul(step, step.type(i)))
+            return _address(context, builder, kind, array, index, vector)
+
+        rows = [
+            builder.load(
+                pointer(i, signature.args[0], source, place, stride), align=_item_bytes(vector)
+            )
+            for i in range(n)
+        ]
+        # Butterflies: pairs of rows at a distance swap the halves of their groups of lanes.
+        distance = 1
+        while distance < n:
+            for i in range(n):
+                if i & distance:
+                    continue
+                low, high = rows[i], rows[i + distance]
+                for row, first in ((i, 0), (i + distance, distance)):
+                    places = [
+                        (k - k % (2 * distance) + first + k % distance) + (n if k & distance else 0)
+                        for k in range(n)
+                    ]
+                    kind = ir.VectorType(ir.IntType(32), n)
+                    rows[row] = builder.shuffle_vector(low, high, ir.Constant(kind, places))
+            distance *= 2
+        for k, row in enumerate(rows):
+            builder.store(
+                row,
+                pointer(k, signature.args[3], target, other, target_stride),
+                align=_item_bytes(vector),
+            )
+        return context.get_dummy_value()
+
+    return types.none(W, types.int64, types.int64, out, types.int64, types.int64), codegen
 
 
 @intrinsic
@@ -698,6 +756,9 @@ if config.DISABLE_JIT:
     def fma(a: Any, b: Any, c: Any) -> Any:
         return a * b + c
 
+    def square_root(a: Any) -> Any:
+        return np.sqrt(a)
+
     def where_below(count: int, a: Any, b: Any) -> Any:
         return np.where(np.arange(len(a)) < count, a, b)
 
@@ -724,6 +785,12 @@ if config.DISABLE_JIT:
 
     def dots(W: Any, start: int, d: Any) -> Any:
         return W[start : start + len(d) ** 2].reshape(len(d), len(d)) @ d
+
+    def transpose(W: Any, w: int, stride: int, out: Any, o: int, out_stride: int) -> None:
+        n = lanes(W)
+        for i in range(n):
+            for k in range(n):
+                out[o + k * out_stride + i] = W[w + i * stride + k]
 
     def add_totals(a: Any, b: Any, c: Any, d: Any, out: Any, index: int) -> None:
         out[index : index + 4] += [v.sum() for v in (a, b, c, d)]

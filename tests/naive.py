@@ -128,6 +128,84 @@ class Naive:
                 self.biases[layer] -= learning_rate * w * db[layer]
         return np.mean(losses)
 
+    def batch_gradient(self, X, Y, weights=None):
+        """Gradient of the weighted mean loss of a batch: lists for weights and biases."""
+        sums = None
+        for i, (x, y) in enumerate(zip(X, Y, strict=True)):
+            w = 1.0 if weights is None else weights[i]
+            terms = [[w * g for g in part] for part in self.gradient(x, y)]
+            if sums is None:
+                sums = terms
+            else:
+                pairs = zip(sums, terms, strict=True)
+                sums = [[a + b for a, b in zip(*pair, strict=True)] for pair in pairs]
+        return [[g / len(X) for g in part] for part in sums]
+
+    def train_batches(self, X, Y, order, batch_size, optimizer, weight_decay=0.0, weights=None):
+        """Mini-batches; ``optimizer`` maps a gradient to what is subtracted, for each parameter."""
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            dW, db = self.batch_gradient(
+                X[rows], Y[rows], None if weights is None else weights[rows]
+            )
+            for layer in range(len(self.weights)):
+                g = dW[layer] + weight_decay * self.weights[layer]
+                self.weights[layer] -= optimizer(("W", layer), g)
+                self.biases[layer] -= optimizer(("b", layer), db[layer])
+
+
+class Steps:
+    """Optimizers as their papers have them, with torch's ε; the state is kept by name."""
+
+    def __init__(self, kind, learning_rate, **settings):
+        self.rule, self.learning_rate, self.settings = getattr(self, kind), learning_rate, settings
+        self.state = {}
+
+    def __call__(self, name, g):
+        state = self.state.setdefault(name, {"t": 0})
+        state["t"] += 1
+        return self.rule(g, state, **self.settings)
+
+    def sgd(self, g, s, momentum=0.0, dampening=0.0, nesterov=False):
+        s["b"] = momentum * s["b"] + (1 - dampening) * g if "b" in s else g
+        return self.learning_rate * (g + momentum * s["b"] if nesterov else s["b"])
+
+    def rmsprop(self, g, s, alpha=0.99, eps=1e-8, momentum=0.0, centered=False):
+        s["v"] = alpha * s.get("v", 0) + (1 - alpha) * g**2
+        s["m"] = alpha * s.get("m", 0) + (1 - alpha) * g
+        d = g / (np.sqrt(s["v"] - (s["m"] ** 2 if centered else 0)) + eps)
+        s["b"] = momentum * s.get("b", 0) + d
+        return self.learning_rate * s["b"]
+
+    def adagrad(self, g, s, lr_decay=0.0, eps=1e-10):
+        s["v"] = s.get("v", 0) + g**2
+        return self.learning_rate / (1 + (s["t"] - 1) * lr_decay) * g / (np.sqrt(s["v"]) + eps)
+
+    def adadelta(self, g, s, rho=0.9, eps=1e-6):
+        s["v"] = rho * s.get("v", 0) + (1 - rho) * g**2
+        d = np.sqrt(s.get("u", 0) + eps) / np.sqrt(s["v"] + eps) * g
+        s["u"] = rho * s.get("u", 0) + (1 - rho) * d**2
+        return self.learning_rate * d
+
+    def moments(self, g, s, beta1, beta2):
+        s["m"] = beta1 * s.get("m", 0) + (1 - beta1) * g
+        s["v"] = beta2 * s.get("v", 0) + (1 - beta2) * g**2
+        return s["m"], s["v"] / (1 - beta2 ** s["t"])
+
+    def adam(self, g, s, beta1=0.9, beta2=0.999, eps=1e-8, amsgrad=False):
+        m, v = self.moments(g, s, beta1, beta2)
+        if amsgrad:
+            s["most"] = np.maximum(s.get("most", 0), s["v"])
+            v = s["most"] / (1 - beta2 ** s["t"])
+        return self.learning_rate * m / (1 - beta1 ** s["t"]) / (np.sqrt(v) + eps)
+
+    def nadam(self, g, s, beta1=0.9, beta2=0.999, eps=1e-8, momentum_decay=0.004):
+        m, v = self.moments(g, s, beta1, beta2)
+        mu, after = (beta1 * (1 - 0.5 * 0.96 ** (t * momentum_decay)) for t in (s["t"], s["t"] + 1))
+        s["product"] = s.get("product", 1.0) * mu
+        ahead = (1 - mu) * g / (1 - s["product"]) + after * m / (1 - s["product"] * after)
+        return self.learning_rate * ahead / (np.sqrt(v) + eps)
+
 
 def one_hot(labels, n):
     return np.eye(n)[labels]

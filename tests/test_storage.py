@@ -175,3 +175,16 @@ def test_only_regular_files_are_replaced(network, tmp_path):
         with pytest.raises(ValueError, match="is not a regular file"):
             fastbp.save(network, path)
     assert fifo.is_fifo()
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "nadam", fastbp.optimizers.SGD(momentum=0.9)])
+def test_the_state_of_an_optimizer_goes_on_bit_for_bit(optimizer, tmp_path, generator):
+    X, y = generator.normal(size=(100, 4)), generator.integers(0, 3, 100)
+    trainer = fastbp.Trainer(fastbp.Network((4, 9, 3), seed=0), optimizer, batch_size=8, seed=1)
+    trainer.fit(X, y, epochs=2, progress=False)
+    fastbp.save(trainer, tmp_path / "model.safetensors")
+    loaded = fastbp.load(tmp_path / "model.safetensors")
+    assert loaded.optimizer == trainer.optimizer
+    for t in (trainer, loaded):
+        t.fit(X, y, epochs=2, progress=False)
+    np.testing.assert_array_equal(trainer.network.params, loaded.network.params)

@@ -1,0 +1,279 @@
+"""Optimizers: their settings and defaults, which are those of ``torch.optim``.
+
+>>> import fastbp
+>>> network = fastbp.Network((64, 64, 10), seed=0)
+>>> trainer = fastbp.Trainer(network, fastbp.optimizers.Adam(eps=1e-7), batch_size=32)
+
+A name, such as "adam", is the optimizer with its defaults. ``learning_rate`` (η) and
+``weight_decay`` (λ) belong to the trainer. λ adds λ w to the gradient g of a weight w, except in
+`AdamW`, where it is decoupled; biases never decay. The formulas stand in ``kernels/updates.py``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, astuple, dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fastbp import kernels, validation
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """What all optimizers have."""
+
+    code: ClassVar[int]
+    learning_rate: ClassVar[float] = 0.001
+    """Default of the trainer's."""
+    weight_decay: ClassVar[float] = 0.0
+    """Default of the trainer's."""
+    shrinks: ClassVar[bool] = False
+    """Whether weight decay is decoupled from the gradient."""
+
+    @property
+    def n_moments(self) -> int:
+        """Numbers that are kept for each parameter."""
+        raise NotImplementedError
+
+    def settings(self) -> tuple[float, ...]:
+        """Fields in order, as the kernels take them."""
+        return astuple(self)
+
+
+@dataclass(frozen=True)
+class SGD(Optimizer):
+    """Stochastic gradient descent, with heavy-ball momentum (Polyak 1964) or Nesterov's.
+
+    Parameters
+    ----------
+    momentum : float, default 0.0
+        μ of b ← μ b + (1 − τ) g and w ← w − η b; the first b is g.
+    dampening : float, default 0.0
+        τ.
+    nesterov : bool, default False
+        w ← w − η (g + μ b), in the form of Sutskever et al., ICML 2013. Needs a momentum and no
+        dampening.
+    """
+
+    momentum: float = 0.0
+    dampening: float = 0.0
+    nesterov: bool = False
+
+    code: ClassVar[int] = kernels.SGD
+    learning_rate: ClassVar[float] = 0.01
+
+    def __post_init__(self) -> None:
+        validation.share("momentum", self.momentum)
+        validation.share("dampening", self.dampening, one=True)
+        if self.nesterov and (self.momentum == 0 or self.dampening != 0):
+            raise ValueError(
+                "nesterov needs a momentum above 0 and a dampening of 0; got "
+                f"momentum={self.momentum!r}, dampening={self.dampening!r}."
+            )
+
+    @property
+    def n_moments(self) -> int:
+        """The buffer b, if there is momentum."""
+        return int(self.momentum != 0)
+
+
+@dataclass(frozen=True)
+class RMSprop(Optimizer):
+    """Steps divided by the root of a running mean of squared gradients (Hinton 2012).
+
+    Parameters
+    ----------
+    alpha : float, default 0.99
+        v ← α v + (1 − α) g².
+    eps : float, default 1e-8
+        w ← w − η g / (√v + ε).
+    momentum : float, default 0.0
+        As in `SGD`, of the divided steps.
+    centered : bool, default False
+        Subtract the square of the running mean of g from v (Graves 2013, arXiv:1308.0850).
+    """
+
+    alpha: float = 0.99
+    eps: float = 1e-8
+    momentum: float = 0.0
+    centered: bool = False
+
+    code: ClassVar[int] = kernels.RMSPROP
+    learning_rate: ClassVar[float] = 0.01
+
+    def __post_init__(self) -> None:
+        validation.share("alpha", self.alpha)
+        validation.share("momentum", self.momentum)
+
+    @property
+    def n_moments(self) -> int:
+        """V, then the buffer of momentum, then the mean of g, up to the last that is needed."""
+        return 3 if self.centered else 2 if self.momentum != 0 else 1
+
+
+@dataclass(frozen=True)
+class Adagrad(Optimizer):
+    """Steps divided by the root of the sum of all squared gradients (Duchi et al., JMLR 2011).
+
+    Parameters
+    ----------
+    lr_decay : float, default 0.0
+        η is divided by 1 + (t − 1)·lr_decay in step t.
+    eps : float, default 1e-10
+        w ← w − η g / (√v + ε).
+    """
+
+    lr_decay: float = 0.0
+    eps: float = 1e-10
+
+    code: ClassVar[int] = kernels.ADAGRAD
+    learning_rate: ClassVar[float] = 0.01
+
+    def __post_init__(self) -> None:
+        validation.rate("lr_decay", self.lr_decay, np.dtype(np.float64), zero=True)
+
+    @property
+    def n_moments(self) -> int:
+        """V."""
+        return 1
+
+
+@dataclass(frozen=True)
+class Adadelta(Optimizer):
+    """Steps in the proportion of running means of steps and gradients (Zeiler 2012).
+
+    arXiv:1212.5701.
+
+    Parameters
+    ----------
+    rho : float, default 0.9
+        Of both running means of squares.
+    eps : float, default 1e-6
+        Under both roots.
+    """
+
+    rho: float = 0.9
+    eps: float = 1e-6
+
+    code: ClassVar[int] = kernels.ADADELTA
+    learning_rate: ClassVar[float] = 1.0
+
+    def __post_init__(self) -> None:
+        validation.share("rho", self.rho)
+
+    @property
+    def n_moments(self) -> int:
+        """The means of squared gradients and of squared steps."""
+        return 2
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """Running means of gradients and of their squares (Kingma & Ba, ICLR 2015, arXiv:1412.6980).
+
+    Parameters
+    ----------
+    beta1, beta2 : float, default 0.9 and 0.999
+        Of the means of g and of g².
+    eps : float, default 1e-8
+        w ← w − η m̂ / (√v̂ + ε).
+    amsgrad : bool, default False
+        Divide by the largest v so far (Reddi et al., ICLR 2018).
+    """
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    amsgrad: bool = False
+
+    code: ClassVar[int] = kernels.ADAM
+
+    def __post_init__(self) -> None:
+        validation.share("beta1", self.beta1)
+        validation.share("beta2", self.beta2)
+
+    @property
+    def n_moments(self) -> int:
+        """M, v and, with amsgrad, the largest v."""
+        return 3 if self.amsgrad else 2
+
+
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """`Adam` with decoupled weight decay: w ← (1 − η·λ) w (Loshchilov & Hutter, ICLR 2019).
+
+    λ is the trainer's ``weight_decay``, 0.01 by default here. arXiv:1711.05101.
+    """
+
+    weight_decay: ClassVar[float] = 0.01
+    shrinks: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class NAdam(Optimizer):
+    """`Adam` with Nesterov's look ahead (Dozat 2016).
+
+    Parameters
+    ----------
+    beta1, beta2 : float, default 0.9 and 0.999
+    eps : float, default 1e-8
+    momentum_decay : float, default 0.004
+        ψ of μ_t = β₁ (1 − ½ 0.96^(t ψ)).
+    """
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    momentum_decay: float = 0.004
+
+    code: ClassVar[int] = kernels.NADAM
+    learning_rate: ClassVar[float] = 0.002
+
+    def __post_init__(self) -> None:
+        validation.share("beta1", self.beta1)
+        validation.share("beta2", self.beta2)
+        validation.rate("momentum_decay", self.momentum_decay, np.dtype(np.float64), zero=True)
+
+    @property
+    def n_moments(self) -> int:
+        """M and v."""
+        return 2
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    kind.__name__.lower(): kind for kind in (SGD, RMSprop, Adagrad, Adadelta, Adam, AdamW, NAdam)
+}
+
+
+def make(optimizer: Any) -> Optimizer:
+    """The optimizer that is meant by a name, by a name and settings, or by itself."""
+    if isinstance(optimizer, Optimizer):
+        return optimizer
+    name, settings = optimizer, {}
+    if isinstance(optimizer, dict):
+        settings = dict(optimizer)
+        name = settings.pop("name", None)
+    return OPTIMIZERS[validation.choice("optimizer", name, OPTIMIZERS)](**settings)
+
+
+def describe(optimizer: Optimizer) -> dict[str, Any]:
+    """What `make` makes the optimizer of again, in terms of JSON."""
+    return {"name": type(optimizer).__name__.lower(), **asdict(optimizer)}
+
+
+def make_rule(optimizer: Optimizer, n_params: int, dtype: np.dtype[Any]) -> kernels.Rule:
+    """The optimizer at its start, as the kernels take it."""
+    if hasattr(optimizer, "eps"):  # a padding of zeros would be divided by zero
+        validation.rate("eps", optimizer.eps, dtype)
+    settings = np.zeros(4)
+    values = optimizer.settings()
+    settings[: len(values)] = values
+    return kernels.Rule(
+        code=optimizer.code,
+        settings=kernels.read_only(settings),
+        shrinks=optimizer.shrinks,
+        moments=kernels.aligned_zeros(optimizer.n_moments * n_params, dtype),
+        n_params=n_params,
+        counts=np.zeros(2),
+    )

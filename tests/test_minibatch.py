@@ -1,0 +1,244 @@
+"""Mini-batches and optimizers: against the oracle, against torch, and against themselves."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from naive import Naive, Steps, one_hot
+
+import fastbp
+from fastbp import Network, Trainer, optimizers
+
+TIGHT = {"rtol": 1e-9, "atol": 1e-12}
+OPTIMIZERS = [
+    ("sgd", {}),
+    ("sgd", {"momentum": 0.9}),
+    ("sgd", {"momentum": 0.9, "dampening": 0.3}),
+    ("sgd", {"momentum": 0.8, "nesterov": True}),
+    ("rmsprop", {}),
+    ("rmsprop", {"momentum": 0.5}),
+    ("rmsprop", {"centered": True, "alpha": 0.9}),
+    ("rmsprop", {"centered": True, "momentum": 0.5}),
+    ("adagrad", {}),
+    ("adagrad", {"lr_decay": 0.1}),
+    ("adadelta", {}),
+    ("adam", {}),
+    ("adam", {"beta1": 0.5, "beta2": 0.9, "eps": 1e-4}),
+    ("adam", {"amsgrad": True, "beta2": 0.5}),
+    ("nadam", {}),
+    ("nadam", {"momentum_decay": 0.1}),
+]
+IDS = ["-".join([name, *map(str, options)]) for name, options in OPTIMIZERS]
+
+
+def problem(sizes, n, seed=0, density=1.0):
+    generator = np.random.default_rng(seed)
+    X = generator.normal(size=(n, sizes[0])) * (generator.random((n, sizes[0])) < density)
+    return X, generator.integers(0, sizes[-1], n)
+
+
+def assert_same(network, oracle):
+    for mine, theirs in zip(network.weights, oracle.weights, strict=True):
+        np.testing.assert_allclose(mine, theirs, **TIGHT)
+    for mine, theirs in zip(network.biases, oracle.biases, strict=True):
+        np.testing.assert_allclose(mine, theirs, **TIGHT)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 50])
+@pytest.mark.parametrize(("name", "options"), OPTIMIZERS, ids=IDS)
+def test_every_optimizer_equals_the_oracle(name, options, batch_size):
+    X, y = problem((6, 5, 3), 40)
+    network = Network((6, 5, 3), activation="tanh", dtype="float64", seed=1)
+    oracle = Naive.of(network)
+    steps = Steps(name, 0.02, **options)
+    trainer = Trainer(
+        network, optimizers.OPTIMIZERS[name](**options), learning_rate=0.02, batch_size=batch_size,
+        weight_decay=0.1,
+    )  # fmt: skip
+    for _ in range(2):  # the state carries on
+        trainer.partial_fit(X, y)
+        oracle.train_batches(X, one_hot(y, 3), np.arange(40), batch_size, steps, 0.1)
+    assert_same(network, oracle)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    sizes=st.sampled_from(
+        [(1, 1), (3, 5, 2), (17, 33, 9), (40, 16, 16, 4), (9, 70, 3), (130, 8, 2), (2, 257, 2)]
+    ),
+    n=st.integers(1, 70),
+    batch_size=st.sampled_from([1, 2, 31, 33, 64, 1000]),
+    density=st.sampled_from([0.0, 0.2, 1.0]),
+    activation=st.sampled_from(["relu", "gelu", "sigmoid"]),
+    optimizer=st.sampled_from(["sgd", "adam"]),
+    sparse=st.booleans(),
+    weighted=st.booleans(),
+    decay=st.sampled_from([0.0, 0.3]),
+    seed=st.integers(0, 100),
+)
+def test_batches_equal_the_oracle(
+    sizes, n, batch_size, density, activation, optimizer, sparse, weighted, decay, seed
+):
+    from scipy.sparse import csr_array
+
+    X, y = problem(sizes, n, seed, density)
+    weights = np.random.default_rng(seed).uniform(0.5, 2, n) if weighted else None
+    network = Network(sizes, activation=activation, dtype="float64", seed=seed)
+    oracle = Naive.of(network)
+    trainer = Trainer(
+        network, optimizer, learning_rate=0.05, batch_size=batch_size, weight_decay=decay,
+        shuffle=False,
+    )  # fmt: skip
+    given_X = csr_array(X) if sparse else X
+    trainer.fit(given_X, y, epochs=1, sample_weight=weights, progress=False)
+    mean_one = None if weights is None else weights / weights.mean()
+    steps = Steps(optimizer, 0.05)
+    size = min(batch_size, n)
+    oracle.train_batches(X, one_hot(y, sizes[-1]), np.arange(n), size, steps, decay, mean_one)
+    # Adam divides gradients that are next to nothing by their own size.
+    loose = {"rtol": 1e-6, "atol": 1e-7} if optimizer == "adam" else TIGHT
+    for mine, theirs in zip(
+        network.weights + network.biases, oracle.weights + oracle.biases, strict=True
+    ):
+        np.testing.assert_allclose(mine, theirs, **loose)
+
+
+@pytest.mark.parametrize("density", [0.1, 1.0])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("batch_size", [250, 256, 300, 700])
+def test_batches_longer_than_the_scratch(optimizer, density, batch_size):
+    """Full-batch gradient descent among them; wide enough to list zeros and cut panels."""
+    sizes = (300, 70, 3)
+    X, y = problem(sizes, 700, density=density)
+    network = Network(sizes, activation="tanh", dtype="float64", seed=1)
+    oracle = Naive.of(network)
+    trainer = Trainer(network, optimizer, learning_rate=0.05, batch_size=batch_size)
+    trainer.partial_fit(X, y)
+    steps = Steps(optimizer, 0.05)
+    oracle.train_batches(X, one_hot(y, 3), np.arange(700), batch_size, steps)
+    for mine, theirs in zip(network.weights, oracle.weights, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-8, atol=1e-10)
+
+
+def test_padding_stays_zero():
+    X, y = problem((6, 5, 3), 40)
+    network = Network((6, 5, 3), seed=1)
+    for name in optimizers.OPTIMIZERS:
+        Trainer(network, name, batch_size=8, weight_decay=0.1).partial_fit(X, y)
+    used = np.zeros(network.params.size, bool)
+    views = fastbp.kernels.layer_views(used, network.layout)
+    for view in views[0] + views[1]:
+        view[...] = True
+    assert np.isfinite(network.params).all()
+    assert not network.params[~used].any()
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_chunks_of_whole_batches_change_no_bit(optimizer, monkeypatch):
+    X, y = problem((20, 30, 3), 500)
+    results = []
+    for cuts in ([500], [32, 192, 500]):
+        network = Network((20, 30, 3), seed=0)
+
+        def paced(n, operations, block=1, cuts=cuts):
+            start = 0
+            for stop in cuts:
+                yield start, stop
+                start = stop
+
+        monkeypatch.setattr("fastbp.trainer.paced", paced)
+        Trainer(network, optimizer, batch_size=32).partial_fit(X, y)
+        results.append(network.params.copy())
+    np.testing.assert_array_equal(*results)
+
+
+def test_a_pass_over_one_sample_batches_is_per_sample_sgd():
+    """Two engines, one algorithm: momentum 0 by batches of 1 against the sequential kernel."""
+    X, y = problem((20, 30, 3), 60)
+    one, other = (Network((20, 30, 3), dtype="float64", seed=0) for _ in range(2))
+    Trainer(one, method="sequential").partial_fit(X, y)
+    Trainer(other, optimizers.SGD(momentum=1e-300), batch_size=1).partial_fit(X, y)
+    np.testing.assert_allclose(one.params, other.params, **TIGHT)
+
+
+TORCH = {
+    "sgd": ("SGD", {}),
+    "rmsprop": ("RMSprop", {}),
+    "adagrad": ("Adagrad", {}),
+    "adadelta": ("Adadelta", {}),
+    "adam": ("Adam", {}),
+    "adamw": ("AdamW", {}),
+    "nadam": ("NAdam", {}),
+}
+# On weights alone, as here; torch's own default decays biases too.
+DECAYS = {"adamw": [0.0, 0.01, 0.3]}
+
+
+@pytest.mark.parametrize("sizes", [(4, 3), (7, 12, 3), (20, 17, 33, 5)], ids=str)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [*OPTIMIZERS, ("adamw", {}), ("adamw", {"amsgrad": True})],
+    ids=[*IDS, "adamw", "adamw-amsgrad"],
+)
+def test_every_optimizer_equals_torch(name, options, sizes, monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch, "get_default_dtype", lambda: torch.float64)  # of NAdam's product
+    steps, batch_size = 50, 8
+    X, y = problem(sizes, steps * batch_size)
+    for decay in DECAYS.get(name, [0.0, 0.05]):
+        network = Network(sizes, activation="tanh", dtype="float64", seed=1)
+        layers = []
+        for i, (W, b) in enumerate(zip(network.weights, network.biases, strict=True)):
+            linear = torch.nn.Linear(W.shape[1], W.shape[0], dtype=torch.float64)
+            with torch.no_grad():
+                linear.weight.copy_(torch.from_numpy(np.ascontiguousarray(W)))
+                linear.bias.copy_(torch.from_numpy(b.copy()))
+            layers += [linear, torch.nn.Tanh()] if i < len(sizes) - 2 else [linear]
+        model = torch.nn.Sequential(*layers)
+        theirs = dict(options)
+        if "beta1" in theirs or "beta2" in theirs:
+            theirs["betas"] = (theirs.pop("beta1", 0.9), theirs.pop("beta2", 0.999))
+        groups = [
+            {"params": [l.weight for l in layers[::2]], "weight_decay": decay},
+            {"params": [l.bias for l in layers[::2]], "weight_decay": 0.0},
+        ]
+        optimizer = getattr(torch.optim, TORCH[name][0])(groups, lr=0.01, **theirs)
+        for start in range(0, len(X), batch_size):
+            rows = slice(start, start + batch_size)
+            optimizer.zero_grad()
+            loss = torch.nn.functional.cross_entropy(
+                model(torch.from_numpy(X[rows])), torch.from_numpy(y[rows])
+            )
+            loss.backward()
+            optimizer.step()
+        ours = optimizers.OPTIMIZERS[name](**options)
+        Trainer(
+            network, ours, learning_rate=0.01, batch_size=batch_size, weight_decay=decay
+        ).partial_fit(X, y)
+        for W, linear in zip(network.weights, layers[::2], strict=True):
+            np.testing.assert_allclose(W, linear.weight.detach().numpy(), **TIGHT)
+        for b, linear in zip(network.biases, layers[::2], strict=True):
+            np.testing.assert_allclose(b, linear.bias.detach().numpy(), **TIGHT)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: optimizers.SGD(momentum=1.0), "momentum must be a number from 0 to below 1"),
+        (lambda: optimizers.SGD(nesterov=True), "nesterov needs a momentum above 0"),
+        (lambda: optimizers.Adam(beta2=-0.1), "beta2 must be a number from 0 to below 1"),
+        (lambda: optimizers.Adagrad(lr_decay=-1), "lr_decay must be a finite float64"),
+        (lambda: Trainer(Network((2, 2)), "adm"), "optimizer must be one of sgd, rmsprop,"),
+        (lambda: Trainer(Network((2, 2)), batch_size=0), "batch_size must be an integer of at"),
+    ],
+)
+def test_bad_settings_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_eps_must_count_in_the_networks_dtype():
+    with pytest.raises(ValueError, match="eps must be a finite float32 number above 0"):
+        Trainer(Network((2, 2)), optimizers.Adam(eps=1e-60), batch_size=2).partial_fit(
+            [[0.0, 1.0]], [0]
+        )
