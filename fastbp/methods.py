@@ -98,6 +98,16 @@ def skips_zeros_of(inputs: kernels.Inputs, layout: kernels.Layout, dtype: np.dty
     return zero_share(inputs) >= _SPARSE and n_bytes > L1 // 8
 
 
+def batch_threads(layout: kernels.Layout, batch_size: int, n_threads: int | None) -> int:
+    """Threads for mini-batches: as many as are asked for, or as many as pay."""
+    most = threads.available() if n_threads is None else min(n_threads, threads.available())
+    if most == 1:
+        return 1
+    # Forward, back and gradient, in two parallel loops.
+    seconds = 3 * min(batch_size, kernels.LONGEST_PART) * int(layout.blocks[-1]) / _BLOCK_SPEED
+    return most if _pays(seconds / 2, most, n_threads) else 1
+
+
 def choose(
     layout: kernels.Layout,
     dtype: np.dtype,

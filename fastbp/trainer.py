@@ -297,12 +297,11 @@ class Trainer:
         options = self._checked_options()
         one_by_one = options["batch_size"] == 1 and options["optimizer"] == optimizers.SGD()
         self._choice = None
-        train, block_size, key = (
+        train, block_size, most, key = (
             self._per_sample(network, samples, order, options)
             if one_by_one
             else self._by_batches(network, samples, order, options)
         )
-        most = self._choice.n_threads if self._choice else 1
 
         last_finite = np.empty_like(params)
         loss_sum, seconds = 0.0, 0.0
@@ -338,8 +337,8 @@ class Trainer:
         samples: kernels.Samples,
         order: NDArray[np.int64],
         options: dict[str, Any],
-    ) -> tuple[_Train, int, Any]:
-        """How a part of ``order`` is trained by single samples, in which blocks, and a key."""
+    ) -> tuple[_Train, int, int, Any]:
+        """How to train part of ``order`` one by one: block, most threads, a key of these."""
         params, layout, dtype = network._buffer, network.layout, network.dtype
         T = dtype.type
         rates = T(options["learning_rate"]), T(options["weight_decay"])
@@ -361,7 +360,7 @@ class Trainer:
                     params, layout, work, samples, order, start, stop, *rates, loss_sum
                 )
 
-            return train, 1, key
+            return train, 1, 1, key
         block = kernels.make_block(layout, choice.plan, choice.block_size, dtype)
 
         def train_blocks(start: int, stop: int, n_threads: int, loss_sum: float) -> float:
@@ -371,7 +370,7 @@ class Trainer:
                     start, stop, *rates, loss_sum,
                 )  # fmt: skip
 
-        return train_blocks, choice.block_size, key
+        return train_blocks, choice.block_size, choice.n_threads, key
 
     def _current_rule(self, optimizer: optimizers.Optimizer) -> kernels.Rule:
         """The optimizer's state; new where the optimizer or the network is another one."""
@@ -387,31 +386,34 @@ class Trainer:
         samples: kernels.Samples,
         order: NDArray[np.int64],
         options: dict[str, Any],
-    ) -> tuple[_Train, int, Any]:
-        """How a part of ``order`` is trained by mini-batches, of which size, and a key."""
+    ) -> tuple[_Train, int, int, Any]:
+        """How to train part of ``order`` by batches: size, most threads, a key of these."""
         params, layout, dtype = network._buffer, network.layout, network.dtype
         optimizer, batch_size = options["optimizer"], options["batch_size"]
         batch_size = min(batch_size, len(order))
         rule = self._current_rule(optimizer)
         inputs = samples.inputs
+        most = methods.batch_threads(layout, batch_size, options["n_threads"])
         batch = kernels.make_batch(
             layout,
             batch_size,
+            dtype,
             is_listed=not inputs.is_sparse and methods.skips_zeros_of(inputs, layout, dtype),
-            is_whole=inputs.is_sparse and optimizer != optimizers.SGD(),
-            dtype=dtype,
+            is_sparse=inputs.is_sparse,
+            is_plain=optimizer == optimizers.SGD(),
+            threads=most,
         )
-        work = kernels.make_work(layout, dtype)
         T = dtype.type
         rates = T(options["learning_rate"]), T(options["weight_decay"])
 
         def train(start: int, stop: int, n_threads: int, loss_sum: float) -> float:
-            return kernels.train_minibatch(
-                params, layout, work, batch, rule, samples, order, start, stop, batch_size,
-                *rates, loss_sum,
-            )  # fmt: skip
+            with threads.team(n_threads) as n:
+                return kernels.train_minibatch(
+                    params, layout, batch, rule, samples, order, start, stop, batch_size,
+                    *rates, loss_sum, n if most > 1 else None,
+                )  # fmt: skip
 
-        return train, batch_size, ("mini-batches", id(network))
+        return train, batch_size, most, ("mini-batches", id(network), batch_size, most)
 
 
 def _progress_bar(progress: bool | None, total: int) -> Any:

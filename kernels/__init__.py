@@ -14,6 +14,7 @@ from .deferred import train_deferred
 from .layout import (
     DEFERRED,
     LONGEST_BLOCK,
+    LONGEST_PART,
     METHODS,
     SEQUENTIAL,
     SKIPPING,
@@ -56,6 +57,7 @@ __all__ = [
     "HIDDEN",
     "LEGAL_OUTPUTS",
     "LONGEST_BLOCK",
+    "LONGEST_PART",
     "LOSSES",
     "METHODS",
     "NADAM",

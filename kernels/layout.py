@@ -94,13 +94,20 @@ class Batch(NamedTuple):
     a: NDArray[np.floating]  # (units[-1]·length,) inputs and outputs of each layer
     z: NDArray[np.floating]  # ditto: sums before the activation
     delta: NDArray[np.floating]  # ditto: ∂loss/∂z, times the sample's share of the mean
-    transposed: NDArray[np.floating]  # (most,) weights of a layer, the fan-in of a unit together
+    y: NDArray[np.floating]  # (length·strides[-1],) targets
+    losses: NDArray[np.float64]  # (length,) weighted
+    transposed: NDArray[np.floating]  # weights of each layer but the first: row k has the fan-in
+    places: NDArray[np.int64]  # (L + 1,) of unit k, and layer l starts at places[l]
     is_listed: bool  # whether zeros in dense X are left out
     rows: NDArray[np.int32]  # (length·units[1],) if so: numbers of the inputs that are not zero
     x: NDArray[np.floating]  # ditto: those inputs
     counts: NDArray[np.int64]  # (length,) ditto: how many they are
     marked: NDArray[np.floating]  # (units[1]·width,) ditto: a row per input, zeros included
-    gradient: NDArray[np.floating]  # a panel of rows; of all parameters where parts are summed up
+    heights: NDArray[np.int64]  # (L,) rows of weights in a panel of each layer
+    tiles: NDArray[np.int64]  # (L + 1,) number of each layer's first panel; the last: of panels
+    panel: int  # elements of the largest panel
+    is_whole: bool  # whether the gradient is one of all parameters, summed up over parts
+    gradient: NDArray[np.floating]  # if not, a panel for each thread
 
 
 class Inputs(NamedTuple):
@@ -245,35 +252,65 @@ _PANEL = 2048
 
 
 def make_batch(
-    layout: Layout, batch_size: int, is_listed: bool, is_whole: bool, dtype: np.dtype
+    layout: Layout,
+    batch_size: int,
+    dtype: np.dtype,
+    *,
+    is_listed: bool,
+    is_sparse: bool,
+    is_plain: bool,
+    threads: int = 1,
 ) -> Batch:
-    """Scratch for batches of ``batch_size``; ``is_whole`` asks for a whole gradient."""
+    """Scratch for batches of ``batch_size``.
+
+    Parameters
+    ----------
+    is_listed : bool
+        Leave out the zeros of dense X.
+    is_sparse : bool
+        X is CSR.
+    is_plain : bool
+        The rule is plain SGD, which needs no gradient apart.
+    """
     length = min(batch_size, LONGEST_PART)
     width = padded(length, dtype)
+    lanes = VECTOR_BYTES // dtype.itemsize
     n, room = int(layout.units[-1]) * length, int(layout.units[1])
-    rooms = np.diff(layout.units)
-    panel = max(_PANEL, 4 * int(layout.strides.max()))
     listed = length if is_listed else 0
+    is_whole = batch_size > length or (is_sparse and not is_plain)
+    heights, tiles, places, panel = [], [0], [0], 0
+    for l, stride in enumerate(layout.strides.tolist()):
+        n_in = int(layout.sizes[l])
+        height = max(lanes, _PANEL // stride // lanes * lanes)
+        if l == 0 and is_sparse:
+            height = n_in  # a sample's rows are anywhere
+        heights.append(height)
+        tiles.append(tiles[-1] + -(-n_in // height))
+        panel = max(panel, min(height, n_in) * stride, stride)
+        places.append(
+            places[-1] + (stride * int(layout.units[l + 1] - layout.units[l]) if l > 0 else 0)
+        )
+    gradient = 0 if is_plain else threads * panel
     return Batch(
         length=length,
         width=width,
         a=aligned_zeros(n, dtype),
         z=aligned_zeros(n, dtype),
         delta=aligned_zeros(n, dtype),
-        transposed=aligned_zeros(
-            max(
-                (int(a * b) for a, b in zip(layout.strides[1:], rooms[1:], strict=False)), default=0
-            ),
-            dtype,
-        ),
+        y=aligned_zeros(length * int(layout.strides[-1]), dtype),
+        losses=np.zeros(length),
+        transposed=aligned_zeros(places[-1], dtype),
+        places=_constant(places),
         is_listed=is_listed,
         rows=np.zeros(listed * room, np.int32),
         x=aligned_zeros(listed * room, dtype),
         counts=np.zeros(listed, np.int64),
         marked=aligned_zeros(room * width if is_listed else 0, dtype),
-        gradient=aligned_zeros(
-            int(layout.blocks[-1]) if is_whole or batch_size > length else panel, dtype
-        ),
+        heights=_constant(heights),
+        tiles=_constant(tiles),
+        panel=panel,
+        is_whole=is_whole,
+        gradient=aligned_zeros(int(layout.blocks[-1]) if is_whole else gradient, dtype),
     )
 
 
