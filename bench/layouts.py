@@ -25,6 +25,7 @@ from report import write_block
 from fastbp import load_dataset
 from fastbp.kernels import aligned_zeros
 from fastbp.kernels._jit import jit
+from fastbp.kernels.layout import padded
 from fastbp.kernels.linear import add_dots, add_rows, fill, rank_one
 from fastbp.kernels.simd import broadcast, fma, lanes, load, store, window, zeros
 
@@ -158,10 +159,9 @@ class Case(NamedTuple):
 def make_case(variant, sizes, dtype, n, density, images=None):
     """Same weights and data for every variant; ``images`` replaces the random inputs."""
     dtype = np.dtype(dtype)
-    v = 64 // dtype.itemsize
 
     def pad(k):
-        return -(-k // v) * v
+        return padded(k, dtype)
 
     generator = np.random.default_rng(0)
     pairs = list(itertools.pairwise(sizes))

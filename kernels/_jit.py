@@ -83,7 +83,6 @@ class _CalleeLibrary(JITCodeLibrary):
         pass
 
     def _finalize_final_module(self) -> None:
-        self._finalize_dynamic_globals()
         self._finalized = True
 
     def get_pointer_to_function(self, name: str) -> int:
@@ -102,7 +101,6 @@ class _CalleeCompiler(Compiler):
 
     def __init__(self, typing_context: Any, target_context: Any, _: Any, *rest: Any) -> None:
         library = _CalleeLibrary(target_context.codegen(), "callee")
-        library.enable_object_caching()
         super().__init__(typing_context, target_context, library, *rest)
 
 
@@ -160,8 +158,8 @@ def _no_interrupt_lost() -> Iterator[None]:
             caller = caller.f_back
         signal.default_int_handler(number, frame)
 
-    signal.signal(signal.SIGINT, note)
     try:
+        signal.signal(signal.SIGINT, note)
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -170,7 +168,7 @@ def _no_interrupt_lost() -> Iterator[None]:
 
 
 def _let_interrupt(compiled: Any) -> None:
-    """Make Ctrl-C count while an entry compiles."""
+    """Make Ctrl-C count while an entry compiles that was called from Python."""
     compile_for_arguments = compiled._compile_for_args
 
     def compile_or_interrupt(*arguments: Any, **named: Any) -> Any:

@@ -202,7 +202,9 @@ def _forward_on_threads(W, rows, values, x, count, sparse, z, stride, tiles):
 
 @jit(inline=False, parallel=True)
 def _backward_on_threads(W, rows, count, sparse, δ, out, stride, threads):
-    share = (count + threads - 1) // threads
+    # Whole vectors of ``out``, for `add_dots` sums them apart from single elements.
+    v = lanes(W)
+    share = (count + threads * v - 1) // (threads * v) * v
     for part in prange(threads):
         first = part * share
         backward_rows(W, rows, first, min(first + share, count), sparse, δ, out, stride)

@@ -125,7 +125,7 @@ def exp_difference(x, m):
     d, error = sum_and_error(x, -m)
     # Where the difference overflows to −∞, the error is NaN.
     error = where_positive(d - _EXP_LOWEST(d), error)
-    return _exp_less(maximum(_EXP_LOWEST(d), d), -error)
+    return _exp_less(maximum(_EXP_LOWEST(d), d), -error)  # NaN where d is
 
 
 @jit(strict=True)

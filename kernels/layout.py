@@ -3,7 +3,7 @@
 All of it is plain NumPy arrays in named tuples, so that one compiled function serves every
 architecture. A network's parameters are one flat buffer of one block per layer; block l is
 input-major, (n_in + 1) rows of ``stride`` elements with the bias as the last row, where
-``stride`` is n_out rounded up to whole SIMD vectors (`padded`). The padding is zero and stays zero.
+``stride`` is n_out `padded` to whole SIMD vectors. The padding is zero and stays zero.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class Layout(NamedTuple):
     """Architecture of a network as the kernels see it; all int64."""
 
     sizes: NDArray[np.int64]  # (L + 1,) units of each layer, the input first
-    strides: NDArray[np.int64]  # (L,) padded fan-out: row length of each block
+    strides: NDArray[np.int64]  # (L,) `padded` fan-out: row length of each block
     blocks: NDArray[np.int64]  # (L + 1,) start of each layer's block in params; the last: length
     units: NDArray[np.int64]  # (L + 2,) start of each layer's units in a work buffer; ditto
     activations: NDArray[np.int64]  # (L,) code of each layer's f, the output's last

@@ -136,8 +136,8 @@ PANEL = 128
 def multiply_add(W, stride, X, n, across, along, m, out, out_stride, start, stop, scale):
     """Out[r, start:stop] = scale (out[r, start:stop] + Σ_j X[r, j] W[j, start:stop]), in place.
 
-    For r < m and j < n; X[r, j] is at r·across + j·along, so X may be transposed. Each element of
-    W that has been loaded serves four rows of ``out``.
+    For r < m and j < n, n at least 1; X[r, j] is at r·across + j·along, so X may be transposed.
+    Each element of W that has been loaded serves four rows of ``out``.
     """
     v = lanes(W)
     two, one = zeros(W, 2), zeros(W, 1)
@@ -205,7 +205,11 @@ def _multiply_add_one(like, W, w, stride, X, x, along, count, out, o, scale):
 
 @jit
 def add_dots(W, rows, first, last, delta, out, stride):
-    """Out[j] += W[rows[j]] · delta for first ≤ j < last, in place."""
+    """Out[j] += W[rows[j]] · delta for first ≤ j < last, in place.
+
+    Rows of one vector are taken a vector of ``out`` at a time where they are not listed, and one by
+    one after that: cut the rows at whole vectors, and every sum is rounded alike.
+    """
     v = lanes(W)
     if stride == v:
         if rows is None:
@@ -270,11 +274,11 @@ def rank_one(W, rows, x, count, delta, stride, scale, decay):
 @jit(inline=False)
 def _rank_one(W, rows, x, count, delta, stride, scale, decay):
     v = lanes(W)
-    k = 0
     if stride >= WIDE // 2 * v:  # what is written, too, needs fewer rows at a time
         for j in range(count):
             _rank_one_row(W, row_number(rows, j) * stride, x[j], delta, stride, scale, decay)
         return
+    k = 0
     while k + 4 * v <= stride:
         _rank_one_tile(zeros(W, 4), W, rows, x, count, delta, k, stride, scale, decay)
         k += 4 * v
@@ -311,9 +315,9 @@ def _rank_one_tile(like, W, rows, x, count, delta, k, stride, scale, decay):
 
 @jit
 def rank_one_add_rows(W, x, next_x, n, delta, out, stride, scale, decay):
-    """`rank_one`, then `add_rows` with ``next_x``, for all n rows: in one pass where they fit.
+    """`rank_one`, then `add_rows` with ``next_x``, for all n rows.
 
-    Rows that take as long to write as to read are read once. Each sum is taken as `add_rows` does.
+    Rows of fewer than four vectors are updated and read in one pass, with the sums of `add_rows`.
     """
     v = lanes(W)
     if stride == v:

@@ -478,9 +478,7 @@ def add_totals(typing_context: Any, a: Any, b: Any, c: Any, d: Any, out: Any, in
     _require_same(a, b, c, d)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        def fold(vector: Any, other: Any, chunk: int) -> Any:
-            return _fold(builder, vector, other, chunk)
-
+        fold = functools.partial(_fold, builder)
         # Each fold adds halves of two vectors' sums; three are shared where one by one took more.
         n = a.lanes
         value = fold(fold(args[0], args[1], n // 2), fold(args[2], args[3], n // 2), n // 4)
@@ -677,7 +675,7 @@ def clamp(typing_context: Any, x: Any, low: Any, high: Any) -> Any:
 
 @intrinsic
 def maximum(typing_context: Any, a: Any, b: Any) -> Any:
-    """The greater of each lane; if one is NaN, either."""
+    """The greater of each lane; ``b`` if one is NaN."""
     _require_same(a, b)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -811,7 +809,7 @@ if config.DISABLE_JIT:
         return np.clip(x, low, high)
 
     def maximum(a: Any, b: Any) -> Any:
-        return np.maximum(a, b)
+        return np.where(a > b, a, b)
 
     def nearest(x: Any) -> Any:
         return np.rint(x)

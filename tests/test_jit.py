@@ -11,6 +11,7 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
+from llvmlite.binding import ExecutionEngine
 
 import fastbp
 from fastbp import kernels
@@ -92,6 +93,7 @@ def test_a_literal_number_does_not_compile_anew():
 
 def test_ctrl_c_in_a_callback_of_llvm_is_not_lost():
     """Exceptions end there: llvmlite's callback is stood in for by one of the same name."""
+    assert hasattr(ExecutionEngine, "_raw_object_cache_notify")
     handler, went_on = signal.getsignal(signal.SIGINT), []
 
     def _raw_object_cache_notify():

@@ -209,6 +209,36 @@ def test_threads_change_no_bit():
     assert results[2] == results[0]
 
 
+def test_threads_change_no_bit_of_a_layer_that_trainers_would_not_share(generator):
+    """Rows of one vector: their dot products are taken a vector at a time."""
+    X, y = generator.normal(size=(40, 20)).astype(np.float32), generator.integers(0, 10, 40)
+    results = []
+    for n_threads in (1, 2):
+        network = Network((20, 301, 10), activation="tanh", seed=0)
+        samples = network._samples(X, y)
+        choice = methods.choose(
+            network.layout, network.dtype, samples.inputs, ("deferred",) * 2, 8, 1.0, 1
+        )
+        on_threads = np.array([1, n_threads])
+        plan = choice.plan._replace(block_threads=on_threads, sample_threads=on_threads)
+        kernels.train_deferred(
+            network.params,
+            network.layout,
+            plan,
+            kernels.make_work(network.layout, network.dtype),
+            kernels.make_block(network.layout, plan, 8, network.dtype),
+            samples,
+            np.arange(40),
+            0,
+            40,
+            np.float32(0.1),
+            np.float32(0),
+            0.0,
+        )
+        results.append(network.params.copy())
+    np.testing.assert_array_equal(*results)
+
+
 FORKED_ALONE = """
 import multiprocessing, numpy as np
 from fastbp import Network, Trainer
