@@ -270,8 +270,9 @@ def _through_layers_on_threads(
 def _take_tiles_on_threads(
     params, layout, batch, rule, step, inputs, order, first, m, action, c, threads
 ):  # fmt: skip
+    share = (batch.tiles[-1] + threads - 1) // threads
     for slot in prange(threads):
-        for tile in range(slot, batch.tiles[-1], threads):
+        for tile in range(slot * share, min((slot + 1) * share, batch.tiles[-1])):
             take_tile(
                 params, layout, batch, rule, step, inputs, order, first, m, action, c, tile, slot
             )

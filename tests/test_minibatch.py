@@ -1,5 +1,9 @@
 """Mini-batches and optimizers: against the oracle, against torch, and against themselves."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -242,3 +246,39 @@ def test_eps_must_count_in_the_networks_dtype():
         Trainer(Network((2, 2)), optimizers.Adam(eps=1e-60), batch_size=2).partial_fit(
             [[0.0, 1.0]], [0]
         )
+
+
+THREADS = """
+import sys
+import numpy as np, scipy.sparse
+from fastbp import Network, Trainer, optimizers
+
+generator = np.random.default_rng(0)
+X = generator.normal(size=(500, 300)) * (generator.random((500, 300)) < 0.3)
+y = generator.integers(0, 5, 500)
+for dtype in ("float32", "float64"):
+    for data in (X, X + 0.1, scipy.sparse.csr_array(X)):
+        for optimizer in ("sgd", "adam", optimizers.SGD(momentum=0.9)):
+            for batch_size in (33, 250, 500):
+                hidden = ["relu", "tanh"]
+                network = Network((300, 70, 33, 5), activation=hidden, dtype=dtype, seed=0)
+                trainer = Trainer(
+                    network, optimizer, batch_size=batch_size, n_threads=int(sys.argv[1])
+                )
+                trainer.partial_fit(data, y)
+                sys.stdout.buffer.write(network.params.tobytes())
+"""
+
+
+def test_threads_change_no_bit():
+    environment = os.environ | {"NUMBA_NUM_THREADS": "4"}
+    results = [
+        subprocess.run(
+            [sys.executable, "-c", THREADS, str(n)],
+            env=environment, check=True, capture_output=True, timeout=300,
+        ).stdout
+        for n in (1, 2, 4)
+    ]  # fmt: skip
+    assert len(results[0]) > 1_000_000
+    assert results[1] == results[0]
+    assert results[2] == results[0]
