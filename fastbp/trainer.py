@@ -451,6 +451,7 @@ def warmup(dtypes: str | Sequence[str] = ("float32", "float64")) -> float:
         for method in ("sequential", "deferred"):
             trainer = Trainer(network, method=method, seed=0)
             trainer.fit(X, y, epochs=1, eval_set=(X, y), progress=False)
+        Trainer(network, "adam", seed=0).partial_fit(X, y)
         network.value_and_grad(X, y)
         network.predict(X)
     return time.perf_counter() - began
