@@ -355,7 +355,7 @@ class Trainer:
         key = (id(network), choice.label, choice.block_size, choice.n_threads, self.n_threads)
         if choice.is_sequential:
 
-            def train(start: int, stop: int, n_threads: int, loss_sum: float) -> float:
+            def train(start: int, stop: int, n_threads: int, loss_sum: float) -> Any:
                 return kernels.train_sequential(
                     params, layout, work, samples, order, start, stop, *rates, loss_sum
                 )
@@ -363,7 +363,7 @@ class Trainer:
             return train, 1, 1, key
         block = kernels.make_block(layout, choice.plan, choice.block_size, dtype)
 
-        def train_blocks(start: int, stop: int, n_threads: int, loss_sum: float) -> float:
+        def train_blocks(start: int, stop: int, n_threads: int, loss_sum: float) -> Any:
             with threads.team(n_threads) as n:
                 return kernels.train_deferred(
                     params, layout, choice.on_threads(n), work, block, samples, order,
@@ -406,7 +406,7 @@ class Trainer:
         T = dtype.type
         rates = T(options["learning_rate"]), T(options["weight_decay"])
 
-        def train(start: int, stop: int, n_threads: int, loss_sum: float) -> float:
+        def train(start: int, stop: int, n_threads: int, loss_sum: float) -> Any:
             with threads.team(n_threads) as n:
                 return kernels.train_minibatch(
                     params, layout, batch, rule, samples, order, start, stop, batch_size,

@@ -55,15 +55,13 @@ def rate(name: str, value: Any, kind: np.dtype[Any], *, zero: bool = False) -> f
 
 def share(name: str, value: Any, *, one: bool = False) -> float:
     """``value`` as a float from 0 to below 1, or to 1 where that is allowed."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, numbers.Real)
-        or not (0 <= value < 1 or (one and value == 1))
-    ):
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    number = float(value) if is_number else math.nan
+    if not (0 <= number < 1 or (one and number == 1)):
         raise ValueError(
             f"{name} must be a number from 0 to {'1' if one else 'below 1'}, got {value!r}."
         )
-    return float(value)
+    return number
 
 
 def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
