@@ -278,6 +278,15 @@ def _take_tiles_on_threads(
             )
 
 
+@jit(inline=False)
+def _alone(params, layout, batch, rule, step, samples, order, first, m, share, action, c):
+    through_layers(params, layout, batch, samples, order, first, m, share, 0, 1)
+    for tile in range(batch.tiles[-1]):
+        take_tile(
+            params, layout, batch, rule, step, samples.inputs, order, first, m, action, c, tile, 0
+        )
+
+
 # What is done with a part's gradient: W takes plain SGD's step, the sum for the batch grows, or it
 # is complete and the rule takes its step.
 PLAIN_STEP, SUM_UP, STEP = range(3)
@@ -325,13 +334,10 @@ def train_minibatch(
             elif first + m < begin + n:
                 action = SUM_UP
             if threads is None:
-                through_layers(params, layout, batch, samples, order, first, m, share, 0, 1)
-                for tile in range(batch.tiles[-1]):
-                    take_tile(
-                        params, layout, batch, rule, step, inputs, order, first, m, action, c,
-                        tile, 0,
-                    )  # fmt: skip
-            else:
+                _alone(
+                    params, layout, batch, rule, step, samples, order, first, m, share, action, c
+                )
+            elif threads > 1:
                 _, labels, targets, weights = samples
                 _through_layers_on_threads(
                     params, layout, batch, inputs, labels, targets, weights, order, first, m,
@@ -339,6 +345,10 @@ def train_minibatch(
                 )  # fmt: skip
                 _take_tiles_on_threads(
                     params, layout, batch, rule, step, inputs, order, first, m, action, c, threads
+                )
+            else:
+                _alone(
+                    params, layout, batch, rule, step, samples, order, first, m, share, action, c
                 )
             for t in range(m):
                 loss_sum += batch.losses[t]
