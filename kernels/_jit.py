@@ -138,7 +138,9 @@ def _no_interrupt_lost() -> Iterator[None]:
     """Raise KeyboardInterrupt at the end, if Ctrl-C came where it cannot be raised.
 
     LLVM calls Python back with the machine code that it has made, after seconds of work in which
-    Python did not run. An exception that is raised there is printed and forgotten.
+    Python did not run. An exception that is raised there is printed and forgotten. And numba's
+    registries, which are filled before the first compilation of a process, stay half empty for
+    good if that is interrupted.
     """
     if (
         threading.current_thread() is not threading.main_thread()
@@ -153,7 +155,7 @@ def _no_interrupt_lost() -> Iterator[None]:
         came = True
         caller = frame
         while caller is not None:
-            if caller.f_code.co_name.startswith("_raw_object_cache"):
+            if caller.f_code.co_name.startswith(("_raw_object_cache", "refresh")):
                 return
             caller = caller.f_back
         signal.default_int_handler(number, frame)
