@@ -26,6 +26,23 @@ X = np.random.default_rng(0).random((1000, 64), dtype=np.float32)
 fastbp.Trainer(network, seed=0).fit(X, np.arange(1000) % 10, epochs=1, progress=False)
 print(time.perf_counter() - began)
 """
+WARMUP = """
+import time
+import fastbp
+print(fastbp.warmup("float32"))
+"""
+PARALLEL = (
+    WARMUP
+    + """
+import numpy as np
+X = np.random.default_rng(0).random((256, 784), dtype=np.float32)
+began = time.perf_counter()
+for batch_size in (1, 256):
+    network = fastbp.Network((784, 512, 512, 10), seed=0)
+    fastbp.Trainer(network, batch_size=batch_size, n_threads=2).partial_fit(X, np.arange(256) % 10)
+print(time.perf_counter() - began)
+"""
+)
 INTERRUPTED = """
 import sys, time
 import numpy as np
@@ -42,12 +59,12 @@ except KeyboardInterrupt:
 
 
 def seconds(code, **environment):
-    """What a fresh process prints."""
+    """What a fresh process prints last."""
     variables = os.environ | environment
     run = subprocess.run(
         [sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True
     )
-    return float(run.stdout)
+    return float(run.stdout.split()[-1])
 
 
 def interrupt_latency(delay):
@@ -72,15 +89,22 @@ def main():
         seconds(IMPORT.format("fastbp")) - seconds(IMPORT.format("numba")) for _ in rounds
     ]
     warm = [seconds(FIT) for _ in rounds]
-    cold = []
-    for _ in range(3):
-        with tempfile.TemporaryDirectory() as folder:
-            cold.append(seconds(FIT, NUMBA_CACHE_DIR=folder))
+    cold = {}
+    for code in (FIT, WARMUP, PARALLEL):
+        cold[code] = []
+        for _ in range(3):
+            with tempfile.TemporaryDirectory() as folder:
+                cold[code].append(seconds(code, NUMBA_CACHE_DIR=folder))
     latency = [interrupt_latency(1 + 0.037 * i) for i in rounds]
     rows = [
         ("`import fastbp`, over `import numba`", statistics.median(over_numba)),
         ("import and first fit, code cached", statistics.median(warm)),
-        ("import and first fit, empty cache", statistics.median(cold)),
+        ("import and first fit, empty cache", statistics.median(cold[FIT])),
+        ("`warmup` of float32, empty cache: all kernels", statistics.median(cold[WARMUP])),
+        (
+            "parallel loops after that, where a net first uses them",
+            statistics.median(cold[PARALLEL]),
+        ),
         ("Ctrl-C to KeyboardInterrupt, 784-512-512-10, median", statistics.median(latency)),
         ("the same, longest", max(latency)),
     ]

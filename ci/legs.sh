@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The tests again with array bounds checked, and a subset of them interpreted; fresh caches.
+# The tests again with array bounds checked, a subset of them interpreted, and those that compare
+# with torch; fresh caches.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 echo "== NUMBA_BOUNDSCHECK=1"
@@ -10,3 +11,6 @@ NUMBA_DISABLE_JIT=1 python -m pytest -q -W ignore::RuntimeWarning \
     tests/test_oracles.py tests/test_gradients.py tests/test_parity.py \
     tests/test_network.py tests/test_trainer.py tests/test_validation.py \
     tests/test_elementary.py
+echo "== torch"
+python -m pip install -q "$(grep -o 'torch==[0-9.]*' pyproject.toml)"
+NUMBA_CACHE_DIR=$(mktemp -d) python -m pytest -q tests/test_minibatch.py -k torch

@@ -92,20 +92,28 @@ def zero_share(inputs: kernels.Inputs) -> float:
     return 1 - np.count_nonzero(rows) / rows.size
 
 
-def skips_zeros_of(inputs: kernels.Inputs, layout: kernels.Layout, dtype: np.dtype) -> bool:
-    """Whether mini-batches leave out the zeros of X: enough of them, and enough weights."""
-    n_bytes = int(layout.blocks[1]) * dtype.itemsize
-    return zero_share(inputs) >= _SPARSE and n_bytes > L1 // 8
+def skips_zeros(
+    layout: kernels.Layout, dtype: np.dtype, inputs: kernels.Inputs
+) -> tuple[bool, str]:
+    """Whether mini-batches list what is not zero in dense X, by the rule of `choose`; and why."""
+    if inputs.is_sparse:
+        return False, "X is sparse"
+    zeros = zero_share(inputs)
+    chosen, skips, _ = _layer_method(layout, dtype, inputs, zeros, "auto", 0)
+    skips = skips and chosen != SEQUENTIAL
+    return skips, f"{zeros:.0%} of X is zero, {'skipped' if skips else 'not skipped'}"
 
 
 def batch_threads(layout: kernels.Layout, batch_size: int, n_threads: int | None) -> int:
     """Threads for mini-batches: as many as are asked for, or as many as pay."""
-    most = threads.available() if n_threads is None else min(n_threads, threads.available())
-    if most == 1:
-        return 1
+    most = _most_threads(n_threads)
     # Forward, back and gradient, in two parallel loops.
     seconds = 3 * min(batch_size, kernels.LONGEST_PART) * int(layout.blocks[-1]) / _BLOCK_SPEED
-    return most if _pays(seconds / 2, most, n_threads) else 1
+    return most if most > 1 and _pays(seconds / 2, most, n_threads) else 1
+
+
+def _most_threads(n_threads: int | None) -> int:
+    return threads.available() if n_threads is None else min(n_threads, threads.available())
 
 
 def choose(
@@ -140,7 +148,7 @@ def choose(
     block = block_size or _block_size(layout, dtype, methods)
     if factor < 1:
         block = max(1, min(block, int(math.log(_SMALLEST_FACTOR) / math.log(factor))))
-    most = threads.available() if n_threads is None else min(n_threads, threads.available())
+    most = _most_threads(n_threads)
     if not any(methods):
         most = 1  # the sequential kernel knows no threads
     in_block, in_sample = [1] * len(methods), [1] * len(methods)

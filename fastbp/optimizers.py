@@ -66,6 +66,7 @@ class SGD(Optimizer):
     def __post_init__(self) -> None:
         validation.share("momentum", self.momentum)
         validation.share("dampening", self.dampening, one=True)
+        validation.flag("nesterov", self.nesterov)
         if self.nesterov and (self.momentum == 0 or self.dampening != 0):
             raise ValueError(
                 "nesterov needs a momentum above 0 and a dampening of 0; got "
@@ -105,6 +106,7 @@ class RMSprop(Optimizer):
     def __post_init__(self) -> None:
         validation.share("alpha", self.alpha)
         validation.share("momentum", self.momentum)
+        validation.flag("centered", self.centered)
 
     @property
     def n_moments(self) -> int:
@@ -192,6 +194,7 @@ class Adam(Optimizer):
     def __post_init__(self) -> None:
         validation.share("beta1", self.beta1)
         validation.share("beta2", self.beta2)
+        validation.flag("amsgrad", self.amsgrad)
 
     @property
     def n_moments(self) -> int:
@@ -246,26 +249,30 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 }
 
 
-def make(optimizer: Any) -> Optimizer:
-    """The optimizer that is meant by a name, by a name and settings, or by itself."""
+def make(optimizer: Any, dtype: np.dtype[Any]) -> Optimizer:
+    """The optimizer that is meant by a name, or by itself, if it suits parameters of a dtype."""
     if isinstance(optimizer, Optimizer):
-        return optimizer
-    name, settings = optimizer, {}
-    if isinstance(optimizer, dict):
-        settings = dict(optimizer)
-        name = settings.pop("name", None)
-    return OPTIMIZERS[validation.choice("optimizer", name, OPTIMIZERS)](**settings)
+        made = optimizer
+    else:
+        made = OPTIMIZERS[validation.choice("optimizer", optimizer, OPTIMIZERS)]()
+    if hasattr(made, "eps"):  # if it were 0, the padding of zeros would be divided by zero
+        validation.rate("eps", made.eps, dtype)
+    return made
+
+
+def restore(description: dict[str, Any] | str) -> Optimizer:
+    """The optimizer that `describe` was given; files of version 0.1 had a name alone."""
+    settings = {"name": description} if isinstance(description, str) else dict(description)
+    return OPTIMIZERS[settings.pop("name")](**settings)
 
 
 def describe(optimizer: Optimizer) -> dict[str, Any]:
-    """What `make` makes the optimizer of again, in terms of JSON."""
+    """What `restore` makes the optimizer of again, in terms of JSON."""
     return {"name": type(optimizer).__name__.lower(), **asdict(optimizer)}
 
 
 def make_rule(optimizer: Optimizer, n_params: int, dtype: np.dtype[Any]) -> kernels.Rule:
     """The optimizer at its start, as the kernels take it."""
-    if hasattr(optimizer, "eps"):  # a padding of zeros would be divided by zero
-        validation.rate("eps", optimizer.eps, dtype)
     settings = np.zeros(4)
     values = optimizer.settings()
     settings[: len(values)] = values

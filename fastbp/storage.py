@@ -76,7 +76,7 @@ def save(
     tensors = dict(_named("", network.weights, network.biases))
     if trainer:
         options = trainer._checked_options()
-        rule = trainer._current_rule(options["optimizer"])
+        rule = trainer._current_rule(network, options["optimizer"])
         header["trainer"] = {
             "options": options | {"optimizer": optimizers.describe(options["optimizer"])},
             "history": vars(trainer.history),
@@ -210,7 +210,9 @@ def load(path: str | os.PathLike[str]) -> Network | Trainer:
             view[...] = tensors[name]
         if "trainer" not in header:
             return network
-        trainer = Trainer(network, **header["trainer"]["options"])
+        options = header["trainer"]["options"]
+        optimizer = optimizers.restore(options.pop("optimizer", "sgd"))
+        trainer = Trainer(network, optimizer, **options)
         columns = header["trainer"]["history"]
         # Files of version 0.1 had one method and no column for it.
         columns.setdefault("method", ["sequential"] * len(columns["seconds"]))
@@ -218,7 +220,7 @@ def load(path: str | os.PathLike[str]) -> Network | Trainer:
         if len({len(column) for column in vars(trainer.history).values()}) > 1:
             raise ValueError("the columns of the history differ in length")
         trainer._generator.bit_generator.state = header["trainer"]["generator"]
-        rule = trainer._current_rule(trainer.optimizer)
+        rule = trainer._current_rule(network, trainer.optimizer)
         for k, moment in enumerate(rule.moments.reshape(-1, rule.n_params)):
             _check_tensors(header, tensors, f"moments.{k}.")
             for name, view in _named(f"moments.{k}.", *kernels.layer_views(moment, network.layout)):

@@ -10,14 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbp import kernels, methods, optimizers, threads, validation
+from fastbp import kernels, optimizers, passes, threads, validation
 from fastbp.chunks import paced
 from fastbp.history import History
 from fastbp.network import Network
 
 Callback = Callable[["Trainer"], Any]
-# Trains on order[start:stop] with so many threads; takes and returns the sum of losses.
-_Train = Callable[[int, int, int, float], float]
 
 
 class DivergenceError(ArithmeticError):
@@ -125,7 +123,7 @@ class Trainer:
         if not isinstance(network, Network):
             raise ValueError(f"network must be a fastbp.Network, got {type(network).__name__}.")
         self.network = network
-        self.optimizer = optimizers.make(optimizer)
+        self.optimizer = optimizers.make(optimizer, network.dtype)
         self.learning_rate: float = (
             self.optimizer.learning_rate if learning_rate is None else learning_rate
         )
@@ -139,7 +137,7 @@ class Trainer:
         )
         self._checked_options()
         self.history = History()
-        self._choice: methods.Choice | None = None
+        self._chosen: tuple[str, tuple[str, ...]] = ("", ())
         self._crew: tuple[Any, threads.Crew] | None = None
         self._rule: tuple[optimizers.Optimizer, Network, kernels.Rule] | None = None
         self._generator = np.random.default_rng(validation.seed(seed))
@@ -219,7 +217,7 @@ class Trainer:
                     accuracy=result and result.accuracy,
                     samples_per_second=n / seconds,
                     seconds=seconds,
-                    method=self._choice.label if self._choice else "mini-batches",
+                    method=self._chosen[0],
                 )
                 bar.set_postfix_str(f"loss {train_loss:.4f}", refresh=False)
                 for callback in callbacks:
@@ -228,12 +226,7 @@ class Trainer:
 
     def summary(self) -> str:
         """Table of the network's layers and, after a pass, how each was computed and why."""
-        lines = [self.network.summary()]
-        if self._choice is not None:
-            lines += [f"layer {i}  {why}" for i, why in enumerate(self._choice.reasons, start=1)]
-            if not self._choice.is_sequential:
-                lines.append(f"blocks of {self._choice.block_size} samples")
-        return "\n".join(lines)
+        return "\n".join([self.network.summary(), *self._chosen[1]])
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike) -> Trainer:
         """Make one pass over the rows in the order given; arguments and errors as `fit`.
@@ -247,7 +240,7 @@ class Trainer:
 
     def _checked_options(self) -> dict[str, Any]:
         """Options as plain values; checked at every use, for they may have been set anew."""
-        optimizer = optimizers.make(self.optimizer)
+        optimizer = optimizers.make(self.optimizer, self.network.dtype)
         validation.methods(self.method, len(self.network.sizes) - 1)
         block_size, n_threads = self.block_size, self.n_threads
         if block_size is not None:
@@ -260,6 +253,14 @@ class Trainer:
         if n_threads is not None:
             n_threads = validation.integer("n_threads", n_threads, 1)
         batch_size = validation.integer("batch_size", self.batch_size, 1)
+        if (batch_size > 1 or optimizer != optimizers.SGD()) and (
+            block_size is not None or self.method != "auto"
+        ):
+            raise ValueError(
+                "method and block_size are for plain sgd with batch_size 1, and must be left at "
+                f'"auto" and None for batch_size={batch_size}, optimizer={optimizer}; got '
+                f"{self.method!r} and {block_size!r}."
+            )
         kind = self.network.dtype
         eta = validation.rate("learning_rate", self.learning_rate, kind)
         decay = validation.rate("weight_decay", self.weight_decay, kind, zero=True)
@@ -296,28 +297,28 @@ class Trainer:
         params = network._buffer
         options = self._checked_options()
         one_by_one = options["batch_size"] == 1 and options["optimizer"] == optimizers.SGD()
-        self._choice = None
-        train, block_size, most, key = (
-            self._per_sample(network, samples, order, options)
-            if one_by_one
-            else self._by_batches(network, samples, order, options)
-        )
-
+        if one_by_one:
+            this = passes.per_sample(network, samples, order, options)
+        else:
+            rule = self._current_rule(network, options["optimizer"])
+            this = passes.by_batches(network, samples, order, options, rule)
+        self._chosen = this.label, this.reasons
         last_finite = np.empty_like(params)
         loss_sum, seconds = 0.0, 0.0
         # No rows: compiles or loads the kernel, outside of what is timed.
-        train(0, 0, 1, 0.0)
+        this.train(0, 0, 1, 0.0)
         # Its measurements hold for these kernels' work alone.
+        key = (id(network), this.label, this.block, this.n_threads, self.n_threads)
         if self._crew is None or self._crew[0] != key:
-            self._crew = key, threads.Crew(most, options["n_threads"] is not None)
+            self._crew = key, threads.Crew(this.n_threads, options["n_threads"] is not None)
         crew = self._crew[1]
-        for start, stop in paced(len(order), 6 * network.n_params, block_size):
+        for start, stop in paced(len(order), 6 * network.n_params, this.block):
             last_finite[:] = params
             began = time.perf_counter()
             try:
-                for first, last, n_threads in crew.shares(start, stop, block_size):
+                for first, last, n_threads in crew.shares(start, stop, this.block):
                     since = time.perf_counter()
-                    loss_sum = train(first, last, n_threads, loss_sum)
+                    loss_sum = this.train(first, last, n_threads, loss_sum)
                     crew.record(n_threads, last - first, time.perf_counter() - since)
             finally:  # also when Ctrl-C came meanwhile
                 layer = network.first_nonfinite_layer()
@@ -331,89 +332,12 @@ class Trainer:
             bar.update(stop - start)
         return loss_sum / len(order), seconds
 
-    def _per_sample(
-        self,
-        network: Network,
-        samples: kernels.Samples,
-        order: NDArray[np.int64],
-        options: dict[str, Any],
-    ) -> tuple[_Train, int, int, Any]:
-        """How to train part of ``order`` one by one: block, most threads, a key of these."""
-        params, layout, dtype = network._buffer, network.layout, network.dtype
-        T = dtype.type
-        rates = T(options["learning_rate"]), T(options["weight_decay"])
-        choice = self._choice = methods.choose(
-            layout,
-            dtype,
-            samples.inputs,
-            validation.methods(self.method, len(network.sizes) - 1),
-            options["block_size"],
-            float(T(1) - rates[0] * rates[1]),
-            options["n_threads"],
-        )
-        work = kernels.make_work(layout, dtype)
-        key = (id(network), choice.label, choice.block_size, choice.n_threads, self.n_threads)
-        if choice.is_sequential:
-
-            def train(start: int, stop: int, n_threads: int, loss_sum: float) -> Any:
-                return kernels.train_sequential(
-                    params, layout, work, samples, order, start, stop, *rates, loss_sum
-                )
-
-            return train, 1, 1, key
-        block = kernels.make_block(layout, choice.plan, choice.block_size, dtype)
-
-        def train_blocks(start: int, stop: int, n_threads: int, loss_sum: float) -> Any:
-            with threads.team(n_threads) as n:
-                return kernels.train_deferred(
-                    params, layout, choice.on_threads(n), work, block, samples, order,
-                    start, stop, *rates, loss_sum,
-                )  # fmt: skip
-
-        return train_blocks, choice.block_size, choice.n_threads, key
-
-    def _current_rule(self, optimizer: optimizers.Optimizer) -> kernels.Rule:
+    def _current_rule(self, network: Network, optimizer: optimizers.Optimizer) -> kernels.Rule:
         """The optimizer's state; new where the optimizer or the network is another one."""
-        network = self.network
         if self._rule is None or self._rule[0] != optimizer or self._rule[1] is not network:
             rule = optimizers.make_rule(optimizer, network.params.size, network.dtype)
             self._rule = optimizer, network, rule
         return self._rule[2]
-
-    def _by_batches(
-        self,
-        network: Network,
-        samples: kernels.Samples,
-        order: NDArray[np.int64],
-        options: dict[str, Any],
-    ) -> tuple[_Train, int, int, Any]:
-        """How to train part of ``order`` by batches: size, most threads, a key of these."""
-        params, layout, dtype = network._buffer, network.layout, network.dtype
-        optimizer, batch_size = options["optimizer"], options["batch_size"]
-        batch_size = min(batch_size, len(order))
-        rule = self._current_rule(optimizer)
-        inputs = samples.inputs
-        most = methods.batch_threads(layout, batch_size, options["n_threads"])
-        batch = kernels.make_batch(
-            layout,
-            batch_size,
-            dtype,
-            is_listed=not inputs.is_sparse and methods.skips_zeros_of(inputs, layout, dtype),
-            is_sparse=inputs.is_sparse,
-            is_plain=optimizer == optimizers.SGD(),
-            threads=most,
-        )
-        T = dtype.type
-        rates = T(options["learning_rate"]), T(options["weight_decay"])
-
-        def train(start: int, stop: int, n_threads: int, loss_sum: float) -> Any:
-            with threads.team(n_threads) as n:
-                return kernels.train_minibatch(
-                    params, layout, batch, rule, samples, order, start, stop, batch_size,
-                    *rates, loss_sum, n if most > 1 else None,
-                )  # fmt: skip
-
-        return train, batch_size, most, ("mini-batches", id(network), batch_size, most)
 
 
 def _progress_bar(progress: bool | None, total: int) -> Any:
@@ -451,7 +375,7 @@ def warmup(dtypes: str | Sequence[str] = ("float32", "float64")) -> float:
         for method in ("sequential", "deferred"):
             trainer = Trainer(network, method=method, seed=0)
             trainer.fit(X, y, epochs=1, eval_set=(X, y), progress=False)
-        Trainer(network, "adam", seed=0).partial_fit(X, y)
+        Trainer(network, "adam").partial_fit(X, y)  # mini-batches, of any size and optimizer
         network.value_and_grad(X, y)
         network.predict(X)
     return time.perf_counter() - began

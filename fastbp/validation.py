@@ -64,6 +64,13 @@ def share(name: str, value: Any, *, one: bool = False) -> float:
     return number
 
 
+def flag(name: str, value: Any) -> bool:
+    """``value`` if it is True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name} must be True or False, got {value!r}.")
+    return bool(value)
+
+
 def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
     """``value`` if it is one of the allowed names."""
     names = tuple(allowed)

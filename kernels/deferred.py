@@ -31,7 +31,7 @@ from .blocks import (
 )
 from .layout import DEFERRED, SEQUENTIAL
 from .linear import add_dots, add_rows, add_scaled, copy, fill, nonzeros, rank_one, scaled_sum
-from .sequential import load_target, output_layer_delta, sample_loss, sample_weight
+from .sequential import csr_row, load_target, output_layer_delta, sample_loss, sample_weight
 from .simd import matrix_row, window
 
 
@@ -54,10 +54,7 @@ def forward_layer(params, layout, plan, work, block, inputs, row, t, c, l):
         x = window(work.a, layout.units[l], room)
         count = n_in
         if l == 0 and len(inputs.indptr) > 0:
-            start = inputs.indptr[row]
-            count = inputs.indptr[row + 1] - start
-            rows = window(inputs.indices, start, count)
-            values = window(inputs.data, start, count)
+            rows, values, count = csr_row(inputs, row)
         else:
             if l == 0:
                 x = matrix_row(inputs.X, row)
@@ -133,8 +130,7 @@ def update_layer(params, layout, plan, work, block, inputs, row, t, step, decay,
         rows = window(work.rows, layout.units[l], n_in)
         values = window(work.x, layout.units[l], n_in)
         if l == 0 and len(inputs.indptr) > 0:
-            rows = window(inputs.indices, inputs.indptr[row], count)
-            values = window(inputs.data, inputs.indptr[row], count)
+            rows, values, count = csr_row(inputs, row)
         rank_one(W, rows, values, count, δ, stride, step / next_c, one)
     else:
         x = window(work.a, layout.units[l], room)

@@ -86,18 +86,19 @@ class Block(NamedTuple):
 class Batch(NamedTuple):
     """Scratch of a mini-batch, a row per sample in each layer; every buffer is modified in place.
 
-    A layer l has its part of ``a``, ``z`` and ``delta`` from ``units[l]·length``.
+    A layer l ≥ 1 has its part of ``a``, ``z`` and ``delta`` from ``(units[l] − units[1])·length``.
     """
 
     length: int  # most samples at a time: a longer batch is worked off in parts
     width: int  # the same, padded to whole vectors
-    a: NDArray[np.floating]  # (units[-1]·length,) inputs and outputs of each layer
+    inputs: NDArray[np.floating]  # (length·units[1],) rows of dense X, unless zeros are left out
+    a: NDArray[np.floating]  # ((units[-1] − units[1])·length,) outputs of each layer
     z: NDArray[np.floating]  # ditto: sums before the activation
     delta: NDArray[np.floating]  # ditto: ∂loss/∂z, times the sample's share of the mean
     y: NDArray[np.floating]  # (length·strides[-1],) targets
     losses: NDArray[np.float64]  # (length,) weighted
-    transposed: NDArray[np.floating]  # weights of each layer but the first: row k has the fan-in
-    places: NDArray[np.int64]  # (L + 1,) of unit k, and layer l starts at places[l]
+    transposed: NDArray[np.floating]  # weights of each layer but the first, row k the fan-in of
+    places: NDArray[np.int64]  # unit k; layer l has its part from places[l], (L + 1,)
     is_listed: bool  # whether zeros in dense X are left out
     rows: NDArray[np.int32]  # (length·units[1],) if so: numbers of the inputs that are not zero
     x: NDArray[np.floating]  # ditto: those inputs
@@ -275,7 +276,8 @@ def make_batch(
     length = min(batch_size, LONGEST_PART)
     width = padded(length, dtype)
     lanes = VECTOR_BYTES // dtype.itemsize
-    n, room = int(layout.units[-1]) * length, int(layout.units[1])
+    room = int(layout.units[1])
+    n = (int(layout.units[-1]) - room) * length
     listed = length if is_listed else 0
     is_whole = batch_size > length or (is_sparse and not is_plain)
     heights, tiles, places, panel = [], [0], [0], 0
@@ -294,6 +296,7 @@ def make_batch(
     return Batch(
         length=length,
         width=width,
+        inputs=aligned_zeros(0 if is_listed or is_sparse else length * room, dtype),
         a=aligned_zeros(n, dtype),
         z=aligned_zeros(n, dtype),
         delta=aligned_zeros(n, dtype),

@@ -28,24 +28,21 @@ from .blocks import add_marked, read_inputs
 from .layout import LONGEST_BLOCK, Samples
 from .linear import add_rows, add_scaled, copy, fill, multiply_add, rank_one, scaled_sum
 from .losses import loss_value, output_delta
-from .sequential import load_target, sample_weight
+from .sequential import csr_row, load_target, sample_weight
 from .simd import lanes, transpose, window
 from .updates import SGD, begin_step, take_step
+
+# What is done with a part's gradient: W takes plain SGD's step, the sum for the batch grows, or it
+# is complete and the rule takes its step.
+PLAIN_STEP, SUM_UP, STEP = range(3)
 
 
 @jit(inline="early")
 def layer_rows(buffer, layout, batch, l, first, n):
-    """Rows ``first`` to ``first + n`` of layer l's part of a, z or delta."""
+    """Rows ``first`` to ``first + n`` of layer l's part of a, z or delta, l ≥ 1."""
     room = layout.units[l + 1] - layout.units[l]
-    return window(buffer, layout.units[l] * batch.length + first * room, n * room)
-
-
-@jit(inline="early")
-def csr_row(inputs, row):
-    """Numbers and values of a CSR row, and how many they are."""
-    start = inputs.indptr[row]
-    count = inputs.indptr[row + 1] - start
-    return window(inputs.indices, start, count), window(inputs.data, start, count), count
+    place = (layout.units[l] - layout.units[1]) * batch.length + first * room
+    return window(buffer, place, n * room)
 
 
 @jit
@@ -57,7 +54,7 @@ def mark(batch, room, t, is_there):
 
 
 @jit(inline="early")
-def first_products(W, stride, batch, inputs, order, first, lo, n, A, n_in, room, Z):
+def first_products(W, stride, batch, inputs, order, first, lo, n, n_in, room, Z):
     """Z += X W of the first layer, for samples lo to lo + n."""
     if len(inputs.indptr) > 0:
         for t in range(n):
@@ -69,10 +66,11 @@ def first_products(W, stride, batch, inputs, order, first, lo, n, A, n_in, room,
         if batch.is_listed:
             mark(batch, room, t, False)
         row = order[first + t]
-        read_inputs(inputs.X, row, t, batch.is_listed, batch.a, rows, x, counts, n_in, room)
+        read_inputs(inputs.X, row, t, batch.is_listed, batch.inputs, rows, x, counts, n_in, room)
         if batch.is_listed:
             mark(batch, room, t, True)
     if not batch.is_listed:
+        A = window(batch.inputs, lo * room, n * room)
         multiply_add(W, stride, A, n_in, room, 1, n, Z, stride, 0, stride, W.dtype.type(1))
         return
     for t in range(n):
@@ -90,14 +88,14 @@ def forward_rows(params, layout, batch, inputs, order, first, lo, n):
         n_in, n_out, stride = layout.sizes[l], layout.sizes[l + 1], layout.strides[l]
         room = layout.units[l + 1] - layout.units[l]
         W = window(params, layout.blocks[l], layout.blocks[l + 1] - layout.blocks[l])
-        A = layer_rows(batch.a, layout, batch, l, lo, n)
         Z = layer_rows(batch.z, layout, batch, l + 1, lo, n)
         out = layer_rows(batch.a, layout, batch, l + 1, lo, n)
         for t in range(n):
             copy(window(W, n_in * stride, stride), window(Z, t * stride, stride), stride)
         if l == 0:
-            first_products(W, stride, batch, inputs, order, first, lo, n, A, n_in, room, Z)
+            first_products(W, stride, batch, inputs, order, first, lo, n, n_in, room, Z)
         else:
+            A = layer_rows(batch.a, layout, batch, l, lo, n)
             multiply_add(W, stride, A, n_in, room, 1, n, Z, stride, 0, stride, W.dtype.type(1))
         if layout.activations[l] == RELU:
             activate(RELU, Z, out, n * stride)
@@ -135,9 +133,9 @@ def backward_rows(layout, batch, lo, n):
         below = layer_rows(batch.delta, layout, batch, l, lo, n)
         start = batch.places[l]
         W_T = window(batch.transposed, start, batch.places[l + 1] - start)
-        one = below.dtype.type(1)
-        fill(below, one - one, 0, n * room)
-        multiply_add(W_T, room, D, n_out, stride, 1, n, below, room, 0, room, one)
+        T = below.dtype.type
+        fill(below, T(0), 0, n * room)
+        multiply_add(W_T, room, D, n_out, stride, 1, n, below, room, 0, room, T(1))
         Z = layer_rows(batch.z, layout, batch, l, lo, n)
         A = layer_rows(batch.a, layout, batch, l, lo, n)
         if layout.activations[l - 1] == RELU:
@@ -198,7 +196,10 @@ def add_products(target, layout, batch, inputs, order, first, m, l, top, rows, c
             d = window(D, s * stride, n * stride)
             add_marked(target, marked, d, rows, n, factor, 0, stride, stride, batch.width)
     else:
-        A = window(batch.a, layout.units[l] * batch.length + top, room * batch.length - top)
+        A = batch.inputs
+        if l > 0:
+            A = layer_rows(batch.a, layout, batch, l, 0, batch.length)
+        A = window(A, top, len(A) - top)
         multiply_add(D, stride, A, m, 1, room, rows, target, stride, 0, stride, c)
 
 
@@ -214,20 +215,20 @@ def take_tile(
     top = (tile - batch.tiles[l]) * batch.heights[l]
     rows = min(batch.heights[l], n_in - top)
     weights, bias = start + top * stride, start + n_in * stride
-    one = params.dtype.type(1)
+    T = params.dtype.type
     if action == STEP:
         # What earlier parts of the batch have summed up, or a panel that only this thread has.
         g = window(batch.gradient, weights if batch.is_whole else slot * batch.panel, rows * stride)
         if not batch.is_whole:
-            fill(g, one - one, 0, rows * stride)
-        add_products(g, layout, batch, inputs, order, first, m, l, top, rows, one)
+            fill(g, T(0), 0, rows * stride)
+        add_products(g, layout, batch, inputs, order, first, m, l, top, rows, T(1))
         w = window(params, weights, rows * stride)
         take_step(rule, step, w, g, weights, rows * stride, True)
         if top == 0:
             g = window(batch.gradient, bias if batch.is_whole else slot * batch.panel, stride)
             if not batch.is_whole:
-                fill(g, one - one, 0, stride)
-            add_biases(g, layout, batch, m, l, one)
+                fill(g, T(0), 0, stride)
+            add_biases(g, layout, batch, m, l, T(1))
             take_step(rule, step, window(params, bias, stride), g, bias, stride, False)
     else:
         target = params if action == PLAIN_STEP else batch.gradient
@@ -287,11 +288,6 @@ def _alone(params, layout, batch, rule, step, samples, order, first, m, share, a
         )
 
 
-# What is done with a part's gradient: W takes plain SGD's step, the sum for the batch grows, or it
-# is complete and the rule takes its step.
-PLAIN_STEP, SUM_UP, STEP = range(3)
-
-
 @jit(entry=True)
 def train_minibatch(
     params, layout, batch, rule, samples, order, start, stop, batch_size, learning_rate,
@@ -333,7 +329,7 @@ def train_minibatch(
                 action, c = PLAIN_STEP, γ
             elif first + m < begin + n:
                 action = SUM_UP
-            if threads is None:
+            if threads is None:  # then the parallel loops are not even compiled
                 _alone(
                     params, layout, batch, rule, step, samples, order, first, m, share, action, c
                 )

@@ -18,6 +18,14 @@ from .simd import matrix_row, window
 
 
 @jit(inline="early")
+def csr_row(inputs, row):
+    """Numbers and values of a CSR row's inputs, and how many they are."""
+    start = inputs.indptr[row]
+    count = inputs.indptr[row + 1] - start
+    return window(inputs.indices, start, count), window(inputs.data, start, count), count
+
+
+@jit(inline="early")
 def first_sums(params, layout, work, inputs, row):
     """z_1 = W_1 x + b_1 for a row of the inputs."""
     n_in, stride = layout.sizes[0], layout.strides[0]
@@ -25,9 +33,7 @@ def first_sums(params, layout, work, inputs, row):
     z = window(work.z, layout.units[1], stride)
     copy(window(W, n_in * stride, stride), z, stride)
     if len(inputs.indptr) > 0:
-        start = inputs.indptr[row]
-        count = inputs.indptr[row + 1] - start
-        rows, x = window(inputs.indices, start, count), window(inputs.data, start, count)
+        rows, x, count = csr_row(inputs, row)
         add_rows(W, rows, x, count, z, 0, stride, stride)
     else:
         add_rows(W, None, matrix_row(inputs.X, row), n_in, z, 0, stride, stride)
@@ -91,9 +97,7 @@ def accumulate_first(target, layout, work, inputs, row, scale, decay):
     W = window(target, 0, layout.blocks[1])
     δ = window(work.delta, layout.units[1], stride)
     if len(inputs.indptr) > 0:
-        start = inputs.indptr[row]
-        count = inputs.indptr[row + 1] - start
-        rows, x = window(inputs.indices, start, count), window(inputs.data, start, count)
+        rows, x, count = csr_row(inputs, row)
         rank_one(W, rows, x, count, δ, stride, scale, decay)
     else:
         rank_one(W, None, matrix_row(inputs.X, row), n_in, δ, stride, scale, decay)

@@ -90,10 +90,8 @@ def take_step(rule, step, w, g, place, n, is_weight):
         adagrad(rule, step, w, g, place, n, λ, keep)
     elif rule.code == ADADELTA:
         adadelta(rule, step, w, g, place, n, λ, keep)
-    elif rule.code == ADAM:
-        adam(rule, step, w, g, place, n, λ, keep)
     else:
-        nadam(rule, step, w, g, place, n, λ, keep)
+        adam(rule, step, w, g, place, n, λ, keep)
 
 
 @jit
@@ -114,7 +112,7 @@ def sgd(rule, step, w, g, place, n, λ, keep):
 
 @jit
 def rmsprop(rule, step, w, g, place, n, λ, keep):
-    """With v ← α v + (1 − α) g², and w ← w − η g / (√v + ε).
+    """With v ← α v + (1 − α) g²: w ← w − η g / (√v + ε).
 
     Centred, √(v − m²) with m the same mean of g takes the place of √v; with momentum,
     b ← μ b + g / (√v + ε) and w ← w − η b.
@@ -123,7 +121,7 @@ def rmsprop(rule, step, w, g, place, n, λ, keep):
     η, ε = broadcast(like, step.scale), broadcast(like, T(p[1]))
     α, β = broadcast(like, T(p[0])), broadcast(like, T(1 - p[0]))
     μ = broadcast(like, T(p[2]))
-    v, b, m = (moment(rule, 0, place, n), moment(rule, 1, place, n), moment(rule, 2, place, n))
+    v, b, m = moment(rule, 0, place, n), moment(rule, 1, place, n), moment(rule, 2, place, n)
     for k in range(0, n, lanes(w)):
         d = load(like, g, k) + λ * load(like, w, k)
         second = α * load(like, v, k) + β * d * d
@@ -141,7 +139,7 @@ def rmsprop(rule, step, w, g, place, n, λ, keep):
 
 @jit
 def adagrad(rule, step, w, g, place, n, λ, keep):
-    """With v ← v + g², and w ← w − η g / (√v + ε)."""
+    """With v ← v + g²: w ← w − η g / (√v + ε)."""
     p, T, like = rule.settings, w.dtype.type, zeros(w, 1)
     η, ε = broadcast(like, step.scale), broadcast(like, T(p[1]))
     v = moment(rule, 0, place, n)
@@ -173,45 +171,25 @@ def adadelta(rule, step, w, g, place, n, λ, keep):
 
 @jit
 def adam(rule, step, w, g, place, n, λ, keep):
-    """With m ← β₁ m + (1 − β₁) g, v ← β₂ v + (1 − β₂) g², w ← w − η m̂ / (√v̂ + ε).
+    """With m ← β₁ m + (1 − β₁) g and v ← β₂ v + (1 − β₂) g²: w ← w − η m̂ / (√v̂ + ε).
 
-    m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ). AMSGrad takes the largest v so far.
+    m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ). AMSGrad takes the largest v so far. NAdam looks
+    ahead: in place of η m̂ stands a sum of m and g, whose weights are the step's.
     """
     p, T, like = rule.settings, w.dtype.type, zeros(w, 1)
-    η, root, ε = (
-        broadcast(like, step.scale), broadcast(like, step.root), broadcast(like, T(p[2]))
-    )  # fmt: skip
+    η, now = broadcast(like, step.scale), broadcast(like, step.gradient_scale)
+    root, ε = broadcast(like, step.root), broadcast(like, T(p[2]))
     β1, rest1 = broadcast(like, T(p[0])), broadcast(like, T(1 - p[0]))
     β2, rest2 = broadcast(like, T(p[1])), broadcast(like, T(1 - p[1]))
-    m, v, most = (moment(rule, 0, place, n), moment(rule, 1, place, n), moment(rule, 2, place, n))
+    m, v, most = moment(rule, 0, place, n), moment(rule, 1, place, n), moment(rule, 2, place, n)
     for k in range(0, n, lanes(w)):
         d = load(like, g, k) + λ * load(like, w, k)
         first = β1 * load(like, m, k) + rest1 * d
         second = β2 * load(like, v, k) + rest2 * d * d
         store(m, k, first)
         store(v, k, second)
-        if p[3] != 0:
+        if len(most) > 0:
             second = maximum(load(like, most, k), second)
             store(most, k, second)
-        store(w, k, keep * load(like, w, k) - η * first / (root * square_root(second) + ε))
-
-
-@jit
-def nadam(rule, step, w, g, place, n, λ, keep):
-    """`adam` with a look ahead: in place of η m̂, a sum of m and g with weights of the step."""
-    p, T, like = rule.settings, w.dtype.type, zeros(w, 1)
-    η, root, ε = (
-        broadcast(like, step.scale), broadcast(like, step.root), broadcast(like, T(p[2]))
-    )  # fmt: skip
-    now = broadcast(like, step.gradient_scale)
-    β1, rest1 = broadcast(like, T(p[0])), broadcast(like, T(1 - p[0]))
-    β2, rest2 = broadcast(like, T(p[1])), broadcast(like, T(1 - p[1]))
-    m, v = moment(rule, 0, place, n), moment(rule, 1, place, n)
-    for k in range(0, n, lanes(w)):
-        d = load(like, g, k) + λ * load(like, w, k)
-        first = β1 * load(like, m, k) + rest1 * d
-        second = β2 * load(like, v, k) + rest2 * d * d
-        store(m, k, first)
-        store(v, k, second)
-        d = (now * d + η * first) / (root * square_root(second) + ε)
+        d = (η * first + now * d) / (root * square_root(second) + ε)
         store(w, k, keep * load(like, w, k) - d)

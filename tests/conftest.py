@@ -1,6 +1,8 @@
-"""Shared cases: targets that suit each loss, and where MNIST lies."""
+"""Shared cases: targets that suit each loss, runs on several threads, and where MNIST lies."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,21 @@ def targets_for(loss, generator, n, n_outputs):
     elif loss == "huber":
         y = generator.uniform(-3, 3, (n, n_outputs))
     return y
+
+
+def assert_same_on_threads(code):
+    """That a program writes the same bytes when it is given 1, 2 and 4 threads as its argument."""
+    results = [
+        subprocess.run(
+            [sys.executable, "-c", code, str(n)],
+            env=os.environ | {"NUMBA_NUM_THREADS": "4"}, check=True, capture_output=True,
+            timeout=300,
+        ).stdout
+        for n in (1, 2, 4)
+    ]  # fmt: skip
+    assert len(results[0]) > 1_000_000
+    assert results[1] == results[0]
+    assert results[2] == results[0]
 
 
 @pytest.fixture(scope="session")

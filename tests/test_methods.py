@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import assert_same_on_threads
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive import Naive, one_hot
@@ -196,17 +197,7 @@ sys.stdout.buffer.write(b"".join(parts))
 
 
 def test_threads_change_no_bit():
-    environment = os.environ | {"NUMBA_NUM_THREADS": "4"}
-    results = [
-        subprocess.run(
-            [sys.executable, "-c", THREADS, str(n)],
-            env=environment, check=True, capture_output=True, timeout=300,
-        ).stdout
-        for n in (1, 2, 4)
-    ]  # fmt: skip
-    assert len(results[0]) > 1_000_000
-    assert results[1] == results[0]
-    assert results[2] == results[0]
+    assert_same_on_threads(THREADS)
 
 
 def test_threads_change_no_bit_of_a_layer_that_trainers_would_not_share(generator):

@@ -1,11 +1,8 @@
 """Mini-batches and optimizers: against the oracle, against torch, and against themselves."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
+from conftest import assert_same_on_threads
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive import Naive, Steps, one_hot
@@ -32,6 +29,8 @@ OPTIMIZERS = [
     ("nadam", {}),
     ("nadam", {"momentum_decay": 0.1}),
 ]
+# With Adam's own eps, a gradient that is all rounding would be divided by next to nothing.
+SETTINGS = {"sgd": {}, "adam": {"eps": 1e-3}}
 IDS = ["-".join([name, *map(str, options)]) for name, options in OPTIMIZERS]
 
 
@@ -89,22 +88,18 @@ def test_batches_equal_the_oracle(
     weights = np.random.default_rng(seed).uniform(0.5, 2, n) if weighted else None
     network = Network(sizes, activation=activation, dtype="float64", seed=seed)
     oracle = Naive.of(network)
+    chosen = optimizers.OPTIMIZERS[optimizer](**SETTINGS[optimizer])
     trainer = Trainer(
-        network, optimizer, learning_rate=0.05, batch_size=batch_size, weight_decay=decay,
+        network, chosen, learning_rate=0.05, batch_size=batch_size, weight_decay=decay,
         shuffle=False,
     )  # fmt: skip
     given_X = csr_array(X) if sparse else X
     trainer.fit(given_X, y, epochs=1, sample_weight=weights, progress=False)
     mean_one = None if weights is None else weights / weights.mean()
-    steps = Steps(optimizer, 0.05)
+    steps = Steps(optimizer, 0.05, **SETTINGS[optimizer])
     size = min(batch_size, n)
     oracle.train_batches(X, one_hot(y, sizes[-1]), np.arange(n), size, steps, decay, mean_one)
-    # Adam divides gradients that are next to nothing by their own size.
-    loose = {"rtol": 1e-6, "atol": 1e-7} if optimizer == "adam" else TIGHT
-    for mine, theirs in zip(
-        network.weights + network.biases, oracle.weights + oracle.biases, strict=True
-    ):
-        np.testing.assert_allclose(mine, theirs, **loose)
+    assert_same(network, oracle)
 
 
 @pytest.mark.parametrize("density", [0.1, 1.0])
@@ -116,12 +111,12 @@ def test_batches_longer_than_the_scratch(optimizer, density, batch_size):
     X, y = problem(sizes, 700, density=density)
     network = Network(sizes, activation="tanh", dtype="float64", seed=1)
     oracle = Naive.of(network)
-    trainer = Trainer(network, optimizer, learning_rate=0.05, batch_size=batch_size)
+    chosen = optimizers.OPTIMIZERS[optimizer](**SETTINGS[optimizer])
+    trainer = Trainer(network, chosen, learning_rate=0.05, batch_size=batch_size)
     trainer.partial_fit(X, y)
-    steps = Steps(optimizer, 0.05)
+    steps = Steps(optimizer, 0.05, **SETTINGS[optimizer])
     oracle.train_batches(X, one_hot(y, 3), np.arange(700), batch_size, steps)
-    for mine, theirs in zip(network.weights, oracle.weights, strict=True):
-        np.testing.assert_allclose(mine, theirs, rtol=1e-8, atol=1e-10)
+    assert_same(network, oracle)
 
 
 def test_padding_stays_zero():
@@ -165,15 +160,6 @@ def test_a_pass_over_one_sample_batches_is_per_sample_sgd():
     np.testing.assert_allclose(one.params, other.params, **TIGHT)
 
 
-TORCH = {
-    "sgd": ("SGD", {}),
-    "rmsprop": ("RMSprop", {}),
-    "adagrad": ("Adagrad", {}),
-    "adadelta": ("Adadelta", {}),
-    "adam": ("Adam", {}),
-    "adamw": ("AdamW", {}),
-    "nadam": ("NAdam", {}),
-}
 # On weights alone, as here; torch's own default decays biases too.
 DECAYS = {"adamw": [0.0, 0.01, 0.3]}
 
@@ -187,6 +173,7 @@ DECAYS = {"adamw": [0.0, 0.01, 0.3]}
 def test_every_optimizer_equals_torch(name, options, sizes, monkeypatch):
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch, "get_default_dtype", lambda: torch.float64)  # of NAdam's product
+    ours = optimizers.OPTIMIZERS[name](**options)
     steps, batch_size = 50, 8
     X, y = problem(sizes, steps * batch_size)
     for decay in DECAYS.get(name, [0.0, 0.05]):
@@ -206,7 +193,7 @@ def test_every_optimizer_equals_torch(name, options, sizes, monkeypatch):
             {"params": [l.weight for l in layers[::2]], "weight_decay": decay},
             {"params": [l.bias for l in layers[::2]], "weight_decay": 0.0},
         ]
-        optimizer = getattr(torch.optim, TORCH[name][0])(groups, lr=0.01, **theirs)
+        optimizer = getattr(torch.optim, type(ours).__name__)(groups, lr=0.01, **theirs)
         for start in range(0, len(X), batch_size):
             rows = slice(start, start + batch_size)
             optimizer.zero_grad()
@@ -215,7 +202,6 @@ def test_every_optimizer_equals_torch(name, options, sizes, monkeypatch):
             )
             loss.backward()
             optimizer.step()
-        ours = optimizers.OPTIMIZERS[name](**options)
         Trainer(
             network, ours, learning_rate=0.01, batch_size=batch_size, weight_decay=decay
         ).partial_fit(X, y)
@@ -233,6 +219,15 @@ def test_every_optimizer_equals_torch(name, options, sizes, monkeypatch):
         (lambda: optimizers.Adam(beta2=-0.1), "beta2 must be a number from 0 to below 1"),
         (lambda: optimizers.Adagrad(lr_decay=-1), "lr_decay must be a finite float64"),
         (lambda: Trainer(Network((2, 2)), "adm"), "optimizer must be one of sgd, rmsprop,"),
+        (lambda: optimizers.SGD(momentum=0.9, nesterov="yes"), "nesterov must be True or False"),
+        (
+            lambda: Trainer(Network((2, 2)), method="deferred", batch_size=2),
+            "method and block_size",
+        ),
+        (
+            lambda: Trainer(Network((2, 2)), optimizers.Adam(eps=1e-60)),
+            "eps must be a finite float32",
+        ),
         (lambda: Trainer(Network((2, 2)), batch_size=0), "batch_size must be an integer of at"),
     ],
 )
@@ -241,11 +236,32 @@ def test_bad_settings_are_named(make, message):
         make()
 
 
-def test_eps_must_count_in_the_networks_dtype():
-    with pytest.raises(ValueError, match="eps must be a finite float32 number above 0"):
-        Trainer(Network((2, 2)), optimizers.Adam(eps=1e-60), batch_size=2).partial_fit(
-            [[0.0, 1.0]], [0]
-        )
+def test_a_callback_that_sets_another_network_leaves_this_fit_alone():
+    """Its optimizer's state would be of another size."""
+    X, y = problem((6, 5, 3), 40)
+    networks = [Network((6, 5, 3), dtype="float64", seed=0) for _ in range(2)]
+    for network, callbacks in zip(
+        networks, ((), (lambda t: setattr(t, "network", Network((2, 2))),)), strict=True
+    ):
+        trainer = Trainer(network, "adam", batch_size=8, seed=0)
+        trainer.fit(X, y, epochs=3, callbacks=callbacks, progress=False)
+    np.testing.assert_array_equal(networks[0].params, networks[1].params)
+
+
+def test_the_summary_says_how_batches_are_made():
+    X, y = problem((300, 70, 3), 50, density=0.1)
+    trainer = Trainer(Network((300, 70, 3), seed=0), "adam", batch_size=8, n_threads=1)
+    trainer.fit(X, y, epochs=1, progress=False)
+    assert "mini-batches of 8, Adam(" in trainer.summary()
+    assert "of X is zero, skipped" in trainer.summary()
+    assert trainer.history.method == ["mini-batches"]
+
+
+def test_scratch_of_sparse_rows_is_no_matrix():
+    layout = Network((100_000, 4, 2), seed=0).layout
+    options = {"is_listed": False, "is_plain": True}
+    batch = fastbp.kernels.make_batch(layout, 256, np.dtype("f4"), is_sparse=True, **options)
+    assert sum(part.nbytes for part in batch if isinstance(part, np.ndarray)) < 1_000_000
 
 
 THREADS = """
@@ -271,14 +287,4 @@ for dtype in ("float32", "float64"):
 
 
 def test_threads_change_no_bit():
-    environment = os.environ | {"NUMBA_NUM_THREADS": "4"}
-    results = [
-        subprocess.run(
-            [sys.executable, "-c", THREADS, str(n)],
-            env=environment, check=True, capture_output=True, timeout=300,
-        ).stdout
-        for n in (1, 2, 4)
-    ]  # fmt: skip
-    assert len(results[0]) > 1_000_000
-    assert results[1] == results[0]
-    assert results[2] == results[0]
+    assert_same_on_threads(THREADS)
