@@ -30,6 +30,10 @@ def problems(draw):
     generator = np.random.default_rng(seed)
     # Small weights keep exp outputs and their steps away from overflow.
     network.params[:] *= 0.5
+    # Biases of 0 with steps of one size, as absolute_error has them, would come back to a kink at
+    # 0 up to rounding, where no two ways of computing agree on the side.
+    for b in network.biases:
+        b[:] = generator.uniform(-0.1, 0.1, b.shape)
     n = draw(st.integers(1, 12))
     X = generator.uniform(-1, 1, (n, sizes[0])) * (generator.random((n, sizes[0])) < 0.7)
     return network, X, targets_for(loss, generator, n, n_outputs), generator
