@@ -13,4 +13,4 @@ NUMBA_DISABLE_JIT=1 python -m pytest -q -W ignore::RuntimeWarning \
     tests/test_elementary.py
 echo "== torch"
 python -m pip install -q "$(grep -o 'torch==[0-9.]*' pyproject.toml)"
-NUMBA_CACHE_DIR=$(mktemp -d) python -m pytest -q tests/test_minibatch.py -k torch
+NUMBA_CACHE_DIR=$(mktemp -d) python -m pytest -q tests/test_torch.py

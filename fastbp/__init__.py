@@ -7,7 +7,7 @@
 Then ``trainer.fit(X, y)``, ``network.predict(X)`` and ``fastbp.save(network, path)``.
 """
 
-from fastbp import kernels, optimizers
+from fastbp import callbacks, kernels, optimizers, schedules
 from fastbp.datasets import Dataset, load_dataset
 from fastbp.gradient_check import GradientReport
 from fastbp.history import History
@@ -26,11 +26,13 @@ __all__ = [
     "History",
     "Network",
     "Trainer",
+    "callbacks",
     "kernels",
     "load",
     "load_dataset",
     "optimizers",
     "read_header",
     "save",
+    "schedules",
     "warmup",
 ]

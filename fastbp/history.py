@@ -18,6 +18,8 @@ class History:
         Mean loss on ``eval_set`` after the epoch; None without one.
     accuracy : list of float or None
         Accuracy on ``eval_set`` after the epoch; None without one, and for a regression.
+    learning_rate : list of float
+        η of the epoch.
     samples_per_second : list of float
         Training speed; evaluation and compilation are not counted.
     seconds : list of float
@@ -29,6 +31,7 @@ class History:
     train_loss: list[float] = field(default_factory=list)
     eval_loss: list[float | None] = field(default_factory=list)
     accuracy: list[float | None] = field(default_factory=list)
+    learning_rate: list[float] = field(default_factory=list)
     samples_per_second: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     method: list[str] = field(default_factory=list)
@@ -38,6 +41,7 @@ class History:
         train_loss: float,
         eval_loss: float | None,
         accuracy: float | None,
+        learning_rate: float,
         samples_per_second: float,
         seconds: float,
         method: str,
@@ -46,6 +50,7 @@ class History:
         self.train_loss.append(train_loss)
         self.eval_loss.append(eval_loss)
         self.accuracy.append(accuracy)
+        self.learning_rate.append(learning_rate)
         self.samples_per_second.append(samples_per_second)
         self.seconds.append(seconds)
         self.method.append(method)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastbp import kernels, validation
+from fastbp import kernels, methods, threads, validation
 from fastbp.chunks import paced
 from fastbp.gradient_check import GradientReport, check_gradients
 from fastbp.initializers import DEFAULTS, initial_weights
@@ -30,6 +30,35 @@ class Evaluation(NamedTuple):
     """Mean loss, weighted where weights were given."""
     accuracy: float | None
     """Share of rows predicted correctly (every label of the row); None for a regression."""
+
+
+class Objective:
+    """What `Network.objective` returns."""
+
+    def __init__(self, network: Network, samples: kernels.Samples, weight_decay: float) -> None:
+        self.network = network
+        self.weight_decay = weight_decay
+        self._samples = samples
+
+    def __call__(self, params: FloatArray) -> tuple[float, NDArray[np.float64]]:
+        """Loss at these parameters, and its gradient in float64, as SciPy wants it."""
+        network = self.network
+        network._buffer[:] = params
+        gradient = np.empty_like(network._buffer)
+        loss = network._differentiate(self._samples, gradient)
+        if self.weight_decay > 0:
+            for W, g in zip(network.weights, network.views(gradient).weights, strict=True):
+                loss += 0.5 * self.weight_decay * float(np.vdot(W, W))
+                g += network.dtype.type(self.weight_decay) * W
+        return loss, gradient.astype(np.float64, copy=False)
+
+
+# Rows from which on finding zeros among the inputs may pay.
+_WORTH_LISTING = 256
+# Floating-point operations of a block of rows: about a millisecond.
+_BLOCK_OPERATIONS = 30_000_000
+# An order that stands for the rows as they come.
+_IN_ORDER = np.empty(0, np.int64)
 
 
 class Network:
@@ -119,6 +148,7 @@ class Network:
         self.layout = kernels.make_layout(self.sizes, self.activations, self.loss_name, self.dtype)
         self._buffer = kernels.aligned_zeros(int(self.layout.blocks[-1]), self.dtype)
         self._params = self._buffer.view()
+        self._kept: dict[Any, Any] = {}
 
     # Parameters ---------------------------------------------------------------------------------
 
@@ -207,9 +237,10 @@ class Network:
     def _outputs(self, X: ArrayLike) -> FloatArray:
         checked = validation.inputs(X, self.sizes[0], self.dtype)
         outputs = np.empty((checked.n, self.sizes[-1]), self.dtype)
-        work = kernels.make_work(self.layout, self.dtype)
-        for start, stop in paced(checked.n, 2 * self.n_params):
-            kernels.predict(self._buffer, self.layout, work, checked, start, stop, outputs)
+        nothing = kernels.read_only(np.empty(0, np.int64))
+        targets = kernels.read_only(outputs[:0])
+        samples = kernels.Samples(checked, nothing, targets, kernels.read_only(np.empty(0)))
+        self._infer(samples, outputs)
         return outputs
 
     def evaluate(
@@ -233,15 +264,50 @@ class Network:
         """
         return self._evaluate(self._samples(X, y, sample_weight))
 
-    def _evaluate(self, samples: kernels.Samples) -> Evaluation:
+    def _evaluate(self, samples: kernels.Samples, n_threads: int | None = None) -> Evaluation:
         n = samples.inputs.n
-        work = kernels.make_work(self.layout, self.dtype)
-        loss_sum, n_correct = 0.0, 0
-        for start, stop in paced(n, 2 * self.n_params):
-            loss_sum, n_correct = kernels.evaluate(
-                self._buffer, self.layout, work, samples, start, stop, loss_sum, n_correct
-            )
+        loss_sum, n_correct = self._infer(samples, np.empty((0, self.sizes[-1])), n_threads)
         return Evaluation(loss_sum / n, n_correct / n if self.is_classifier else None)
+
+    def _infer(
+        self, samples: kernels.Samples, outputs: FloatArray, n_threads: int | None = None
+    ) -> tuple[float, int]:
+        """Fill ``outputs``, unless it has no rows; sums of losses and of correct predictions.
+
+        Blocks of rows go to threads of Python's, for kernels hold no lock; where blocks begin
+        follows from sizes alone, so the sums are the same for any number of threads.
+        """
+        outputs = outputs.astype(self.dtype, copy=False)
+        n = samples.inputs.n
+        is_listed = (
+            n >= _WORTH_LISTING and methods.skips_zeros(self.layout, self.dtype, samples.inputs)[0]
+        )
+        length = min(n, kernels.LONGEST_PART)
+        key = ("infer", length, is_listed, samples.inputs.is_sparse)
+
+        def block(start: int, stop: int) -> tuple[float, int]:
+            batch = self._kept.pop(key, None) or kernels.make_batch(
+                self.layout,
+                length,
+                self.dtype,
+                is_listed=is_listed,
+                is_sparse=samples.inputs.is_sparse,
+                trains=False,
+            )
+            sums: tuple[float, int] = kernels.infer(
+                self._buffer, self.layout, batch, samples, _IN_ORDER, start, stop, outputs, 0.0, 0
+            )
+            self._keep(key, batch)
+            return sums
+
+        rows = length * max(1, _BLOCK_OPERATIONS // (2 * self.n_params * length))
+        parts = threads.spread(block, n, rows, 2 * self.n_params, n_threads)
+        return sum(loss for loss, _ in parts), sum(correct for _, correct in parts)
+
+    def _keep(self, key: Any, scratch: Any) -> None:
+        """Keep scratch for the next call of its kind; only one, and never one in use."""
+        self._kept.clear()
+        self._kept[key] = scratch
 
     def loss(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Mean loss, without weight decay; arguments as `evaluate`."""
@@ -280,16 +346,101 @@ class Network:
         if out is None:
             gradient = kernels.aligned_zeros(self._buffer.size, self.dtype)
         else:
-            gradient = validation.gradient_buffer(out, self._buffer, *samples.inputs, *samples[1:])
-            gradient[:] = 0
+            gradient = validation.gradient_buffer(out, self._buffer, *samples.inputs, *samples[1:4])
+        loss = self._differentiate(samples, gradient)
+        return loss, Gradients(*kernels.layer_views(gradient, self.layout))
+
+    def _differentiate(
+        self, samples: kernels.Samples, gradient: FloatArray, n_threads: int | None = None
+    ) -> float:
+        """Mean loss; its gradient takes the place of what is in ``gradient``."""
         n = samples.inputs.n
-        work = kernels.make_work(self.layout, self.dtype)
-        loss_sum = 0.0
-        for start, stop in paced(n, 6 * self.n_params):
-            loss_sum = kernels.add_gradient(
-                self._buffer, self.layout, work, samples, start, stop, 1 / n, gradient, loss_sum
+        is_listed = (
+            n >= _WORTH_LISTING and methods.skips_zeros(self.layout, self.dtype, samples.inputs)[0]
+        )
+        most = methods.batch_threads(self.layout, n, n_threads)
+        key = ("differentiate", min(n, kernels.LONGEST_PART), is_listed, samples.inputs.is_sparse)
+        scratch = self._kept.pop(key, None)
+        if scratch is None:
+            nothing = kernels.make_rule(kernels.NO_STEP, (), False, 0, 0, self.dtype)
+            batch = kernels.make_batch(
+                self.layout,
+                n,
+                self.dtype,
+                is_listed=is_listed,
+                is_sparse=samples.inputs.is_sparse,
+                gradient=gradient,
             )
-        return loss_sum / n, Gradients(*kernels.layer_views(gradient, self.layout))
+            scratch = batch, nothing, kernels.make_regularization(len(self.sizes) - 2, self.dtype)
+        batch, rule, regularization = scratch
+        batch = batch._replace(gradient=gradient)
+        gradient[:] = 0
+        loss_sum = 0.0
+        for start, stop in paced(n, 6 * self.n_params, batch.length):
+            with threads.team(most) as at_a_time:
+                loss_sum = kernels.train_minibatch(
+                    self._buffer, self.layout, batch, rule, regularization, samples, _IN_ORDER,
+                    start, stop, n, self.dtype.type(0), loss_sum, at_a_time if most > 1 else None,
+                )  # fmt: skip
+        self._keep(key, (batch, rule, regularization))
+        return loss_sum / n
+
+    def views(self, flat: FloatArray) -> Gradients:
+        """Weights and biases of each layer as views of any vector laid out as `params`.
+
+        Parameters
+        ----------
+        flat : array of params' shape
+            A gradient, a step, another set of parameters. The other way round needs no call:
+            ``network.params`` is the flat vector of ``network.weights`` and ``network.biases``.
+
+        Raises
+        ------
+        ValueError
+            If it is not an array of that shape.
+        """
+        if not isinstance(flat, np.ndarray) or flat.shape != self._buffer.shape:
+            given = f"shape {flat.shape}" if isinstance(flat, np.ndarray) else type(flat).__name__
+            raise ValueError(
+                f"flat must be an array of params' shape {self._buffer.shape}, got {given}."
+            )
+        return Gradients(*kernels.layer_views(flat, self.layout))
+
+    def objective(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        sample_weight: ArrayLike | None = None,
+        weight_decay: float = 0.0,
+    ) -> Objective:
+        """Mean loss of these data as a function of the flat parameters, for an optimizer's use.
+
+        >>> from scipy.optimize import minimize
+        >>> network = Network((2, 4, 2), activation="tanh", dtype="float64", seed=0)
+        >>> f = network.objective([[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 0])
+        >>> network.params[:] = minimize(f, network.params, jac=True, method="L-BFGS-B").x
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As `evaluate`.
+        weight_decay : float, default 0.0
+            λ of the penalty ½ λ ‖W‖², which is added to the loss: weights only, never biases.
+
+        Returns
+        -------
+        Objective
+            ``f(params)`` sets the network's parameters, and returns the loss and a new gradient
+            vector.
+
+        Raises
+        ------
+        ValueError
+            If an argument does not fit the network.
+        """
+        decay = validation.rate("weight_decay", weight_decay, self.dtype, zero=True)
+        return Objective(self, self._samples(X, y, sample_weight), decay)
 
     def check_gradients(self, X: ArrayLike, y: ArrayLike) -> GradientReport:
         """Compare backpropagation with central differences taken in float64.

@@ -5,13 +5,14 @@
 >>> trainer = fastbp.Trainer(network, fastbp.optimizers.Adam(eps=1e-7), batch_size=32)
 
 A name, such as "adam", is the optimizer with its defaults. ``learning_rate`` (η) and
-``weight_decay`` (λ) belong to the trainer. λ adds λ w to the gradient g of a weight w, except in
-`AdamW`, where it is decoupled; biases never decay. The formulas stand in ``kernels/updates.py``.
+``weight_decay`` (λ) belong to the trainer. λ adds λ w to the gradient g of a weight w, or, where
+it is decoupled, w ← (1 − η·λ) w comes before the step; biases never decay. The formulas stand in
+``kernels/updates.py``.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,15 +22,22 @@ from fastbp import kernels, validation
 
 @dataclass(frozen=True)
 class Optimizer:
-    """What all optimizers have."""
+    """What all optimizers have.
+
+    Parameters
+    ----------
+    decoupled_weight_decay : bool, default False
+        Keep weight decay out of the gradient, and so out of its moments (Loshchilov & Hutter, ICLR
+        2019, arXiv:1711.05101).
+    """
+
+    decoupled_weight_decay: bool = field(default=False, kw_only=True)
 
     code: ClassVar[int]
     learning_rate: ClassVar[float] = 0.001
     """Default of the trainer's."""
     weight_decay: ClassVar[float] = 0.0
     """Default of the trainer's."""
-    shrinks: ClassVar[bool] = False
-    """Whether weight decay is decoupled from the gradient."""
 
     @property
     def n_moments(self) -> int:
@@ -37,8 +45,8 @@ class Optimizer:
         raise NotImplementedError
 
     def settings(self) -> tuple[float, ...]:
-        """Fields in order, as the kernels take them."""
-        return astuple(self)
+        """Fields of its own in order, as the kernels take them."""
+        return astuple(self)[1:]
 
 
 @dataclass(frozen=True)
@@ -204,13 +212,11 @@ class Adam(Optimizer):
 
 @dataclass(frozen=True)
 class AdamW(Adam):
-    """`Adam` with decoupled weight decay: w ← (1 − η·λ) w (Loshchilov & Hutter, ICLR 2019).
+    """`Adam` with ``decoupled_weight_decay``, and by default one of 0.01 (ICLR 2019)."""
 
-    λ is the trainer's ``weight_decay``, 0.01 by default here. arXiv:1711.05101.
-    """
+    decoupled_weight_decay: bool = field(default=True, kw_only=True)
 
     weight_decay: ClassVar[float] = 0.01
-    shrinks: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
@@ -255,6 +261,7 @@ def make(optimizer: Any, dtype: np.dtype[Any]) -> Optimizer:
         made = optimizer
     else:
         made = OPTIMIZERS[validation.choice("optimizer", optimizer, OPTIMIZERS)]()
+    validation.flag("decoupled_weight_decay", made.decoupled_weight_decay)
     if hasattr(made, "eps"):  # if it were 0, the padding of zeros would be divided by zero
         validation.rate("eps", made.eps, dtype)
     return made
@@ -273,14 +280,11 @@ def describe(optimizer: Optimizer) -> dict[str, Any]:
 
 def make_rule(optimizer: Optimizer, n_params: int, dtype: np.dtype[Any]) -> kernels.Rule:
     """The optimizer at its start, as the kernels take it."""
-    settings = np.zeros(4)
-    values = optimizer.settings()
-    settings[: len(values)] = values
-    return kernels.Rule(
-        code=optimizer.code,
-        settings=kernels.read_only(settings),
-        shrinks=optimizer.shrinks,
-        moments=kernels.aligned_zeros(optimizer.n_moments * n_params, dtype),
-        n_params=n_params,
-        counts=np.zeros(2),
+    return kernels.make_rule(
+        optimizer.code,
+        optimizer.settings(),
+        optimizer.decoupled_weight_decay,
+        optimizer.n_moments,
+        n_params,
+        dtype,
     )

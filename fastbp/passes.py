@@ -29,12 +29,27 @@ class Pass(NamedTuple):
     """Lines for `Trainer.summary`."""
 
 
+def is_per_sample(options: dict[str, Any]) -> bool:
+    """Whether a step is one sample's and plain SGD's, which has methods of its own."""
+    return (
+        options["batch_size"] == 1
+        and options["optimizer"] == optimizers.SGD()
+        and options["l1"] == 0
+        and not any(options["dropout"])
+        and options["clip_value"] is options["clip_norm"] is options["max_norm"] is None
+    )
+
+
 def per_sample(
-    network: Network, samples: kernels.Samples, order: Order, options: dict[str, Any]
+    network: Network,
+    samples: kernels.Samples,
+    order: Order,
+    learning_rate: float,
+    options: dict[str, Any],
 ) -> Pass:
     """Plain SGD, one sample after the other."""
     params, layout, dtype = network._buffer, network.layout, network.dtype
-    rates = _rates(options, dtype)
+    rates = dtype.type(learning_rate), dtype.type(options["weight_decay"])
     choice = methods.choose(
         layout,
         dtype,
@@ -71,38 +86,53 @@ def by_batches(
     network: Network,
     samples: kernels.Samples,
     order: Order,
+    learning_rate: float,
     options: dict[str, Any],
     rule: kernels.Rule,
+    key: tuple[int, ...],
 ) -> Pass:
-    """Mini-batches, with the optimizer's state in ``rule``."""
+    """Mini-batches, with the optimizer's state in ``rule``; ``key`` is that of dropout's masks."""
     params, layout, dtype = network._buffer, network.layout, network.dtype
-    rates = _rates(options, dtype)
+    eta = dtype.type(learning_rate)
     batch_size = min(options["batch_size"], len(order))
     is_listed, why = methods.skips_zeros(layout, dtype, samples.inputs)
     most = methods.batch_threads(layout, batch_size, options["n_threads"])
+    limits = {
+        name: options[name]
+        for name in ("clip_value", "clip_norm", "max_norm")
+        if options[name] is not None
+    }
+    regularization = kernels.make_regularization(
+        len(network.sizes) - 2,
+        dtype,
+        weight_decay=options["weight_decay"],
+        l1=options["l1"],
+        dropout=options["dropout"],
+        key=key,
+        **limits,
+    )
     batch = kernels.make_batch(
         layout,
         batch_size,
         dtype,
         is_listed=is_listed,
         is_sparse=samples.inputs.is_sparse,
-        is_plain=options["optimizer"] == optimizers.SGD(),
+        is_plain=options["optimizer"].n_moments == 0
+        and options["l1"] == 0
+        and options["clip_value"] is None,
+        is_whole=options["clip_norm"] is not None,
+        drops=any(options["dropout"]),
         threads=most,
     )
 
     def train(start: int, stop: int, n_threads: int, loss_sum: float) -> Any:
         with threads.team(n_threads) as n:
             return kernels.train_minibatch(
-                params, layout, batch, rule, samples, order, start, stop, batch_size,
-                *rates, loss_sum, n if most > 1 else None,
+                params, layout, batch, rule, regularization, samples, order, start, stop,
+                batch_size, eta, loss_sum, n if most > 1 else None,
             )  # fmt: skip
 
     reason = f"mini-batches of {batch_size}, {options['optimizer']}; {why}"
     if most > 1:
         reason += f"; {most} threads"
-    return Pass(train, batch_size, most, "mini-batches", (reason,))
-
-
-def _rates(options: dict[str, Any], dtype: np.dtype[Any]) -> tuple[Any, Any]:
-    """η and λ, in the dtype of the kernels."""
-    return dtype.type(options["learning_rate"]), dtype.type(options["weight_decay"])
+    return Pass(train, min(batch_size, batch.length), most, "mini-batches", (reason,))

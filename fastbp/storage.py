@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp import kernels, optimizers
+from fastbp import kernels, optimizers, schedules
 from fastbp.history import History
 from fastbp.network import Network
 from fastbp.trainer import Trainer
@@ -78,9 +78,14 @@ def save(
         options = trainer._checked_options()
         rule = trainer._current_rule(network, options["optimizer"])
         header["trainer"] = {
-            "options": options | {"optimizer": optimizers.describe(options["optimizer"])},
+            "options": options
+            | {
+                "optimizer": optimizers.describe(options["optimizer"]),
+                "learning_rate": schedules.describe(options["learning_rate"]),
+            },
             "history": vars(trainer.history),
             "generator": trainer._generator.bit_generator.state,
+            "key": trainer._key,
             "counts": rule.counts.tolist(),
         }
         for k, moment in enumerate(rule.moments.reshape(-1, rule.n_params)):
@@ -212,10 +217,12 @@ def load(path: str | os.PathLike[str]) -> Network | Trainer:
             return network
         options = header["trainer"]["options"]
         optimizer = optimizers.restore(options.pop("optimizer", "sgd"))
+        options["learning_rate"] = schedules.restore(options.get("learning_rate"))
         trainer = Trainer(network, optimizer, **options)
         columns = header["trainer"]["history"]
-        # Files of version 0.1 had one method and no column for it.
+        # Files of version 0.1 had one method and one learning rate, and no columns for them.
         columns.setdefault("method", ["sequential"] * len(columns["seconds"]))
+        columns.setdefault("learning_rate", [trainer.learning_rate] * len(columns["seconds"]))
         trainer.history = History(**columns)
         if len({len(column) for column in vars(trainer.history).values()}) > 1:
             raise ValueError("the columns of the history differ in length")
@@ -225,7 +232,8 @@ def load(path: str | os.PathLike[str]) -> Network | Trainer:
             _check_tensors(header, tensors, f"moments.{k}.")
             for name, view in _named(f"moments.{k}.", *kernels.layer_views(moment, network.layout)):
                 view[...] = tensors[name]
-        rule.counts[:] = header["trainer"].get("counts", [0.0, 0.0])
+        rule.counts[:] = header["trainer"].get("counts", [0.0] * len(rule.counts))
+        trainer._key = tuple(header["trainer"].get("key", trainer._key))
         return trainer
     except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is damaged: {error}.") from error

@@ -7,12 +7,16 @@ import os
 import statistics
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numba
 import numpy as np
 
 from fastbp import kernels
+
+Result = TypeVar("Result")
 
 # Numba's pool, which it starts when parallel code is loaded, does not survive a fork: the first
 # parallel kernel of the child would kill it.
@@ -54,6 +58,34 @@ def team(n_threads: int) -> Iterator[int]:
             numba.set_num_threads(before)
     finally:
         _launching.release()
+
+
+# What threads of Python's must save, in floating-point operations: they take some 100 µs to start.
+_WORTH_SPREADING = 20_000_000
+
+
+def spread(
+    work: Callable[[int, int], Result],
+    n: int,
+    rows: int,
+    operations: int,
+    n_threads: int | None,
+) -> list[Result]:
+    """Results of ``work(start, stop)`` for [0, n) in blocks of so many rows, in order.
+
+    The blocks go to Python's own threads where ``operations`` per row make that worth while.
+    Ctrl-C is heard between blocks.
+    """
+    blocks = [(start, min(n, start + rows)) for start in range(0, n, rows)]
+    most = min(n_threads or available(), len(blocks))
+    if most == 1 or n * operations < _WORTH_SPREADING:
+        return [work(*block) for block in blocks]
+    with ThreadPoolExecutor(most) as pool:
+        try:
+            return list(pool.map(work, *zip(*blocks, strict=True)))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 _launch_seconds: dict[int, float] = {}

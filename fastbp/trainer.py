@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import kernels, optimizers, passes, threads, validation
+from fastbp.callbacks import Callback
 from fastbp.chunks import paced
 from fastbp.history import History
 from fastbp.network import Network
-
-Callback = Callable[["Trainer"], Any]
 
 
 class DivergenceError(ArithmeticError):
@@ -61,8 +60,9 @@ class Trainer:
     optimizer : str or Optimizer, default "sgd"
         One of `fastbp.optimizers`, or a name for its defaults: sgd, rmsprop, adagrad, adadelta,
         adam, adamw or nadam. Its state carries on from call to call.
-    learning_rate : float, optional
-        η; by default the optimizer's, which is 0.01 for sgd and 0.001 for adam.
+    learning_rate : float or callable, optional
+        η, or what gives the η of each epoch when called with its number from 0, such as one of
+        `fastbp.schedules`. By default the optimizer's, which is 0.01 for sgd and 0.001 for adam.
     batch_size : int, default 1
         Samples per step, counted from the start of each pass; the last batch of a pass may be
         smaller. A batch as long as the data is full-batch gradient descent.
@@ -85,6 +85,26 @@ class Trainer:
         λ of the penalty ½ λ ‖W‖², which is added to the mean loss: weights only, never biases.
         Reported losses are without it. By default 0, and with adamw, where it is decoupled from
         the gradient, 0.01.
+    l1 : float, default 0.0
+        λ₁ of the penalty λ₁ Σ|w|, likewise. Its gradient at 0 is 0.
+    dropout : float or sequence of float, default 0.0
+        Share of the units of each hidden layer, or of one after the other, that are left out of a
+        sample's training at random; the others are scaled up by as much, so that prediction needs
+        no change (Srivastava et al., JMLR 2014). Masks follow from the seed and the number of the
+        sample alone.
+    clip_value : float, optional
+        Largest absolute value of an entry of the mean loss's gradient; penalties come after.
+    clip_norm : float, optional
+        Largest norm of that gradient over all parameters, after ``clip_value``.
+    max_norm : float, optional
+        Largest norm of the weights that enter a unit; after each step they are scaled back to it.
+    class_weight : "balanced", mapping or sequence, optional
+        By what the steps of each class's samples are multiplied, on top of ``sample_weight``; 1
+        for classes that a mapping leaves out. "balanced" is n / (number of classes · samples of
+        the class), counted in each call.
+    label_smoothing : float, default 0.0
+        ε of the targets (1 − ε) y + ε / K that are trained on, K being the number of classes, or
+        2 for binary_cross_entropy (Szegedy et al., CVPR 2016). Training losses are with it.
 
     Attributes
     ----------
@@ -111,7 +131,7 @@ class Trainer:
         network: Network,
         optimizer: str | optimizers.Optimizer = "sgd",
         *,
-        learning_rate: float | None = None,
+        learning_rate: float | Callable[[int], float] | None = None,
         batch_size: int = 1,
         shuffle: bool = True,
         seed: int | None = None,
@@ -119,12 +139,19 @@ class Trainer:
         block_size: int | None = None,
         n_threads: int | None = None,
         weight_decay: float | None = None,
+        l1: float = 0.0,
+        dropout: float | Sequence[float] = 0.0,
+        clip_value: float | None = None,
+        clip_norm: float | None = None,
+        max_norm: float | None = None,
+        class_weight: str | Mapping[int, float] | Sequence[float] | None = None,
+        label_smoothing: float = 0.0,
     ) -> None:
         if not isinstance(network, Network):
             raise ValueError(f"network must be a fastbp.Network, got {type(network).__name__}.")
         self.network = network
         self.optimizer = optimizers.make(optimizer, network.dtype)
-        self.learning_rate: float = (
+        self.learning_rate: float | Callable[[int], float] = (
             self.optimizer.learning_rate if learning_rate is None else learning_rate
         )
         self.batch_size = batch_size
@@ -135,12 +162,22 @@ class Trainer:
         self.weight_decay: float = (
             self.optimizer.weight_decay if weight_decay is None else weight_decay
         )
-        self._checked_options()
+        self.l1 = l1
+        self.dropout = dropout
+        self.clip_value = clip_value
+        self.clip_norm = clip_norm
+        self.max_norm = max_norm
+        self.class_weight = class_weight
+        self.label_smoothing = label_smoothing
         self.history = History()
+        self._checked_options()
         self._chosen: tuple[str, tuple[str, ...]] = ("", ())
         self._crew: tuple[Any, threads.Crew] | None = None
         self._rule: tuple[optimizers.Optimizer, Network, kernels.Rule] | None = None
-        self._generator = np.random.default_rng(validation.seed(seed))
+        self._stopped = False
+        sequence = np.random.SeedSequence(validation.seed(seed))
+        self._generator = np.random.default_rng(sequence)
+        self._key: tuple[int, ...] = tuple(sequence.spawn(1)[0].generate_state(2).tolist())
 
     def fit(
         self,
@@ -150,7 +187,7 @@ class Trainer:
         epochs: int = 10,
         eval_set: tuple[ArrayLike, ArrayLike] | None = None,
         sample_weight: ArrayLike | None = None,
-        callbacks: Iterable[Callback] = (),
+        callbacks: Iterable[Callback | Callable[[Trainer], Any]] = (),
         progress: bool | None = None,
     ) -> History:
         """Train for a number of epochs.
@@ -170,8 +207,8 @@ class Trainer:
         sample_weight : array-like of shape (n_samples,), optional
             Weights of the loss's average. A sample's step is multiplied by its weight divided by
             the mean weight.
-        callbacks : iterable of callable, optional
-            Each is called with the trainer after every epoch.
+        callbacks : iterable of Callback or callable, optional
+            See `fastbp.callbacks`. A function is called with the trainer after every epoch.
         progress : bool, optional
             Show a progress bar on stderr; by default where that is a terminal.
 
@@ -192,37 +229,74 @@ class Trainer:
         Ctrl-C raises KeyboardInterrupt within about 0.1 s, with the network whole: every sample
         up to that point has been applied (unless training was diverging just then).
         """
-        samples = self.network._samples(X, y, sample_weight)
+        samples = self._training_samples(X, y, sample_weight)
         epochs = validation.integer("epochs", epochs, 1)
         evaluation = None
         if eval_set is not None:
             if not isinstance(eval_set, (tuple, list)) or len(eval_set) != 2:
                 raise ValueError(f"eval_set must be a pair (X, y), got {type(eval_set).__name__}.")
             evaluation = self.network._samples(*eval_set, prefix="eval_set ")
-        callbacks = tuple(callbacks) if isinstance(callbacks, Iterable) else (callbacks,)
-        if not all(callable(callback) for callback in callbacks):
-            raise ValueError(
-                f"callbacks must be callables that take the trainer, got {callbacks!r}."
-            )
+        listeners = _listeners(callbacks)
         network = self.network  # a callback may set another one, for the next fit
         n = samples.inputs.n
-        with _progress_bar(progress, epochs * n) as bar:
-            for _ in range(epochs):
-                order = self._generator.permutation(n) if self.shuffle else np.arange(n)
-                train_loss, seconds = self._train(network, samples, order, bar)
-                result = None if evaluation is None else network._evaluate(evaluation)
-                self.history.append(
-                    train_loss=train_loss,
-                    eval_loss=result and result.loss,
-                    accuracy=result and result.accuracy,
-                    samples_per_second=n / seconds,
-                    seconds=seconds,
-                    method=self._chosen[0],
-                )
-                bar.set_postfix_str(f"loss {train_loss:.4f}", refresh=False)
-                for callback in callbacks:
-                    callback(self)
+        self._stopped = False
+        try:
+            for listener in listeners:
+                listener.on_begin(self)
+            with _progress_bar(progress, epochs * n) as bar:
+                for _ in range(epochs):
+                    if self._stopped:
+                        break
+                    order = self._generator.permutation(n) if self.shuffle else np.arange(n)
+                    self._fit_epoch(network, samples, order, evaluation, listeners, bar)
+        finally:
+            for listener in listeners:
+                listener.on_end(self)
         return self.history
+
+    def _fit_epoch(
+        self,
+        network: Network,
+        samples: kernels.Samples,
+        order: NDArray[np.int64],
+        evaluation: kernels.Samples | None,
+        listeners: Sequence[Callback],
+        bar: Any,
+    ) -> None:
+        """Train for an epoch, or until stopped; evaluate, record, and tell the callbacks."""
+        eta = self.current_learning_rate
+        train_loss, done, seconds = self._train(network, samples, order, bar, listeners)
+        result = None
+        if evaluation is not None:
+            result = network._evaluate(evaluation, self._checked_options()["n_threads"])
+        self.history.append(
+            train_loss=train_loss,
+            eval_loss=result and result.loss,
+            accuracy=result and result.accuracy,
+            learning_rate=eta,
+            samples_per_second=done / seconds,
+            seconds=seconds,
+            method=self._chosen[0],
+        )
+        bar.set_postfix_str(f"loss {train_loss:.4f}", refresh=False)
+        for listener in listeners:
+            listener.on_epoch(self)
+
+    def stop(self) -> None:
+        """End the fit that is going on after this epoch, or, from `on_chunk`, after this chunk.
+
+        An epoch cut short has its row in the history, with the mean loss of the samples it had.
+        """
+        self._stopped = True
+
+    @property
+    def current_learning_rate(self) -> float:
+        """η of the next epoch, or of the one that is going on."""
+        rate, epoch = self.learning_rate, len(self.history)
+        if not callable(rate) or isinstance(rate, type):
+            return validation.rate("learning_rate", rate, self.network.dtype)
+        name = f"learning_rate({epoch})"
+        return validation.rate(name, rate(epoch), self.network.dtype, zero=True)
 
     def summary(self) -> str:
         """Table of the network's layers and, after a pass, how each was computed and why."""
@@ -233,7 +307,7 @@ class Trainer:
 
         Nothing is added to `history`.
         """
-        samples = self.network._samples(X, y)
+        samples = self._training_samples(X, y)
         with _progress_bar(False, 0) as bar:
             self._train(self.network, samples, np.arange(samples.inputs.n), bar)
         return self
@@ -253,16 +327,8 @@ class Trainer:
         if n_threads is not None:
             n_threads = validation.integer("n_threads", n_threads, 1)
         batch_size = validation.integer("batch_size", self.batch_size, 1)
-        if (batch_size > 1 or optimizer != optimizers.SGD()) and (
-            block_size is not None or self.method != "auto"
-        ):
-            raise ValueError(
-                "method and block_size are for plain sgd with batch_size 1, and must be left at "
-                f'"auto" and None for batch_size={batch_size}, optimizer={optimizer}; got '
-                f"{self.method!r} and {block_size!r}."
-            )
         kind = self.network.dtype
-        eta = validation.rate("learning_rate", self.learning_rate, kind)
+        eta = self.current_learning_rate
         decay = validation.rate("weight_decay", self.weight_decay, kind, zero=True)
         # In the network's dtype, for a factor 1 − ηλ of 0 is divided by.
         if kind.type(eta) * kind.type(decay) >= 1:
@@ -270,21 +336,62 @@ class Trainer:
                 "learning_rate * weight_decay must be below 1, or the weights change sign at every "
                 f"step; got {eta!r} * {decay!r}."
             )
-        return {
+        n_outputs = self.network.sizes[-1]
+        smoothing = validation.share("label_smoothing", self.label_smoothing)
+        if not self.network.is_classifier and (smoothing > 0 or self.class_weight is not None):
+            raise ValueError(
+                "label_smoothing and class_weight must be 0 and None for the loss "
+                f"{self.network.loss_name}, got {smoothing!r} and {self.class_weight!r}."
+            )
+        options = {
             "optimizer": optimizer,
-            "learning_rate": eta,
+            "learning_rate": self.learning_rate if callable(self.learning_rate) else eta,
             "batch_size": batch_size,
             "shuffle": bool(self.shuffle),
             "method": self.method,
             "block_size": block_size,
             "n_threads": n_threads,
             "weight_decay": decay,
+            "l1": validation.rate("l1", self.l1, kind, zero=True),
+            "dropout": validation.dropout(self.dropout, len(self.network.sizes) - 2),
+            "clip_value": validation.limit("clip_value", self.clip_value, kind),
+            "clip_norm": validation.limit("clip_norm", self.clip_norm, kind),
+            "max_norm": validation.limit("max_norm", self.max_norm, kind),
+            "class_weight": validation.class_weight(
+                self.class_weight, 2 if n_outputs == 1 else n_outputs
+            ),
+            "label_smoothing": smoothing,
         }
+        if not passes.is_per_sample(options) and (block_size is not None or self.method != "auto"):
+            raise ValueError(
+                "method and block_size are for plain sgd with batch_size 1 and no regularization "
+                'but weight_decay; else they must be left at "auto" and None, got '
+                f"{self.method!r} and {block_size!r}."
+            )
+        return options
+
+    def _training_samples(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> kernels.Samples:
+        """Samples as they are trained on: weighted by class, and with smoothed targets."""
+        options = self._checked_options()
+        n_outputs = self.network.sizes[-1]
+        samples = validation.with_class_weight(
+            self.network._samples(X, y, sample_weight), options["class_weight"]
+        )
+        n_classes = n_outputs if self.network.loss_name == "cross_entropy" else 2
+        smoothing = options["label_smoothing"]
+        return samples._replace(kept=1 - smoothing, shared=smoothing / n_classes)
 
     def _train(
-        self, network: Network, samples: kernels.Samples, order: NDArray[np.int64], bar: Any
-    ) -> tuple[float, float]:
-        """One pass over ``order``: mean loss, and seconds in kernels."""
+        self,
+        network: Network,
+        samples: kernels.Samples,
+        order: NDArray[np.int64],
+        bar: Any,
+        listeners: Sequence[Callback] = (),
+    ) -> tuple[float, int, float]:
+        """One pass over ``order``, or until stopped: mean loss, samples, seconds in kernels."""
         # At every pass, for a callback may have spoilt what the network's views show.
         if not network.params.flags.writeable:
             raise ValueError(
@@ -296,12 +403,12 @@ class Trainer:
             )
         params = network._buffer
         options = self._checked_options()
-        one_by_one = options["batch_size"] == 1 and options["optimizer"] == optimizers.SGD()
-        if one_by_one:
-            this = passes.per_sample(network, samples, order, options)
+        eta = self.current_learning_rate
+        if passes.is_per_sample(options):
+            this = passes.per_sample(network, samples, order, eta, options)
         else:
             rule = self._current_rule(network, options["optimizer"])
-            this = passes.by_batches(network, samples, order, options, rule)
+            this = passes.by_batches(network, samples, order, eta, options, rule, self._key)
         self._chosen = this.label, this.reasons
         last_finite = np.empty_like(params)
         loss_sum, seconds = 0.0, 0.0
@@ -312,6 +419,7 @@ class Trainer:
         if self._crew is None or self._crew[0] != key:
             self._crew = key, threads.Crew(this.n_threads, options["n_threads"] is not None)
         crew = self._crew[1]
+        done, chunks = 0, 0
         for start, stop in paced(len(order), 6 * network.n_params, this.block):
             last_finite[:] = params
             began = time.perf_counter()
@@ -328,9 +436,15 @@ class Trainer:
                     self._rule = None  # its moments are spoilt too
             seconds += time.perf_counter() - began
             if diverged:
-                raise DivergenceError(len(self.history) + 1, layer, self.learning_rate)
+                raise DivergenceError(len(self.history) + 1, layer, eta)
             bar.update(stop - start)
-        return loss_sum / len(order), seconds
+            done, chunks = stop, chunks + 1
+            for listener in listeners:
+                if chunks % listener.every == 0:
+                    listener.on_chunk(self, done, loss_sum / done)
+            if self._stopped:
+                break
+        return loss_sum / done, done, seconds
 
     def _current_rule(self, network: Network, optimizer: optimizers.Optimizer) -> kernels.Rule:
         """The optimizer's state; new where the optimizer or the network is another one."""
@@ -338,6 +452,30 @@ class Trainer:
             rule = optimizers.make_rule(optimizer, network.params.size, network.dtype)
             self._rule = optimizer, network, rule
         return self._rule[2]
+
+
+class _EveryEpoch(Callback):
+    """A plain function as a callback."""
+
+    def __init__(self, function: Callable[[Trainer], Any]) -> None:
+        self.function = function
+
+    def on_epoch(self, trainer: Trainer) -> None:
+        """Call it."""
+        self.function(trainer)
+
+
+def _listeners(callbacks: Any) -> tuple[Callback, ...]:
+    given = tuple(callbacks) if isinstance(callbacks, Iterable) else (callbacks,)
+    for callback in given:
+        if isinstance(callback, type) or not (isinstance(callback, Callback) or callable(callback)):
+            raise ValueError(
+                "callbacks must be instances of fastbp.callbacks.Callback, or functions of the "
+                f"trainer; got {callback!r}."
+            )
+        if isinstance(callback, Callback):
+            validation.integer(f"{type(callback).__name__}.every", callback.every, 1)
+    return tuple(c if isinstance(c, Callback) else _EveryEpoch(c) for c in given)
 
 
 def _progress_bar(progress: bool | None, total: int) -> Any:
@@ -376,6 +514,4 @@ def warmup(dtypes: str | Sequence[str] = ("float32", "float64")) -> float:
             trainer = Trainer(network, method=method, seed=0)
             trainer.fit(X, y, epochs=1, eval_set=(X, y), progress=False)
         Trainer(network, "adam").partial_fit(X, y)  # mini-batches, of any size and optimizer
-        network.value_and_grad(X, y)
-        network.predict(X)
     return time.perf_counter() - began

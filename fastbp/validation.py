@@ -6,7 +6,7 @@ A message names the argument, what was given and what is allowed.
 import math
 import numbers
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,45 @@ def share(name: str, value: Any, *, one: bool = False) -> float:
             f"{name} must be a number from 0 to {'1' if one else 'below 1'}, got {value!r}."
         )
     return number
+
+
+def limit(name: str, value: Any, kind: np.dtype[Any]) -> float | None:
+    """``value`` as a number above zero, or None for no limit."""
+    return None if value is None else rate(name, value, kind)
+
+
+def dropout(value: Any, n_hidden: int) -> tuple[float, ...]:
+    """One share per hidden layer, from one number or a sequence of them."""
+    if isinstance(value, numbers.Real):
+        return (share("dropout", value),) * n_hidden
+    shares = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else ()
+    if len(shares) != n_hidden or isinstance(value, str):
+        raise ValueError(
+            f"dropout must be one number or {n_hidden} numbers, one per hidden layer; "
+            f"got {value!r}."
+        )
+    return tuple(share(f"dropout[{i}]", each) for i, each in enumerate(shares))
+
+
+def class_weight(value: Any, n_classes: int) -> str | tuple[float, ...] | None:
+    """One weight per class, 1 for what a mapping leaves out; or "balanced", or None for none."""
+    if value is None or (isinstance(value, str) and value == "balanced"):
+        return value
+    allowed = f'"balanced", {n_classes} weights, or a mapping from class numbers to weights'
+    if isinstance(value, Mapping):
+        unknown = [key for key in value if key not in range(n_classes)]
+        if unknown:
+            raise ValueError(
+                f"class_weight must name classes from 0 to {n_classes - 1}, got {unknown[0]!r}."
+            )
+        value = [value.get(k, 1.0) for k in range(n_classes)]
+    weights = () if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
+    if len(weights) != n_classes:
+        raise ValueError(f"class_weight must be {allowed}; got {value!r}.")
+    kind = np.dtype(np.float64)
+    return tuple(
+        rate(f"class_weight[{k}]", each, kind, zero=True) for k, each in enumerate(weights)
+    )
 
 
 def flag(name: str, value: Any) -> bool:
@@ -349,6 +388,31 @@ def _weights(sample_weight: ArrayLike | None, n: int) -> NDArray[np.float64]:
         weights = plain / plain.max()  # whose sum cannot overflow
         weights /= weights.mean()
     return kernels.read_only(weights)
+
+
+def with_class_weight(
+    samples: kernels.Samples, weights: str | Sequence[float] | None
+) -> kernels.Samples:
+    """Samples whose weights are multiplied by their class's."""
+    if weights is None:
+        return samples
+    classes: NDArray[Any] = samples.labels
+    if len(classes) == 0 and samples.targets.shape[1] == 1:
+        classes = samples.targets[:, 0]
+    if len(classes) == 0 or (not np.isin(classes, (0, 1)).all() and len(samples.labels) == 0):
+        raise ValueError(
+            "class_weight needs class numbers as y, one per row; for rows of targets use "
+            "sample_weight."
+        )
+    classes = classes.astype(np.int64)
+    counts = np.maximum(np.bincount(classes), 1)
+    balanced = len(classes) / (len(np.unique(classes)) * counts)
+    each = np.asarray(balanced if isinstance(weights, str) else weights, np.float64)[classes]
+    if len(samples.weights) > 0:
+        each = each * samples.weights
+    if not each.any():
+        raise ValueError("class_weight must leave some sample a weight above 0.")
+    return samples._replace(weights=kernels.read_only(each))
 
 
 def gradient_buffer(out: Any, params: FloatArray, *samples: NDArray[Any]) -> FloatArray:

@@ -1,9 +1,9 @@
 """Compiled functions of fastbp, callable from Python and from the user's own ``@njit`` code.
 
-``layout`` says how parameters, work buffers and samples lie in memory; ``sequential`` holds
-training, gradient, evaluation and prediction, one sample at a time; ``deferred`` takes the same
-steps in blocks, each layer by its own method; ``minibatch`` takes a step per batch, by the rules
-in ``updates``.
+``layout`` says how parameters, work buffers and samples lie in memory; ``sequential`` takes a step
+for one sample at a time; ``deferred`` takes the same steps in blocks, each layer by its own method;
+``minibatch`` takes a step per batch by the rules in ``updates``, or gives the gradient;
+``inference`` goes forward only.
 """
 
 from ._jit import cache_directory
@@ -11,6 +11,7 @@ from .activations import ACTIVATIONS, HIDDEN
 from .blocks import launch
 from .checks import first_nonfinite
 from .deferred import train_deferred
+from .inference import infer
 from .layout import (
     DEFERRED,
     LONGEST_BLOCK,
@@ -38,14 +39,23 @@ from .losses import CLASSIFICATION, LEGAL_OUTPUTS, LOSSES
 from .minibatch import train_minibatch
 from .sequential import (
     accumulate,
-    add_gradient,
     backward,
-    evaluate,
     forward,
-    predict,
     train_sequential,
 )
-from .updates import ADADELTA, ADAGRAD, ADAM, NADAM, RMSPROP, SGD, Rule
+from .updates import (
+    ADADELTA,
+    ADAGRAD,
+    ADAM,
+    NADAM,
+    NO_STEP,
+    RMSPROP,
+    SGD,
+    Regularization,
+    Rule,
+    make_regularization,
+    make_rule,
+)
 
 __all__ = [
     "ACTIVATIONS",
@@ -61,6 +71,7 @@ __all__ = [
     "LOSSES",
     "METHODS",
     "NADAM",
+    "NO_STEP",
     "RMSPROP",
     "SEQUENTIAL",
     "SGD",
@@ -70,25 +81,26 @@ __all__ = [
     "Inputs",
     "Layout",
     "Plan",
+    "Regularization",
     "Rule",
     "Samples",
     "Work",
     "accumulate",
-    "add_gradient",
     "aligned_zeros",
     "backward",
     "cache_directory",
     "dense_inputs",
-    "evaluate",
     "first_nonfinite",
     "forward",
+    "infer",
     "launch",
     "layer_views",
     "make_batch",
     "make_block",
     "make_layout",
+    "make_regularization",
+    "make_rule",
     "make_work",
-    "predict",
     "read_only",
     "train_deferred",
     "train_minibatch",

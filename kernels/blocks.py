@@ -21,7 +21,7 @@ from .simd import (
     lanes,
     load,
     lowest_bit,
-    matrix_row,
+    matrix_rows,
     nonzero_lanes,
     store,
     window,
@@ -62,10 +62,10 @@ def read_inputs(X, row, t, sparse, A, rows, x, counts, n_0, room):
     if sparse:
         start = t * room
         counts[t] = nonzeros(
-            matrix_row(X, row), n_0, window(rows, start, room), window(x, start, room)
+            matrix_rows(X, row, 1), n_0, window(rows, start, room), window(x, start, room)
         )
     else:
-        copy(matrix_row(X, row), window(A, t * room, n_0), n_0)
+        copy(matrix_rows(X, row, 1), window(A, t * room, n_0), n_0)
 
 
 @jit

@@ -32,7 +32,7 @@ from .blocks import (
 from .layout import DEFERRED, SEQUENTIAL
 from .linear import add_dots, add_rows, add_scaled, copy, fill, nonzeros, rank_one, scaled_sum
 from .sequential import csr_row, load_target, output_layer_delta, sample_loss, sample_weight
-from .simd import matrix_row, window
+from .simd import matrix_rows, window
 
 
 @jit(inline="early")
@@ -57,7 +57,7 @@ def forward_layer(params, layout, plan, work, block, inputs, row, t, c, l):
             rows, values, count = csr_row(inputs, row)
         else:
             if l == 0:
-                x = matrix_row(inputs.X, row)
+                x = matrix_rows(inputs.X, row, 1)
             if sparse:
                 count = nonzeros(x, n_in, rows, values)
         work.counts[l] = count
@@ -135,7 +135,7 @@ def update_layer(params, layout, plan, work, block, inputs, row, t, step, decay,
     else:
         x = window(work.a, layout.units[l], room)
         if l == 0:
-            x = matrix_row(inputs.X, row)
+            x = matrix_rows(inputs.X, row, 1)
         rank_one(W, None, x, n_in, δ, stride, step, decay)
     add_scaled(step, δ, window(W, n_in * stride, stride), stride)
 

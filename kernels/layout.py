@@ -87,12 +87,15 @@ class Batch(NamedTuple):
     """Scratch of a mini-batch, a row per sample in each layer; every buffer is modified in place.
 
     A layer l ≥ 1 has its part of ``a``, ``z`` and ``delta`` from ``(units[l] − units[1])·length``.
+    Their padding is what becomes of zeros, but that of ``delta`` is zero.
     """
 
     length: int  # most samples at a time: a longer batch is worked off in parts
     width: int  # the same, padded to whole vectors
     inputs: NDArray[np.floating]  # (length·units[1],) rows of dense X, unless zeros are left out
     a: NDArray[np.floating]  # ((units[-1] − units[1])·length,) outputs of each layer
+    fed: NDArray[np.floating]  # what the layer above gets: ``a`` itself, or ``a`` under the mask
+    mask: NDArray[np.floating]  # ditto: of dropout, or (0,)
     z: NDArray[np.floating]  # ditto: sums before the activation
     delta: NDArray[np.floating]  # ditto: ∂loss/∂z, times the sample's share of the mean
     y: NDArray[np.floating]  # (length·strides[-1],) targets
@@ -109,6 +112,7 @@ class Batch(NamedTuple):
     panel: int  # elements of the largest panel
     is_whole: bool  # whether the gradient is one of all parameters, summed up over parts
     gradient: NDArray[np.floating]  # if not, a panel for each thread
+    squares: NDArray[np.float64]  # (tiles[-1],) Σ g² of each panel
 
 
 class Inputs(NamedTuple):
@@ -155,6 +159,8 @@ class Samples(NamedTuple):
     labels: NDArray[np.int64]  # (n,) class numbers, or (0,) when there are target rows
     targets: NDArray[np.floating]  # (n, n_L) target rows, or (0, n_L) when there are labels
     weights: NDArray[np.float64]  # (n,) sample weights, or (0,) when all weigh 1
+    kept: float = 1.0  # targets are smoothed to kept·y + shared
+    shared: float = 0.0
 
 
 # Rows at multiples of this distance, in bytes, compete for the same few places of a cache.
@@ -257,9 +263,13 @@ def make_batch(
     batch_size: int,
     dtype: np.dtype,
     *,
-    is_listed: bool,
-    is_sparse: bool,
-    is_plain: bool,
+    is_listed: bool = False,
+    is_sparse: bool = False,
+    is_plain: bool = True,
+    is_whole: bool = False,
+    drops: bool = False,
+    trains: bool = True,
+    gradient: NDArray[np.floating] | None = None,
     threads: int = 1,
 ) -> Batch:
     """Scratch for batches of ``batch_size``.
@@ -271,7 +281,17 @@ def make_batch(
     is_sparse : bool
         X is CSR.
     is_plain : bool
-        The rule is plain SGD, which needs no gradient apart.
+        The rule is plain SGD, which needs no gradient apart, or there is none.
+    is_whole : bool
+        The gradient must be complete before a step, as for `Regularization.clip_norm`.
+    drops : bool
+        There is dropout.
+    trains : bool
+        There is a way back.
+    gradient : (layout.blocks[-1],) array, optional
+        Where to sum up a gradient that no step is taken with.
+    threads : int
+        Panels of the gradient that are needed at a time.
     """
     length = min(batch_size, LONGEST_PART)
     width = padded(length, dtype)
@@ -279,7 +299,8 @@ def make_batch(
     room = int(layout.units[1])
     n = (int(layout.units[-1]) - room) * length
     listed = length if is_listed else 0
-    is_whole = batch_size > length or (is_sparse and not is_plain)
+    is_whole = is_whole or gradient is not None
+    is_whole = is_whole or batch_size > length or (is_sparse and not is_plain)
     heights, tiles, places, panel = [], [0], [0], 0
     for l, stride in enumerate(layout.strides.tolist()):
         n_in = int(layout.sizes[l])
@@ -292,28 +313,34 @@ def make_batch(
         places.append(
             places[-1] + (stride * int(layout.units[l + 1] - layout.units[l]) if l > 0 else 0)
         )
-    gradient = 0 if is_plain else threads * panel
+    if gradient is None:
+        whole = int(layout.blocks[-1]) if is_whole else 0 if is_plain else threads * panel
+        gradient = aligned_zeros(whole, dtype)
+    a = aligned_zeros(n, dtype)
     return Batch(
         length=length,
         width=width,
         inputs=aligned_zeros(0 if is_listed or is_sparse else length * room, dtype),
-        a=aligned_zeros(n, dtype),
+        a=a,
+        fed=aligned_zeros(n, dtype) if drops else a,
+        mask=aligned_zeros(n if drops else 0, dtype),
         z=aligned_zeros(n, dtype),
-        delta=aligned_zeros(n, dtype),
+        delta=aligned_zeros(n if trains else 0, dtype),
         y=aligned_zeros(length * int(layout.strides[-1]), dtype),
         losses=np.zeros(length),
-        transposed=aligned_zeros(places[-1], dtype),
+        transposed=aligned_zeros(places[-1] if trains else 0, dtype),
         places=_constant(places),
         is_listed=is_listed,
         rows=np.zeros(listed * room, np.int32),
         x=aligned_zeros(listed * room, dtype),
         counts=np.zeros(listed, np.int64),
-        marked=aligned_zeros(room * width if is_listed else 0, dtype),
+        marked=aligned_zeros(room * width if is_listed and trains else 0, dtype),
         heights=_constant(heights),
         tiles=_constant(tiles),
         panel=panel,
         is_whole=is_whole,
-        gradient=aligned_zeros(int(layout.blocks[-1]) if is_whole else gradient, dtype),
+        gradient=gradient,
+        squares=np.zeros(tiles[-1]),
     )
 
 

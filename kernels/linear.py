@@ -390,6 +390,15 @@ def scaled_sum(scale, x, y, out, n):
 
 
 @jit
+def times(x, y, out, n):
+    """Out[:n] = x[:n] ⊙ y[:n], in place."""
+    v = lanes(out)
+    zero = zeros(out, 1)
+    for k in range(0, n, v):
+        store(out, k, load(zero, x, k) * load(zero, y, k))
+
+
+@jit
 def fill(out, value, start, stop):
     """Out[start:stop] = value, in place."""
     v = lanes(out)

@@ -17,24 +17,42 @@ Samples do not depend on each other on their way through the layers, nor do pane
 these two are what threads share. Every element is computed in one part, in one order.
 
 A batch longer than the scratch is worked off in parts: their gradients are summed up, and the step
-comes with the last.
+comes with the last. The gradient alone, with no step at all, is that sum.
 """
 
+import numpy as np
 from numba import prange
 
 from ._jit import jit
-from .activations import RELU, activate, times_derivative
+from .activations import SOFTMAX, activate, times_derivative
 from .blocks import add_marked, read_inputs
 from .layout import LONGEST_BLOCK, Samples
-from .linear import add_rows, add_scaled, copy, fill, multiply_add, rank_one, scaled_sum
+from .linear import add_rows, add_scaled, copy, fill, multiply_add, rank_one, scaled_sum, times
 from .losses import loss_value, output_delta
+from .random import draw_mask
 from .sequential import csr_row, load_target, sample_weight
-from .simd import lanes, transpose, window
-from .updates import SGD, begin_step, take_step
+from .simd import lanes, matrix_rows, transpose, window
+from .updates import (
+    NO_STEP,
+    SGD,
+    adjust,
+    adjusts,
+    begin_step,
+    clip_factor,
+    clipped_squares,
+    limit_norms,
+    take_step,
+)
 
 # What is done with a part's gradient: W takes plain SGD's step, the sum for the batch grows, or it
 # is complete and the rule takes its step.
 PLAIN_STEP, SUM_UP, STEP = range(3)
+
+
+@jit
+def row_at(order, t):
+    """Row of the pass's sample t; all rows are in their own order where none is given."""
+    return order[t] if len(order) > 0 else t
 
 
 @jit(inline="early")
@@ -54,24 +72,36 @@ def mark(batch, room, t, is_there):
 
 
 @jit(inline="early")
+def input_rows(batch, inputs, order, first, lo, n, room):
+    """Rows of dense X for samples lo to lo + n: where they are, or copied; and their distance."""
+    if len(order) == 0:
+        return matrix_rows(inputs.X, first + lo, n), inputs.X.shape[1]
+    return window(batch.inputs, lo * room, n * room), room
+
+
+@jit(inline="early")
 def first_products(W, stride, batch, inputs, order, first, lo, n, n_in, room, Z):
     """Z += X W of the first layer, for samples lo to lo + n."""
     if len(inputs.indptr) > 0:
         for t in range(n):
-            numbers, values, count = csr_row(inputs, order[first + lo + t])
+            numbers, values, count = csr_row(inputs, row_at(order, first + lo + t))
             add_rows(W, numbers, values, count, window(Z, t * stride, stride), 0, stride, stride)
         return
     rows, x, counts = batch.rows, batch.x, batch.counts
-    for t in range(lo, lo + n):
-        if batch.is_listed:
-            mark(batch, room, t, False)
-        row = order[first + t]
-        read_inputs(inputs.X, row, t, batch.is_listed, batch.inputs, rows, x, counts, n_in, room)
-        if batch.is_listed:
-            mark(batch, room, t, True)
+    marks = len(batch.marked) > 0
+    if batch.is_listed or len(order) > 0:
+        for t in range(lo, lo + n):
+            if marks:
+                mark(batch, room, t, False)
+            row = row_at(order, first + t)
+            read_inputs(
+                inputs.X, row, t, batch.is_listed, batch.inputs, rows, x, counts, n_in, room
+            )
+            if marks:
+                mark(batch, room, t, True)
     if not batch.is_listed:
-        A = window(batch.inputs, lo * room, n * room)
-        multiply_add(W, stride, A, n_in, room, 1, n, Z, stride, 0, stride, W.dtype.type(1))
+        A, across = input_rows(batch, inputs, order, first, lo, n, room)
+        multiply_add(W, stride, A, n_in, across, 1, n, Z, stride, 0, stride, W.dtype.type(1))
         return
     for t in range(n):
         numbers = window(rows, (lo + t) * room, room)
@@ -82,8 +112,12 @@ def first_products(W, stride, batch, inputs, order, first, lo, n, n_in, room, Z)
 
 
 @jit(inline="early")
-def forward_rows(params, layout, batch, inputs, order, first, lo, n):
-    """Z_l = A_{l−1} W_l + b_l and A_l = f_l(Z_l) for l = 1..L, of samples lo to lo + n."""
+def forward_rows(params, layout, batch, inputs, order, first, lo, n, regularization, number):
+    """Z_l = A_{l−1} W_l + b_l and A_l = f_l(Z_l) for l = 1..L, of samples lo to lo + n.
+
+    With ``regularization``, what goes up from a hidden layer is A_l ⊙ M_l, M_l being the dropout
+    masks of samples ``number`` to number + n.
+    """
     for l in range(len(layout.strides)):
         n_in, n_out, stride = layout.sizes[l], layout.sizes[l + 1], layout.strides[l]
         room = layout.units[l + 1] - layout.units[l]
@@ -95,14 +129,29 @@ def forward_rows(params, layout, batch, inputs, order, first, lo, n):
         if l == 0:
             first_products(W, stride, batch, inputs, order, first, lo, n, n_in, room, Z)
         else:
-            A = layer_rows(batch.a, layout, batch, l, lo, n)
+            A = layer_rows(batch.fed, layout, batch, l, lo, n)
             multiply_add(W, stride, A, n_in, room, 1, n, Z, stride, 0, stride, W.dtype.type(1))
-        if layout.activations[l] == RELU:
-            activate(RELU, Z, out, n * stride)
-            continue
-        for t in range(n):
-            z = window(Z, t * stride, stride)
-            activate(layout.activations[l], z, window(out, t * stride, stride), n_out)
+        if layout.activations[l] != SOFTMAX:
+            activate(layout.activations[l], Z, out, n * stride)
+        else:
+            for t in range(n):
+                z, a = window(Z, t * stride, stride), window(out, t * stride, stride)
+                activate(SOFTMAX, z, a, n_out)
+        if regularization is not None and len(batch.mask) > 0 and l + 1 < len(layout.strides):
+            drop_units(layout, batch, regularization, l + 1, lo, n, number)
+
+
+@jit(inline=False)
+def drop_units(layout, batch, regularization, l, lo, n, number):
+    """Draw layer l's masks of samples lo to lo + n, the first with that number, and apply them."""
+    for t in range(n):
+        mask = layer_rows(batch.mask, layout, batch, l, lo + t, 1)
+        draw_mask(regularization.dropout[l - 1], regularization.key, number + t, l, mask)
+    A, M = (
+        layer_rows(batch.a, layout, batch, l, lo, n),
+        layer_rows(batch.mask, layout, batch, l, lo, n),
+    )
+    times(A, M, layer_rows(batch.fed, layout, batch, l, lo, n), len(A))
 
 
 @jit(inline="early")
@@ -111,7 +160,7 @@ def output_rows(layout, batch, samples, order, first, lo, n, share):
     L = len(layout.strides)
     n_out, stride = layout.sizes[L], layout.strides[L - 1]
     for t in range(lo, lo + n):
-        row = order[first + t]
+        row = row_at(order, first + t)
         weight = sample_weight(samples, row)
         y = window(batch.y, t * stride, n_out)
         label = load_target(samples, row, y)
@@ -127,7 +176,7 @@ def output_rows(layout, batch, samples, order, first, lo, n, share):
 def backward_rows(layout, batch, lo, n):
     """Δ_{l−1} = (Δ_l W_lᵀ) ⊙ f'(Z_{l−1}) down to l = 2, of samples lo to lo + n."""
     for l in range(len(layout.strides) - 1, 0, -1):
-        n_in, n_out, stride = layout.sizes[l], layout.sizes[l + 1], layout.strides[l]
+        n_out, stride = layout.sizes[l + 1], layout.strides[l]
         room = layout.units[l + 1] - layout.units[l]
         D = layer_rows(batch.delta, layout, batch, l + 1, lo, n)
         below = layer_rows(batch.delta, layout, batch, l, lo, n)
@@ -136,25 +185,25 @@ def backward_rows(layout, batch, lo, n):
         T = below.dtype.type
         fill(below, T(0), 0, n * room)
         multiply_add(W_T, room, D, n_out, stride, 1, n, below, room, 0, room, T(1))
+        if len(batch.mask) > 0:
+            times(layer_rows(batch.mask, layout, batch, l, lo, n), below, below, n * room)
         Z = layer_rows(batch.z, layout, batch, l, lo, n)
         A = layer_rows(batch.a, layout, batch, l, lo, n)
-        if layout.activations[l - 1] == RELU:
-            times_derivative(RELU, Z, A, below, n * room)
-            continue
-        for t in range(n):
-            z, a = window(Z, t * room, room), window(A, t * room, room)
-            δ = window(below, t * room, room)
-            times_derivative(layout.activations[l - 1], z, a, δ, n_in)
+        times_derivative(layout.activations[l - 1], Z, A, below, n * room)
 
 
 @jit(inline=False)
-def through_layers(params, layout, batch, samples, order, first, m, share, part, parts):
+def through_layers(
+    params, layout, batch, regularization, samples, order, first, m, number, share, part, parts
+):  # fmt: skip
     """Forward and back: the share of samples of a thread, in whole groups of four."""
     group = (m + 4 * parts - 1) // (4 * parts) * 4
     lo = part * group
     n = min(group, m - lo)
     if n > 0:
-        forward_rows(params, layout, batch, samples.inputs, order, first, lo, n)
+        forward_rows(
+            params, layout, batch, samples.inputs, order, first, lo, n, regularization, number + lo
+        )
         output_rows(layout, batch, samples, order, first, lo, n, share)
         backward_rows(layout, batch, lo, n)
 
@@ -182,7 +231,7 @@ def add_products(target, layout, batch, inputs, order, first, m, l, top, rows, c
     one = target.dtype.type(1)
     if l == 0 and len(inputs.indptr) > 0:  # of all rows, then
         for t in range(m):
-            numbers, values, count = csr_row(inputs, order[first + t])
+            numbers, values, count = csr_row(inputs, row_at(order, first + t))
             δ = window(D, t * stride, stride)
             rank_one(target, numbers, values, count, δ, stride, one, one)
         if c != 1:
@@ -196,16 +245,18 @@ def add_products(target, layout, batch, inputs, order, first, m, l, top, rows, c
             d = window(D, s * stride, n * stride)
             add_marked(target, marked, d, rows, n, factor, 0, stride, stride, batch.width)
     else:
-        A = batch.inputs
-        if l > 0:
-            A = layer_rows(batch.a, layout, batch, l, 0, batch.length)
+        if l == 0:
+            A, across = input_rows(batch, inputs, order, first, 0, m, room)
+        else:
+            A, across = layer_rows(batch.fed, layout, batch, l, 0, m), room
         A = window(A, top, len(A) - top)
-        multiply_add(D, stride, A, m, 1, room, rows, target, stride, 0, stride, c)
+        multiply_add(D, stride, A, m, 1, across, rows, target, stride, 0, stride, c)
 
 
 @jit(inline=False)
 def take_tile(
-    params, layout, batch, rule, step, inputs, order, first, m, action, c, tile, slot
+    params, layout, batch, rule, step, regularization, inputs, order, first, m, action, c, tile,
+    slot,
 ):  # fmt: skip
     """What is to be done with the gradient of the samples at hand, for one panel of one layer."""
     l = 0
@@ -214,28 +265,34 @@ def take_tile(
     n_in, stride, start = layout.sizes[l], layout.strides[l], layout.blocks[l]
     top = (tile - batch.tiles[l]) * batch.heights[l]
     rows = min(batch.heights[l], n_in - top)
-    weights, bias = start + top * stride, start + n_in * stride
     T = params.dtype.type
-    if action == STEP:
-        # What earlier parts of the batch have summed up, or a panel that only this thread has.
-        g = window(batch.gradient, weights if batch.is_whole else slot * batch.panel, rows * stride)
-        if not batch.is_whole:
-            fill(g, T(0), 0, rows * stride)
-        add_products(g, layout, batch, inputs, order, first, m, l, top, rows, T(1))
-        w = window(params, weights, rows * stride)
-        take_step(rule, step, w, g, weights, rows * stride, True)
-        if top == 0:
-            g = window(batch.gradient, bias if batch.is_whole else slot * batch.panel, stride)
-            if not batch.is_whole:
-                fill(g, T(0), 0, stride)
-            add_biases(g, layout, batch, m, l, T(1))
-            take_step(rule, step, window(params, bias, stride), g, bias, stride, False)
-    else:
-        target = params if action == PLAIN_STEP else batch.gradient
-        w = window(target, weights, rows * stride)
-        add_products(w, layout, batch, inputs, order, first, m, l, top, rows, c)
-        if top == 0:
-            add_biases(window(target, bias, stride), layout, batch, m, l, c)
+    # The panel of weights, and with a layer's first its biases.
+    for is_weight in (True, False):
+        if not is_weight and top > 0:
+            break
+        place, n = start + top * stride, rows * stride
+        if not is_weight:
+            place, n = start + n_in * stride, stride
+        if action == PLAIN_STEP:
+            g = window(params, place, n)
+        elif batch.is_whole:  # what earlier parts of the batch have summed up
+            g = window(batch.gradient, place, n)
+        else:  # a panel that only this thread has
+            g = window(batch.gradient, slot * batch.panel, n)
+            fill(g, T(0), 0, n)
+        factor = T(1) if action == STEP else c
+        if m > 0 and is_weight:
+            add_products(g, layout, batch, inputs, order, first, m, l, top, rows, factor)
+        elif m > 0:
+            add_biases(g, layout, batch, m, l, factor)
+        if action == STEP:
+            w = window(params, place, n)
+            if adjusts(regularization, c):
+                adjust(regularization, c, w, g, n, is_weight)
+            take_step(rule, step, w, g, place, n, is_weight)
+        elif action == SUM_UP and regularization.clip_norm < np.inf:
+            squares = clipped_squares(regularization, g, n)
+            batch.squares[tile] = squares if is_weight else squares + batch.squares[tile]
     if l > 0 and action != SUM_UP:
         transpose_tile(params, layout, batch, l, top, rows)
 
@@ -260,94 +317,159 @@ def transpose_tile(params, layout, batch, l, top, rows):
 
 @jit(inline=False, parallel=True)
 def _through_layers_on_threads(
-    params, layout, batch, inputs, labels, targets, weights, order, first, m, share, threads
+    params, layout, batch, regularization, inputs, labels, targets, weights, kept, shared, order,
+    first, m, number, share, threads,
 ):  # fmt: skip
     for part in prange(threads):
-        samples = Samples(inputs, labels, targets, weights)  # a loop takes no tuples of tuples
-        through_layers(params, layout, batch, samples, order, first, m, share, part, threads)
+        # A loop takes no tuples of tuples.
+        samples = Samples(inputs, labels, targets, weights, kept, shared)
+        through_layers(
+            params, layout, batch, regularization, samples, order, first, m, number, share, part,
+            threads,
+        )  # fmt: skip
 
 
 @jit(inline=False, parallel=True)
 def _take_tiles_on_threads(
-    params, layout, batch, rule, step, inputs, order, first, m, action, c, threads
+    params, layout, batch, rule, step, regularization, inputs, order, first, m, action, c, threads
 ):  # fmt: skip
     share = (batch.tiles[-1] + threads - 1) // threads
     for slot in prange(threads):
         for tile in range(slot * share, min((slot + 1) * share, batch.tiles[-1])):
             take_tile(
-                params, layout, batch, rule, step, inputs, order, first, m, action, c, tile, slot
-            )
+                params, layout, batch, rule, step, regularization, inputs, order, first, m, action,
+                c, tile, slot,
+            )  # fmt: skip
 
 
 @jit(inline=False)
-def _alone(params, layout, batch, rule, step, samples, order, first, m, share, action, c):
-    through_layers(params, layout, batch, samples, order, first, m, share, 0, 1)
+def _take_tiles_alone(
+    params, layout, batch, rule, step, regularization, inputs, order, first, m, action, c
+):  # fmt: skip
     for tile in range(batch.tiles[-1]):
         take_tile(
-            params, layout, batch, rule, step, samples.inputs, order, first, m, action, c, tile, 0
+            params, layout, batch, rule, step, regularization, inputs, order, first, m, action, c,
+            tile, 0,
+        )  # fmt: skip
+
+
+# Where ``threads`` is None, the parallel loops are not even compiled.
+
+
+@jit(inline="early")
+def differentiate_rows(
+    params, layout, batch, regularization, samples, order, first, m, number, share, threads
+):  # fmt: skip
+    """`through_layers` of all m samples."""
+    if threads is not None and threads > 1:
+        inputs, labels, targets, weights, kept, shared = samples
+        _through_layers_on_threads(
+            params, layout, batch, regularization, inputs, labels, targets, weights, kept, shared,
+            order, first, m, number, share, threads,
+        )  # fmt: skip
+    else:
+        through_layers(
+            params, layout, batch, regularization, samples, order, first, m, number, share, 0, 1
+        )
+
+
+@jit(inline="early")
+def take_tiles(
+    params, layout, batch, rule, step, regularization, inputs, order, first, m, action, c, threads
+):  # fmt: skip
+    """`take_tile` of every panel."""
+    if threads is not None and threads > 1:
+        _take_tiles_on_threads(
+            params, layout, batch, rule, step, regularization, inputs, order, first, m, action, c,
+            threads,
+        )  # fmt: skip
+    else:
+        _take_tiles_alone(
+            params, layout, batch, rule, step, regularization, inputs, order, first, m, action, c
         )
 
 
 @jit(entry=True)
 def train_minibatch(
-    params, layout, batch, rule, samples, order, start, stop, batch_size, learning_rate,
-    weight_decay, loss_sum, threads,
+    params, layout, batch, rule, regularization, samples, order, start, stop, batch_size,
+    learning_rate, loss_sum, threads,
 ):  # fmt: skip
-    """A step for each batch of ``batch_size`` samples order[start:stop], the last may be smaller.
+    """A step for each batch of ``batch_size`` samples, or their gradient.
 
     Parameters and result are those of `train_sequential`, and:
 
     batch : Batch
         Modified in place, made by `make_batch` for this ``batch_size`` and kind of samples.
     rule : Rule
-        Its moments and counts are modified in place.
-    batch_size : int
-        Batches are counted from ``start``: where a pass is cut into several calls, all but the
-        last are of whole batches.
+        Its moments and counts are modified in place. Of `NO_STEP`, the mean gradient of a batch is
+        added to batch.gradient instead.
+    regularization : Regularization
+        With the weight decay.
+    order : (n,) int64
+        Row numbers of the pass's samples; empty for all rows as they come.
+    start, stop : int
+        Batches are counted from the start of the pass, and the last may be smaller. Where a pass is
+        cut into several calls, each but the last ends with a batch, or at a multiple of
+        batch.length where that is less than ``batch_size``.
     threads : int or None
         They change no bit. None compiles no parallel loops.
     """
     T = params.dtype.type
     inputs = samples.inputs
-    is_plain = rule.code == SGD and rule.settings[0] == 0 and batch_size <= batch.length
+    total = len(order)
+    if total == 0:
+        total = max(len(inputs.X), len(inputs.indptr) - 1)
+    weight_decay = regularization.weight_decay
+    is_plain = (
+        rule.code == SGD and len(rule.moments) == 0 and batch_size <= batch.length
+        and not adjusts(regularization, T(1)) and regularization.clip_norm == np.inf
+    )  # fmt: skip
     γ = T(1) - learning_rate * weight_decay
     for l in range(1, len(layout.strides)):
         transpose_tile(params, layout, batch, l, 0, layout.sizes[l])
-    for begin in range(start, stop, batch_size):
-        n = min(batch_size, stop - begin)
-        step = begin_step(rule, learning_rate, weight_decay, T)
+    first = start
+    while first < stop:
+        begin = first // batch_size * batch_size
+        end = min(begin + batch_size, total)
+        m = min(batch.length - first % batch.length, end - first)
+        steps = rule.code != NO_STEP and first + m == end
+        clips = steps and regularization.clip_norm < np.inf
+        step = begin_step(rule, learning_rate, weight_decay, T, steps)
         # Plain SGD: W ← γ (W − (η/γ) G) and b ← b − γ (η/γ) Σ_t δ_t.
-        share = -float(learning_rate) / (float(γ) * n) if is_plain else 1.0 / n
-        for first in range(begin, begin + n, batch.length):
-            m = min(batch.length, begin + n - first)
-            if batch.is_listed:  # what a longer part has left behind
-                for t in range(m, batch.length):
-                    mark(batch, layout.units[1], t, False)
-                    batch.counts[t] = 0
-            action, c = STEP, T(1)
-            if is_plain:
-                action, c = PLAIN_STEP, γ
-            elif first + m < begin + n:
-                action = SUM_UP
-            if threads is None:  # then the parallel loops are not even compiled
-                _alone(
-                    params, layout, batch, rule, step, samples, order, first, m, share, action, c
-                )
-            elif threads > 1:
-                _, labels, targets, weights = samples
-                _through_layers_on_threads(
-                    params, layout, batch, inputs, labels, targets, weights, order, first, m,
-                    share, threads,
-                )  # fmt: skip
-                _take_tiles_on_threads(
-                    params, layout, batch, rule, step, inputs, order, first, m, action, c, threads
-                )
-            else:
-                _alone(
-                    params, layout, batch, rule, step, samples, order, first, m, share, action, c
-                )
-            for t in range(m):
-                loss_sum += batch.losses[t]
-        if batch.is_whole and not is_plain:
+        share = 1.0 / (end - begin)
+        action, c = SUM_UP, T(1)
+        if is_plain:
+            share *= -float(learning_rate) / float(γ)
+            action, c = PLAIN_STEP, γ
+        elif steps and not clips:
+            action = STEP
+        if batch.is_listed:  # what a longer part has left behind
+            for t in range(m, batch.length):
+                mark(batch, layout.units[1], t, False)
+                batch.counts[t] = 0
+        differentiate_rows(
+            params, layout, batch, regularization, samples, order, first, m,
+            int(rule.counts[2]), share, threads,
+        )  # fmt: skip
+        take_tiles(
+            params, layout, batch, rule, step, regularization, inputs, order, first, m, action, c,
+            threads,
+        )  # fmt: skip
+        if clips:
+            c = T(clip_factor(regularization, batch.squares))
+            take_tiles(
+                params, layout, batch, rule, step, regularization, inputs, order, first, 0, STEP, c,
+                threads,
+            )  # fmt: skip
+        if steps and regularization.max_norm < np.inf:
+            for l in range(len(layout.strides)):
+                W = window(params, layout.blocks[l], layout.sizes[l] * layout.strides[l])
+                if limit_norms(W, layout.strides[l], regularization.max_norm) and l > 0:
+                    transpose_tile(params, layout, batch, l, 0, layout.sizes[l])
+        for t in range(m):
+            loss_sum += batch.losses[t]
+        if steps and batch.is_whole and not is_plain:
             fill(batch.gradient, T(0), 0, len(batch.gradient))
+        rule.counts[2] += m
+        first += m
     return loss_sum

@@ -13,8 +13,8 @@ that cutting the work into chunks changes no bit of a result.
 from ._jit import jit
 from .activations import activate, times_derivative
 from .linear import add_dots, add_rows, add_scaled, copy, fill, rank_one, rank_one_add_rows
-from .losses import is_correct, loss_value, output_delta
-from .simd import matrix_row, window
+from .losses import loss_value, output_delta
+from .simd import matrix_rows, window
 
 
 @jit(inline="early")
@@ -36,7 +36,7 @@ def first_sums(params, layout, work, inputs, row):
         rows, x, count = csr_row(inputs, row)
         add_rows(W, rows, x, count, z, 0, stride, stride)
     else:
-        add_rows(W, None, matrix_row(inputs.X, row), n_in, z, 0, stride, stride)
+        add_rows(W, None, matrix_rows(inputs.X, row, 1), n_in, z, 0, stride, stride)
 
 
 @jit(inline="early")
@@ -100,7 +100,7 @@ def accumulate_first(target, layout, work, inputs, row, scale, decay):
         rows, x, count = csr_row(inputs, row)
         rank_one(W, rows, x, count, δ, stride, scale, decay)
     else:
-        rank_one(W, None, matrix_row(inputs.X, row), n_in, δ, stride, scale, decay)
+        rank_one(W, None, matrix_rows(inputs.X, row, 1), n_in, δ, stride, scale, decay)
     add_scaled(scale, δ, window(W, n_in * stride, stride), stride)
 
 
@@ -137,17 +137,21 @@ def step_and_first_sums(params, layout, work, inputs, row, next_row, scale, deca
     z = window(work.z, layout.units[1], stride)
     add_scaled(scale, δ, b, stride)
     copy(b, z, stride)
-    x, next_x = matrix_row(inputs.X, row), matrix_row(inputs.X, next_row)
+    x, next_x = matrix_rows(inputs.X, row, 1), matrix_rows(inputs.X, next_row, 1)
     rank_one_add_rows(W, x, next_x, n_in, δ, z, stride, scale, decay)
 
 
 @jit(inline="early")
 def load_target(samples, row, y):
     """Class number of a sample, or −1 and its target row in ``y``."""
-    if len(samples.labels) > 0:
-        return samples.labels[row]
+    label = samples.labels[row] if len(samples.labels) > 0 else -1
+    if samples.kept == 1 and label >= 0:
+        return label
+    T = y.dtype.type
+    kept, shared = T(samples.kept), T(samples.shared)
     for k in range(len(y)):
-        y[k] = samples.targets[row, k]
+        target = T(k == label) if label >= 0 else samples.targets[row, k]
+        y[k] = kept * target + shared
     return -1
 
 
@@ -223,44 +227,3 @@ def train_sequential(
                 params, layout, work, samples.inputs, row, order[t + 1], scale, decay
             )
     return loss_sum
-
-
-@jit(entry=True)
-def add_gradient(params, layout, work, samples, start, stop, scale, gradient, loss_sum):
-    """Gradient += scale · Σ ∂loss/∂params over rows [start, stop), weighted; in place.
-
-    ``gradient`` is laid out as ``params``. Returns ``loss_sum`` plus the weighted losses.
-    """
-    T = params.dtype.type
-    for row in range(start, stop):
-        weight = sample_weight(samples, row)
-        first_sums(params, layout, work, samples.inputs, row)
-        loss_sum += weight * differentiate(params, layout, work, samples, row)
-        accumulate(gradient, layout, work, samples.inputs, row, T(scale * weight), T(1))
-    return loss_sum
-
-
-@jit(entry=True)
-def evaluate(params, layout, work, samples, start, stop, loss_sum, n_correct):
-    """Add the weighted losses and the number of correct predictions of rows [start, stop)."""
-    L = len(layout.strides)
-    for row in range(start, stop):
-        label = load_target(samples, row, work.y)
-        forward(params, layout, work, samples.inputs, row)
-        loss_sum += sample_weight(samples, row) * sample_loss(layout, work, label)
-        n = layout.sizes[L]
-        if is_correct(layout.loss, window(work.a, layout.units[L], n), work.y, label, n):
-            n_correct += 1
-    return loss_sum, n_correct
-
-
-@jit(entry=True)
-def predict(params, layout, work, inputs, start, stop, out):
-    """a_L of rows [start, stop) of the inputs into the same rows of ``out`` (n, n_L), in place."""
-    L = len(layout.strides)
-    n = layout.sizes[L]
-    for row in range(start, stop):
-        forward(params, layout, work, inputs, row)
-        a = window(work.a, layout.units[L], n)
-        for k in range(n):
-            out[row, k] = a[k]

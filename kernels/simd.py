@@ -113,8 +113,8 @@ def window(typing_context: Any, array: Any, start: Any, length: Any) -> Any:
 
 
 @intrinsic
-def matrix_row(typing_context: Any, matrix: Any, row: Any) -> Any:
-    """``matrix[row]`` of a C-contiguous matrix, as `window` gives it."""
+def matrix_rows(typing_context: Any, matrix: Any, row: Any, count: Any) -> Any:
+    """``matrix[row : row + count]`` of a C-contiguous matrix, flat, as `window` gives it."""
     if not isinstance(matrix, types.Array) or matrix.ndim != 2 or matrix.layout != "C":
         raise TypingError(f"fastbp kernels take C-contiguous matrices here, got {matrix}.")
 
@@ -122,14 +122,16 @@ def matrix_row(typing_context: Any, matrix: Any, row: Any) -> Any:
         source = arrayobj.make_array(signature.args[0])(context, builder, args[0])
         n_rows, n_columns = cgutils.unpack_tuple(builder, source.shape, count=2)
         if context.enable_boundscheck:
-            cgutils.do_boundscheck(context, builder, args[1], n_rows)
+            past = builder.add(n_rows, n_rows.type(1))
+            cgutils.do_boundscheck(context, builder, args[1], past)
+            cgutils.do_boundscheck(context, builder, builder.add(args[1], args[2]), past)
         item = context.get_abi_sizeof(context.get_data_type(signature.args[0].dtype))
         itemsize = context.get_constant(types.intp, item)
         result = arrayobj.make_array(signature.return_type)(context, builder)
         arrayobj.populate_array(
             result,
             data=builder.gep(source.data, [builder.mul(args[1], n_columns)]),
-            shape=[n_columns],
+            shape=[builder.mul(args[2], n_columns)],
             strides=[itemsize],
             itemsize=itemsize,
             meminfo=None,
@@ -137,7 +139,7 @@ def matrix_row(typing_context: Any, matrix: Any, row: Any) -> Any:
         )
         return result._getvalue()
 
-    return types.Array(matrix.dtype, 1, "C")(matrix, types.int64), codegen
+    return types.Array(matrix.dtype, 1, "C")(matrix, types.int64, types.int64), codegen
 
 
 def _call(builder: Any, name: str, *operands: Any) -> Any:
@@ -733,8 +735,8 @@ if config.DISABLE_JIT:
     def window(array: Any, start: int, length: int) -> Any:
         return array[start : start + length]
 
-    def matrix_row(matrix: Any, row: int) -> Any:
-        return matrix[row]
+    def matrix_rows(matrix: Any, row: int, count: int) -> Any:
+        return matrix[row : row + count].reshape(-1)
 
     def lanes(array: Any) -> int:
         return int(VECTOR_BYTES // array.itemsize)

@@ -6,15 +6,31 @@ of the same length. What is the same for all parameters of a step is worked out 
 The padding of all of them is zero, and stays zero as long as eps is not.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._jit import jit
-from .simd import broadcast, lanes, load, maximum, square_root, store, window, zeros
+from .layout import aligned_zeros, read_only
+from .simd import (
+    broadcast,
+    clamp,
+    lanes,
+    largest,
+    load,
+    maximum,
+    square_root,
+    store,
+    total,
+    where_positive,
+    window,
+    zeros,
+)
 
 SGD, RMSPROP, ADAGRAD, ADADELTA, ADAM, NADAM = range(6)
+NO_STEP = -1  # instead of an optimizer's code: the gradient is all that is wanted
 
 
 class Rule(NamedTuple):
@@ -25,7 +41,52 @@ class Rule(NamedTuple):
     shrinks: bool  # whether weight decay is decoupled: w ← (1 − η·λ) w, and no part of g
     moments: NDArray[np.floating]  # one after the other, each laid out as the parameters
     n_params: int
-    counts: NDArray[np.float64]  # (2,) steps so far, NAdam's product of μ; modified in place
+    counts: NDArray[np.float64]  # (3,) steps so far, NAdam's product of μ, samples so far;
+    # modified in place
+
+
+class Regularization(NamedTuple):
+    """What keeps parameters and gradients small; numbers of the parameters' dtype."""
+
+    weight_decay: float  # λ
+    l1: float  # λ₁
+    clip_value: float  # largest |g|, or infinity
+    clip_norm: float  # largest ‖g‖ of the whole gradient, or infinity
+    max_norm: float  # largest norm of a unit's weights, or infinity
+    dropout: NDArray[np.float64]  # (L − 1,) share of each hidden layer's units
+    key: NDArray[np.uint64]  # (2,) of the masks, 32 bits each
+
+
+def make_rule(
+    code: int, settings: Sequence[float], shrinks: bool, n_moments: int, n_params: int,
+    dtype: np.dtype,
+) -> Rule:  # fmt: skip
+    """An optimizer at its start."""
+    padded_settings = np.zeros(4)
+    padded_settings[: len(settings)] = settings
+    moments = aligned_zeros(n_moments * n_params, dtype)
+    return Rule(code, read_only(padded_settings), shrinks, moments, n_params, np.zeros(3))
+
+
+def make_regularization(
+    n_hidden: int,
+    dtype: np.dtype,
+    *,
+    weight_decay: float = 0.0,
+    l1: float = 0.0,
+    clip_value: float = np.inf,
+    clip_norm: float = np.inf,
+    max_norm: float = np.inf,
+    dropout: Sequence[float] = (),
+    key: Sequence[int] = (0, 0),
+) -> Regularization:
+    """Regularization of a network with so many hidden layers; by default none."""
+    T = dtype.type
+    return Regularization(
+        T(weight_decay), T(l1), T(clip_value), T(clip_norm), T(max_norm),
+        read_only(np.array(dropout or (0.0,) * n_hidden, np.float64)),
+        read_only(np.array(key, np.uint64)),
+    )  # fmt: skip
 
 
 class Step(NamedTuple):
@@ -40,12 +101,11 @@ class Step(NamedTuple):
 
 
 @jit
-def begin_step(rule, learning_rate, weight_decay, T):
-    """Count a step and work out its `Step`."""
+def begin_step(rule, learning_rate, weight_decay, T, counts_it):
+    """Work out the next `Step`, and count it if it is to be taken."""
     p, counts = rule.settings, rule.counts
     η, λ = float(learning_rate), float(weight_decay)
-    counts[0] += 1.0
-    t = counts[0]
+    t = counts[0] + 1.0
     scale, gradient_scale, root = η, 0.0, 1.0
     if rule.code == ADAGRAD:
         scale = η / (1 + (t - 1) * p[0])
@@ -56,12 +116,79 @@ def begin_step(rule, learning_rate, weight_decay, T):
         μ = p[0] * (1 - 0.5 * 0.96 ** (t * p[3]))
         next_μ = p[0] * (1 - 0.5 * 0.96 ** ((t + 1) * p[3]))
         product = μ * (counts[1] if t > 1 else 1.0)
-        counts[1] = product
+        if counts_it:
+            counts[1] = product
         gradient_scale = η * (1 - μ) / (1 - product)
         scale = η * next_μ / (1 - product * next_μ)
         root = 1 / np.sqrt(1 - p[1] ** t)
+    if counts_it:
+        counts[0] = t
     decay, keep = (0.0, 1 - η * λ) if rule.shrinks else (λ, 1.0)
     return Step(T(scale), T(gradient_scale), T(root), T(decay), T(keep), t == 1)
+
+
+@jit
+def adjusts(regularization, c):
+    """Whether `adjust` would change anything."""
+    return regularization.l1 > 0 or regularization.clip_value < np.inf or c != 1
+
+
+@jit(inline=False)
+def adjust(regularization, c, w, g, n, is_weight):
+    """G ← c clip(g) + λ₁ sign(w), n elements; biases have no penalty."""
+    like = zeros(w, 1)
+    factor, limit = broadcast(like, c), broadcast(like, regularization.clip_value)
+    λ1 = broadcast(like, regularization.l1 if is_weight else w.dtype.type(0))
+    for k in range(0, n, lanes(w)):
+        x = load(like, w, k)
+        sign = where_positive(x, λ1) - where_positive(like - x, λ1)
+        store(g, k, factor * clamp(load(like, g, k), like - limit, limit) + sign)
+
+
+@jit
+def clipped_squares(regularization, g, n):
+    """Σ clip(g)² of n elements."""
+    like = zeros(g, 1)
+    limit = broadcast(like, regularization.clip_value)
+    s = like
+    for k in range(0, n, lanes(g)):
+        x = clamp(load(like, g, k), like - limit, limit)
+        s = s + x * x
+    return float(total(s))
+
+
+@jit
+def clip_factor(regularization, squares):
+    """By which a gradient is multiplied whose norm must not exceed ``clip_norm``.
+
+    With torch's 1e-6 (``clip_grad_norm_``): Pascanu, Mikolov & Bengio, ICML 2013.
+    """
+    s = 0.0
+    for tile in range(len(squares)):
+        s += squares[tile]
+    return min(1.0, float(regularization.clip_norm) / (np.sqrt(s) + 1e-6))
+
+
+@jit(inline=False)
+def limit_norms(W, stride, most):
+    """W's columns, each a unit's weights, with no norm above ``most``; whether any was.
+
+    Srebro, Rennie & Jaakkola, NIPS 2004; with dropout: Srivastava et al., JMLR 2014.
+    """
+    like = zeros(W, 1)
+    limit = broadcast(like, most)
+    limited = False
+    for k in range(0, stride, lanes(W)):
+        s = like
+        for i in range(k, len(W), stride):
+            s = s + load(like, W, i) * load(like, W, i)
+        norm = square_root(s)
+        if largest(norm) > most:
+            limited = True
+            factor = limit / maximum(norm, limit)
+            for i in range(k, len(W), stride):
+                store(W, i, factor * load(like, W, i))
+    return limited
 
 
 @jit(inline="early")

@@ -88,12 +88,14 @@ class Naive:
     def of(cls, network):
         return cls(network.weights, network.biases, network.activations, network.loss_name)
 
-    def forward(self, x):
-        """Every z and every a, a[0] being the input."""
+    def forward(self, x, masks=()):
+        """Every z and every a, a[0] being the input; hidden layers' a under the masks, if any."""
         z, a = [], [np.asarray(x, dtype=np.float64)]
         for W, b, name in zip(self.weights, self.biases, self.activations, strict=True):
             z.append(W @ a[-1] + b)
             a.append(softmax(z[-1]) if name == "softmax" else ACTIVATIONS[name][0](z[-1]))
+            if len(a) <= len(masks) + 1:
+                a[-1] = a[-1] * masks[len(a) - 2]
         return z, a
 
     def loss(self, X, Y):
@@ -101,9 +103,9 @@ class Naive:
             [self.loss_value(self.forward(x)[1][-1], y) for x, y in zip(X, Y, strict=True)]
         )
 
-    def gradient(self, x, y):
+    def gradient(self, x, y, masks=()):
         """Gradient of one sample's loss: a list for weights and a list for biases."""
-        z, a = self.forward(x)
+        z, a = self.forward(x, masks)
         g = self.loss_gradient(a[-1], y)
         if self.activations[-1] == "softmax":
             delta = (np.diag(a[-1]) - np.outer(a[-1], a[-1])) @ g
@@ -112,6 +114,8 @@ class Naive:
         deltas = [delta]
         for layer in range(len(self.weights) - 1, 0, -1):
             derivative = ACTIVATIONS[self.activations[layer - 1]][1](z[layer - 1])
+            if masks:
+                derivative = derivative * masks[layer - 1]
             deltas.insert(0, (self.weights[layer].T @ deltas[0]) * derivative)
         return [np.outer(d, below) for d, below in zip(deltas, a[:-1], strict=True)], deltas
 
@@ -128,12 +132,13 @@ class Naive:
                 self.biases[layer] -= learning_rate * w * db[layer]
         return np.mean(losses)
 
-    def batch_gradient(self, X, Y, weights=None):
+    def batch_gradient(self, X, Y, weights=None, masks=None):
         """Gradient of the weighted mean loss of a batch: lists for weights and biases."""
         sums = None
         for i, (x, y) in enumerate(zip(X, Y, strict=True)):
             w = 1.0 if weights is None else weights[i]
-            terms = [[w * g for g in part] for part in self.gradient(x, y)]
+            terms = self.gradient(x, y, () if masks is None else masks[i])
+            terms = [[w * g for g in part] for part in terms]
             if sums is None:
                 sums = terms
             else:
@@ -141,17 +146,65 @@ class Naive:
                 sums = [[a + b for a, b in zip(*pair, strict=True)] for pair in pairs]
         return [[g / len(X) for g in part] for part in sums]
 
-    def train_batches(self, X, Y, order, batch_size, optimizer, weight_decay=0.0, weights=None):
-        """Mini-batches; ``optimizer`` maps a gradient to what is subtracted, for each parameter."""
+    def train_batches(
+        self, X, Y, order, batch_size, optimizer, weight_decay=0.0, weights=None, *, masks=None,
+        l1=0.0, clip_value=None, clip_norm=None, max_norm=None, decoupled=0.0,
+    ):  # fmt: skip
+        """Mini-batches; ``optimizer`` maps a gradient to what is subtracted, for each parameter.
+
+        ``masks`` has those of each sample in ``order``; weights shrink by ``decoupled``·η a step.
+        """
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             dW, db = self.batch_gradient(
-                X[rows], Y[rows], None if weights is None else weights[rows]
+                X[rows],
+                Y[rows],
+                None if weights is None else weights[rows],
+                None if masks is None else masks[start : start + batch_size],
             )
+            if clip_value is not None:
+                dW, db = ([np.clip(g, -clip_value, clip_value) for g in part] for part in (dW, db))
+            if clip_norm is not None:
+                norm = math.sqrt(sum((g**2).sum() for g in dW + db))
+                factor = min(1, clip_norm / (norm + 1e-6))
+                dW, db = ([factor * g for g in part] for part in (dW, db))
             for layer in range(len(self.weights)):
-                g = dW[layer] + weight_decay * self.weights[layer]
-                self.weights[layer] -= optimizer(("W", layer), g)
+                W = self.weights[layer]
+                g = dW[layer] + weight_decay * W + l1 * np.sign(W)
+                W -= decoupled * optimizer.learning_rate * W + optimizer(("W", layer), g)
                 self.biases[layer] -= optimizer(("b", layer), db[layer])
+                if max_norm is not None:
+                    norms = np.linalg.norm(W, axis=1, keepdims=True)
+                    W *= np.minimum(1, max_norm / np.maximum(norms, 1e-300))
+
+
+def philox(counter, key):
+    """Philox-4x32-10 of Salmon et al. 2011 with Python's integers."""
+    c, k = list(counter), list(key)
+    for _ in range(10):
+        high0, low0 = divmod(0xD2511F53 * c[0], 2**32)
+        high1, low1 = divmod(0xCD9E8D57 * c[2], 2**32)
+        c = [high1 ^ c[1] ^ k[0], low1, high0 ^ c[3] ^ k[1], low0]
+        k = [(k[0] + 0x9E3779B9) % 2**32, (k[1] + 0xBB67AE85) % 2**32]
+    return c
+
+
+def dropout_masks(rates, sizes, key, samples):
+    """For each sample's number, a mask per hidden layer."""
+    return [
+        [
+            np.array(
+                [
+                    0.0
+                    if philox((k // 4, layer, t % 2**32, t // 2**32), key)[k % 4] < rate * 2**32
+                    else 1 / (1 - rate)
+                    for k in range(size)
+                ]
+            )
+            for layer, (rate, size) in enumerate(zip(rates, sizes, strict=True), start=1)
+        ]
+        for t in samples
+    ]
 
 
 class Steps:

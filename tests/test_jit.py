@@ -45,7 +45,7 @@ def test_the_flags():
 
 @compiled_only
 def test_kernels_release_the_gil():
-    for entry in (kernels.train_sequential, kernels.evaluate, kernels.predict):
+    for entry in (kernels.train_sequential, kernels.train_minibatch, kernels.infer):
         assert entry.targetoptions["nogil"]
 
 

@@ -160,57 +160,6 @@ def test_a_pass_over_one_sample_batches_is_per_sample_sgd():
     np.testing.assert_allclose(one.params, other.params, **TIGHT)
 
 
-# On weights alone, as here; torch's own default decays biases too.
-DECAYS = {"adamw": [0.0, 0.01, 0.3]}
-
-
-@pytest.mark.parametrize("sizes", [(4, 3), (7, 12, 3), (20, 17, 33, 5)], ids=str)
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [*OPTIMIZERS, ("adamw", {}), ("adamw", {"amsgrad": True})],
-    ids=[*IDS, "adamw", "adamw-amsgrad"],
-)
-def test_every_optimizer_equals_torch(name, options, sizes, monkeypatch):
-    torch = pytest.importorskip("torch")
-    monkeypatch.setattr(torch, "get_default_dtype", lambda: torch.float64)  # of NAdam's product
-    ours = optimizers.OPTIMIZERS[name](**options)
-    steps, batch_size = 50, 8
-    X, y = problem(sizes, steps * batch_size)
-    for decay in DECAYS.get(name, [0.0, 0.05]):
-        network = Network(sizes, activation="tanh", dtype="float64", seed=1)
-        layers = []
-        for i, (W, b) in enumerate(zip(network.weights, network.biases, strict=True)):
-            linear = torch.nn.Linear(W.shape[1], W.shape[0], dtype=torch.float64)
-            with torch.no_grad():
-                linear.weight.copy_(torch.from_numpy(np.ascontiguousarray(W)))
-                linear.bias.copy_(torch.from_numpy(b.copy()))
-            layers += [linear, torch.nn.Tanh()] if i < len(sizes) - 2 else [linear]
-        model = torch.nn.Sequential(*layers)
-        theirs = dict(options)
-        if "beta1" in theirs or "beta2" in theirs:
-            theirs["betas"] = (theirs.pop("beta1", 0.9), theirs.pop("beta2", 0.999))
-        groups = [
-            {"params": [l.weight for l in layers[::2]], "weight_decay": decay},
-            {"params": [l.bias for l in layers[::2]], "weight_decay": 0.0},
-        ]
-        optimizer = getattr(torch.optim, type(ours).__name__)(groups, lr=0.01, **theirs)
-        for start in range(0, len(X), batch_size):
-            rows = slice(start, start + batch_size)
-            optimizer.zero_grad()
-            loss = torch.nn.functional.cross_entropy(
-                model(torch.from_numpy(X[rows])), torch.from_numpy(y[rows])
-            )
-            loss.backward()
-            optimizer.step()
-        Trainer(
-            network, ours, learning_rate=0.01, batch_size=batch_size, weight_decay=decay
-        ).partial_fit(X, y)
-        for W, linear in zip(network.weights, layers[::2], strict=True):
-            np.testing.assert_allclose(W, linear.weight.detach().numpy(), **TIGHT)
-        for b, linear in zip(network.biases, layers[::2], strict=True):
-            np.testing.assert_allclose(b, linear.bias.detach().numpy(), **TIGHT)
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -84,16 +84,14 @@ def test_chunk_sizes_change_no_bit(blobs, monkeypatch):
     ("entry", "use", "places"),
     [
         ("train_sequential", lambda n, X, y: Trainer(n).partial_fit(X, y), (5, 6)),
-        ("evaluate", lambda n, X, y: n.loss(X, y), (4, 5)),
-        ("predict", lambda n, X, y: n.predict(X), (4, 5)),
-        ("add_gradient", lambda n, X, y: n.value_and_grad(X, y), (4, 5)),
+        ("train_minibatch", lambda n, X, y: n.value_and_grad(X, y), (7, 8)),
     ],
 )
 def test_every_long_call_is_cut_into_chunks(entry, use, places, blobs, monkeypatch):
     """Ctrl-C, bars and checks rely on it: the cuts of `paced` are the kernel's rows."""
     cuts = [(0, 50), (50, 53), (53, 120)]
     monkeypatch.setattr("fastbp.trainer.paced", lambda n, operations, block: iter(cuts))
-    monkeypatch.setattr("fastbp.network.paced", lambda n, operations: iter(cuts))
+    monkeypatch.setattr("fastbp.network.paced", lambda n, operations, block: iter(cuts))
     real, seen = getattr(kernels, entry), []
 
     def spy(*arguments):
@@ -334,9 +332,8 @@ def test_warmup_compiles_everything_that_a_fit_needs(blobs):
     entries = (
         kernels.train_sequential,
         kernels.train_deferred,
-        kernels.evaluate,
-        kernels.predict,
-        kernels.add_gradient,
+        kernels.train_minibatch,
+        kernels.infer,
     )
     counts = [len(getattr(entry, "signatures", ())) for entry in entries]
     for dtype in ("float32", "float64"):

@@ -210,7 +210,7 @@ def test_bad_fit_arguments():
         with pytest.raises(ValueError, match="epochs must be an integer of at least 1"):
             trainer.fit(X, Y, epochs=epochs)
     for callbacks in (3, [3]):
-        with pytest.raises(ValueError, match="callbacks must be callables"):
+        with pytest.raises(ValueError, match="callbacks must be instances of"):
             trainer.fit(X, Y, callbacks=callbacks)
     with pytest.raises(ValueError, match="eval_set must be a pair"):
         trainer.fit(X, Y, eval_set=X)

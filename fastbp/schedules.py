@@ -1,0 +1,237 @@
+"""Learning-rate schedules: functions of the epoch, counted from 0, for `Trainer.learning_rate`.
+
+>>> import fastbp
+>>> network = fastbp.Network((64, 64, 10), seed=0)
+>>> schedule = fastbp.schedules.Cosine(0.1, epochs=20, warmup=2)
+>>> trainer = fastbp.Trainer(network, learning_rate=schedule)
+>>> [round(schedule(epoch), 3) for epoch in (0, 1, 2, 11, 20)]
+[0.033, 0.067, 0.1, 0.05, 0.0]
+
+A number is the constant schedule, and any other function of the epoch will do as well; only those
+below are saved with a trainer. What depends on how training goes is a callback:
+`fastbp.callbacks.ReduceOnPlateau`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from fastbp import validation
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What all schedules have.
+
+    Parameters
+    ----------
+    learning_rate : float
+        The highest η; of all but `OneCycle` and `Cosine` with ``warmup``, that of the first epoch.
+    """
+
+    learning_rate: float
+
+    def __post_init__(self) -> None:
+        validation.rate("learning_rate", self.learning_rate, np.dtype(np.float64))
+
+    def __call__(self, epoch: int) -> float:
+        """η of an epoch."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Step(Schedule):
+    """η γ^⌊epoch / step_size⌋, as ``torch.optim.lr_scheduler.StepLR``.
+
+    Parameters
+    ----------
+    learning_rate : float
+    step_size : int
+        Epochs between steps.
+    gamma : float, default 0.1
+        γ.
+    """
+
+    step_size: int
+    gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        validation.integer("step_size", self.step_size, 1)
+        validation.rate("gamma", self.gamma, np.dtype(np.float64))
+
+    def __call__(self, epoch: int) -> float:
+        """η of an epoch."""
+        return self.learning_rate * self.gamma ** (epoch // self.step_size)
+
+
+@dataclass(frozen=True)
+class Exponential(Schedule):
+    """η γ^epoch, as ``torch.optim.lr_scheduler.ExponentialLR``.
+
+    Parameters
+    ----------
+    learning_rate : float
+    gamma : float
+        γ.
+    """
+
+    gamma: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        validation.rate("gamma", self.gamma, np.dtype(np.float64))
+
+    def __call__(self, epoch: int) -> float:
+        """η of an epoch."""
+        return self.learning_rate * self.gamma**epoch
+
+
+@dataclass(frozen=True)
+class InverseScaling(Schedule):
+    """η / (epoch + 1)^power.
+
+    Parameters
+    ----------
+    learning_rate : float
+    power : float, default 0.5
+    """
+
+    power: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        validation.rate("power", self.power, np.dtype(np.float64))
+
+    def __call__(self, epoch: int) -> float:
+        """η of an epoch."""
+        return self.learning_rate * math.pow(epoch + 1, -self.power)
+
+
+def _half_cosine(start: float, end: float, share: float) -> float:
+    """From ``start`` to ``end`` along half a period of the cosine."""
+    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
+
+
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    """Half a cosine from η down to ``minimum``, and there it stays; or down again and again.
+
+    Loshchilov & Hutter, "SGDR", ICLR 2017, arXiv:1608.03983; after ``warmup``, and with
+    ``restarts``, as ``torch.optim.lr_scheduler.CosineAnnealingWarmRestarts``.
+
+    Parameters
+    ----------
+    learning_rate : float
+    epochs : int
+        Of the first way down.
+    minimum : float, default 0.0
+    warmup : int, default 0
+        Epochs before it in which η grows linearly, the first having η / (warmup + 1). They do not
+        come again.
+    restarts : bool, default False
+        Begin anew from η whenever ``minimum`` is reached, which is then never used itself.
+    multiplier : int, default 1
+        By which each way down is longer than the one before it.
+    """
+
+    epochs: int
+    minimum: float = 0.0
+    warmup: int = 0
+    restarts: bool = False
+    multiplier: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        validation.integer("epochs", self.epochs, 1)
+        validation.rate("minimum", self.minimum, np.dtype(np.float64), zero=True)
+        validation.integer("warmup", self.warmup, 0)
+        validation.flag("restarts", self.restarts)
+        validation.integer("multiplier", self.multiplier, 1)
+        if self.multiplier > 1 and not self.restarts:
+            raise ValueError(
+                f"multiplier must be 1 without restarts, got {self.multiplier}; set restarts=True."
+            )
+
+    def __call__(self, epoch: int) -> float:
+        """η of an epoch."""
+        if epoch < self.warmup:
+            return self.learning_rate * (epoch + 1) / (self.warmup + 1)
+        epoch -= self.warmup
+        length = self.epochs
+        while self.restarts and epoch >= length:
+            epoch -= length
+            length *= self.multiplier
+        return _half_cosine(self.learning_rate, self.minimum, min(1.0, epoch / length))
+
+
+@dataclass(frozen=True)
+class OneCycle(Schedule):
+    """Up from a small η to the highest, and down to next to nothing, by half cosines.
+
+    Smith & Topin 2017, arXiv:1708.07120; as ``torch.optim.lr_scheduler.OneCycleLR`` with a step
+    per epoch, but without its cycle of momentum. Epochs after the last stay at its η.
+
+    Parameters
+    ----------
+    learning_rate : float
+        The highest η.
+    epochs : int
+        Of the whole cycle.
+    rise : float, default 0.3
+        Share of the epochs on the way up.
+    divisor : float, default 25.0
+        The first η is the highest over this.
+    final_divisor : float, default 1e4
+        The last η is the first over this.
+    """
+
+    epochs: int
+    rise: float = 0.3
+    divisor: float = 25.0
+    final_divisor: float = 1e4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        validation.integer("epochs", self.epochs, 1)
+        validation.share("rise", self.rise, one=True)
+        validation.rate("divisor", self.divisor, np.dtype(np.float64))
+        validation.rate("final_divisor", self.final_divisor, np.dtype(np.float64))
+
+    def __call__(self, epoch: int) -> float:
+        """η of an epoch."""
+        top = self.rise * self.epochs - 1
+        first = self.learning_rate / self.divisor
+        if epoch < top:
+            return _half_cosine(first, self.learning_rate, epoch / top)
+        share = (epoch - top) / (self.epochs - 1 - top) if self.epochs - 1 > top else 0.0
+        return _half_cosine(self.learning_rate, first / self.final_divisor, min(1.0, share))
+
+
+SCHEDULES: dict[str, type[Schedule]] = {
+    kind.__name__: kind for kind in (Step, Exponential, InverseScaling, Cosine, OneCycle)
+}
+
+
+def describe(learning_rate: Any) -> Any:
+    """What `restore` makes the number or schedule of again, in terms of JSON."""
+    if not callable(learning_rate):
+        return learning_rate
+    if type(learning_rate) not in SCHEDULES.values():
+        raise ValueError(
+            "learning_rate must be a number or one of fastbp.schedules to be saved, got "
+            f"{learning_rate!r}; set trainer.learning_rate to one of them first."
+        )
+    return {"name": type(learning_rate).__name__, **asdict(learning_rate)}
+
+
+def restore(description: Any) -> Any:
+    """The number or schedule that `describe` was given."""
+    if not isinstance(description, dict):
+        return description
+    settings = dict(description)
+    return SCHEDULES[settings.pop("name")](**settings)

@@ -1,0 +1,242 @@
+"""Callbacks: when they are called, what they may do, and what the network is after them."""
+
+import numpy as np
+import pytest
+
+from fastbp import DivergenceError, Network, Trainer, callbacks, schedules
+from fastbp.callbacks import Callback, EarlyStopping, ReduceOnPlateau, Target, TimeLimit
+
+
+@pytest.fixture
+def data(generator):
+    X = generator.normal(size=(60, 4))
+    return X, generator.integers(0, 3, 60)
+
+
+@pytest.fixture
+def trainer():
+    return Trainer(Network((4, 8, 3), seed=0), learning_rate=0.1, seed=0)
+
+
+class Record(Callback):
+    def __init__(self, every=1):
+        self.every = every
+        self.calls = []
+
+    def on_begin(self, trainer):
+        self.calls.append("begin")
+
+    def on_chunk(self, trainer, samples, loss):
+        self.calls.append((samples, loss))
+
+    def on_epoch(self, trainer):
+        self.calls.append(len(trainer.history))
+
+    def on_end(self, trainer):
+        self.calls.append("end")
+
+
+@pytest.fixture
+def chunks_of_ten(monkeypatch):
+    def paced(n, operations, block=1):
+        for start in range(0, n, 10):
+            yield start, min(n, start + 10)
+
+    monkeypatch.setattr("fastbp.trainer.paced", paced)
+
+
+def test_the_order_of_calls(trainer, data, chunks_of_ten):
+    record, rare = Record(), Record(every=4)
+    trainer.fit(*data, epochs=2, callbacks=[record, rare], progress=False)
+    assert [c if isinstance(c, (str, int)) else c[0] for c in record.calls] == [
+        "begin", 10, 20, 30, 40, 50, 60, 1, 10, 20, 30, 40, 50, 60, 2, "end",
+    ]  # fmt: skip
+    assert record.calls[6][1] == trainer.history.train_loss[0]
+    assert [c for c in rare.calls if isinstance(c, tuple)] == [record.calls[4], record.calls[11]]
+
+
+def test_a_function_is_called_after_every_epoch(trainer, data):
+    seen = []
+    trainer.fit(*data, epochs=3, callbacks=lambda t: seen.append(t.history.train_loss[-1]))
+    assert seen == trainer.history.train_loss
+
+
+def test_stop_within_an_epoch_counts_what_was_done(trainer, data, chunks_of_ten):
+    class Stop(Callback):
+        def on_chunk(self, trainer, samples, loss):
+            if samples == 30:
+                trainer.stop()
+
+    record = Record()
+    trainer.fit(*data, epochs=5, callbacks=[Stop(), record], progress=False)
+    assert len(trainer.history) == 1
+    assert record.calls[-3][0] == 30
+    assert trainer.history.train_loss == [record.calls[-3][1]]
+    trainer.fit(*data, epochs=2, progress=False)  # stopped only once
+    assert len(trainer.history) == 3
+
+
+@pytest.mark.parametrize("where", ["on_begin", "on_chunk", "on_epoch"])
+def test_an_exception_leaves_the_network_whole(where, trainer, data, chunks_of_ten):
+    """As the last chunk made it, and as good for going on as if nothing had happened."""
+
+    class Fail(Callback):
+        def fail(self, *arguments):
+            raise RuntimeError("no")
+
+    record = Record()
+    with pytest.raises(RuntimeError, match="no"):
+        trainer.fit(
+            *data, callbacks=[record, type("F", (Fail,), {where: Fail.fail})()], progress=False
+        )
+    assert record.calls[-1] == "end"
+    other = Network((4, 8, 3), seed=0)
+    done = {"on_begin": 0, "on_chunk": 10, "on_epoch": 60}[where]
+    order = np.random.default_rng(0).permutation(60)[:done]
+    if done:
+        Trainer(other, learning_rate=0.1).partial_fit(data[0][order], data[1][order])
+    np.testing.assert_array_equal(trainer.network.params, other.params)
+
+
+def test_early_stopping_counts_and_restores(trainer, data):
+    """On an evaluation loss that is made to turn round at epoch 4."""
+    kept = {}
+
+    def remember(trainer):
+        epoch = len(trainer.history)
+        trainer.history.eval_loss[-1] = abs(epoch - 4) + 1.0
+        kept[epoch] = trainer.network.params.copy()
+
+    early = EarlyStopping(patience=3)
+    trainer.fit(*data, epochs=50, eval_set=data, callbacks=[remember, early], progress=False)
+    assert len(trainer.history) == 7
+    assert (early.best, early.best_epoch) == (1.0, 4)
+    np.testing.assert_array_equal(trainer.network.params, kept[4])
+    early = EarlyStopping(patience=3, restore_best=False)
+    trainer.history.eval_loss.clear()
+    trainer.history = type(trainer.history)()
+    trainer.fit(*data, epochs=50, eval_set=data, callbacks=[remember, early], progress=False)
+    np.testing.assert_array_equal(trainer.network.params, kept[7])
+
+
+@pytest.mark.parametrize(("min_delta", "epochs"), [(0.0, 30), (0.05, 3)])
+def test_early_stopping_wants_more_than_min_delta(min_delta, epochs, trainer, data):
+    def improve(trainer):
+        trainer.history.eval_loss[-1] = 10 - 0.01 * len(trainer.history)
+
+    early = EarlyStopping(patience=2, min_delta=min_delta)
+    trainer.fit(*data, epochs=30, eval_set=data, callbacks=[improve, early], progress=False)
+    assert len(trainer.history) == epochs
+
+
+def test_early_stopping_restores_after_divergence(data):
+    X, y = data
+    network = Network((4, 1), loss="squared_error", seed=0)
+    trainer = Trainer(network, learning_rate=0.01, seed=0)
+    early = EarlyStopping("train_loss")
+    best = []
+
+    def worse(trainer):
+        best.append(network.params.copy())
+        trainer.learning_rate = 1e10
+
+    with pytest.raises(DivergenceError):
+        trainer.fit(X, y, epochs=9, callbacks=[worse, early], progress=False)
+    np.testing.assert_array_equal(network.params, best[0])
+
+
+def test_accuracy_is_better_when_greater(trainer, data):
+    early = EarlyStopping("accuracy", patience=5)
+    trainer.fit(*data, epochs=200, eval_set=data, callbacks=early, progress=False)
+    assert early.best == max(trainer.history.accuracy)
+    assert trainer.network.evaluate(*data).accuracy == early.best
+
+
+def test_a_target_ends_the_fit(trainer, data):
+    trainer.fit(*data, epochs=500, eval_set=data, callbacks=Target("accuracy", 0.6), progress=False)
+    assert trainer.history.accuracy[-1] >= 0.6 > max(trainer.history.accuracy[:-1], default=0)
+    trainer.fit(*data, epochs=500, callbacks=Target("train_loss", 0.9), progress=False)
+    assert trainer.history.train_loss[-1] <= 0.9
+
+
+def test_a_time_limit_ends_the_fit_within_an_epoch(trainer, data, chunks_of_ten, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now[0])
+
+    class Tick(Callback):
+        def on_chunk(self, trainer, samples, loss):
+            now[0] += 1.0
+
+    record = Record()
+    trainer.fit(*data, callbacks=[Tick(), TimeLimit(8), record], progress=False)
+    assert len(trainer.history) == 2
+    assert record.calls[-3][0] == 20
+
+
+def test_the_history_has_the_learning_rates(trainer, data):
+    trainer.learning_rate = schedules.Step(0.1, 2, 0.5)
+    trainer.fit(*data, epochs=4, progress=False)
+    trainer.learning_rate = 0.3
+    trainer.fit(*data, epochs=1, progress=False)
+    np.testing.assert_allclose(trainer.history.learning_rate, [0.1, 0.1, 0.05, 0.05, 0.3])
+
+
+def test_any_function_of_the_epoch_is_a_schedule(data):
+    one, other = (Network((4, 8, 3), seed=0) for _ in range(2))
+    rates = [0.1, 0.0, 0.05]
+    Trainer(one, learning_rate=lambda epoch: rates[epoch], seed=0).fit(
+        *data, epochs=3, progress=False
+    )
+    trainer = Trainer(other, seed=0)
+    for rate in rates:
+        trainer.learning_rate = (lambda r: lambda epoch: r)(rate)
+        trainer.fit(*data, epochs=1, progress=False)
+    np.testing.assert_array_equal(one.params, other.params)
+
+
+def test_plateaus_lower_the_rate(trainer, data):
+    def flat(trainer):
+        trainer.history.eval_loss[-1] = 1.0
+
+    plateau = ReduceOnPlateau(patience=1, factor=0.5)
+    trainer.fit(*data, epochs=6, eval_set=data, callbacks=[flat, plateau], progress=False)
+    assert trainer.history.learning_rate == [0.1, 0.1, 0.1, 0.05, 0.05, 0.025]
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda: EarlyStopping("loss"), "monitor must be one of train_loss, eval_loss, accuracy"),
+        (lambda: EarlyStopping(patience=0), "patience must be an integer of at least 1"),
+        (lambda: EarlyStopping(min_delta=-1), "min_delta must be a finite"),
+        (lambda: TimeLimit(0), "seconds must be a finite"),
+        (lambda: Target("accuracy", "1"), "value must be a finite"),
+        (lambda: ReduceOnPlateau(factor=1.0), "factor must be a number from 0 to below 1"),
+        (lambda: schedules.Step(0.1, 0), "step_size must be an integer of at least 1"),
+        (lambda: schedules.Exponential(0.1, 0), "gamma must be a finite"),
+        (lambda: schedules.Cosine(-0.1, 5), "learning_rate must be a finite"),
+        (lambda: schedules.Cosine(0.1, 5, multiplier=2), "multiplier must be 1 without restarts"),
+        (lambda: schedules.OneCycle(0.1, 5, rise=2), "rise must be a number from 0 to 1"),
+    ],
+)
+def test_bad_settings_are_named(use, message):
+    with pytest.raises(ValueError, match=message):
+        use()
+
+
+def test_bad_uses_are_named(trainer, data):
+    with pytest.raises(ValueError, match="monitor='eval_loss' needs an eval_set in fit"):
+        trainer.fit(*data, callbacks=EarlyStopping(), progress=False)
+    with pytest.raises(ValueError, match="callbacks must be instances"):
+        trainer.fit(*data, callbacks=EarlyStopping, progress=False)
+    trainer.learning_rate = schedules.Exponential(0.1, 0.9)
+    with pytest.raises(ValueError, match="learning_rate must be a number for ReduceOnPlateau"):
+        trainer.fit(*data, eval_set=data, callbacks=ReduceOnPlateau(), progress=False)
+
+
+def test_a_function_as_a_schedule_is_not_saved(trainer, tmp_path):
+    import fastbp
+
+    trainer.learning_rate = lambda epoch: 0.1
+    with pytest.raises(ValueError, match=r"one of fastbp\.schedules to be saved"):
+        fastbp.save(trainer, tmp_path / "model.safetensors")

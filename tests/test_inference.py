@@ -1,0 +1,169 @@
+"""Outputs, losses and gradients over many rows: blocks, threads, zeros, scratch."""
+
+import threading
+import tracemalloc
+
+import numpy as np
+import pytest
+import scipy.sparse
+from naive import Naive, one_hot
+from test_minibatch import TIGHT, problem
+
+from fastbp import Network, kernels
+from fastbp import network as network_module
+
+SIZES = (300, 70, 33, 5)
+
+
+def make(dtype="float64", **options):
+    return Network(SIZES, activation=("relu", "sigmoid"), dtype=dtype, seed=1, **options)
+
+
+@pytest.mark.parametrize("n", [1, 2, 31, 255, 256, 257, 700])
+@pytest.mark.parametrize("density", [0.1, 1.0])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_every_way_equals_the_oracle(n, density, sparse):
+    X, y = problem(SIZES, n, density=density)
+    network = make()
+    oracle = Naive.of(network)
+    given = scipy.sparse.csr_array(X) if sparse else X
+    weights = np.linspace(0.5, 2, n)
+    loss, gradients = network.value_and_grad(given, y, sample_weight=weights)
+    relative = weights / weights.mean()
+    few = slice(0, None, max(1, n // 20))
+    outputs = np.array([oracle.forward(x)[1][-1] for x in X[few]])
+    np.testing.assert_allclose(network.predict_proba(given)[few], outputs, **TIGHT)
+    evaluation = network.evaluate(given, y, sample_weight=weights)
+    assert evaluation.loss == pytest.approx(loss, rel=1e-12)
+    assert evaluation.accuracy == (network.predict(given) == y).mean()
+    losses = [oracle.loss(X[i : i + 1], one_hot(y[i : i + 1], 5)) for i in range(n)]
+    assert loss == pytest.approx((relative * losses).mean(), rel=1e-9)
+    dW, db = oracle.batch_gradient(X, one_hot(y, 5), relative)
+    for mine, theirs in zip((*gradients.weights, *gradients.biases), dW + db, strict=True):
+        np.testing.assert_allclose(mine, theirs, **TIGHT)
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Blocks of 256 rows, and threads for any work."""
+    monkeypatch.setattr(network_module, "_BLOCK_OPERATIONS", 1)
+    monkeypatch.setattr("fastbp.threads._WORTH_SPREADING", 0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_threads_change_no_bit(dtype, small_blocks):
+    X, y = problem(SIZES, 3000, density=0.3)
+    network = make(dtype)
+    samples = network._samples(X, y)
+    results = []
+    for n_threads in (1, 2, 4):
+        outputs = np.zeros((3000, 5), dtype)
+        results.append((*network._infer(samples, outputs, n_threads), outputs.tobytes()))
+    assert results[0] == results[1] == results[2]
+
+
+def test_callers_on_many_threads(small_blocks):
+    """Each call has scratch of its own."""
+    X, y = problem(SIZES, 1000)
+    network = make("float32")
+    expected, (loss, gradient) = network.predict_proba(X), network.value_and_grad(X, y)
+    wrong = []
+
+    def use():
+        for _ in range(20):
+            if not np.array_equal(network.predict_proba(X), expected):
+                wrong.append("predict")
+            again, other = network.value_and_grad(X, y)
+            if again != loss or not np.array_equal(other.weights[0], gradient.weights[0]):
+                wrong.append("gradient")
+
+    callers = [threading.Thread(target=use) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert wrong == []
+
+
+def test_ctrl_c_is_heard_between_blocks(small_blocks, monkeypatch):
+    X, _ = problem(SIZES, 3000)
+    network = make()
+    calls = []
+
+    def infer(*arguments):
+        calls.append(arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(kernels, "infer", infer)
+    with pytest.raises(KeyboardInterrupt):
+        network.predict(X)
+    assert len(calls) < 12
+
+
+def test_long_gradients_are_cut_at_whole_parts():
+    """However long: the sums go on from call to call."""
+    X, y = problem(SIZES, 1000)
+    network = make()
+    loss, gradients = network.value_and_grad(X, y)
+    halves = [network.value_and_grad(X[i : i + 500], y[i : i + 500]) for i in (0, 500)]
+    assert loss == pytest.approx((halves[0][0] + halves[1][0]) / 2, rel=1e-12)
+    mean = (halves[0][1].weights[0] + halves[1][1].weights[0]) / 2
+    np.testing.assert_allclose(gradients.weights[0], mean, **TIGHT)
+
+
+def test_a_gradient_into_out_allocates_nothing_to_speak_of():
+    X, y = problem(SIZES, 600)
+    network = make()
+    out = np.full_like(network.params, 9.0)
+    network.value_and_grad(X, y, out)
+    tracemalloc.start()
+    for _ in range(3):
+        network.value_and_grad(X, y, out)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # Labels are copied, 8 bytes a row, and checks look at the rows once; no matrix is.
+    assert peak < 40_000 < min(X.nbytes, out.nbytes)
+
+
+def test_flat_vectors_and_layers_are_views_of_each_other():
+    network = make()
+    flat = np.zeros_like(network.params)
+    weights, biases = network.views(flat)
+    for own, other in zip(network.weights + network.biases, weights + biases, strict=True):
+        other[...] = own
+    np.testing.assert_array_equal(flat, network.params)
+    with pytest.raises(ValueError, match="flat must be an array of params' shape"):
+        network.views(flat[1:])
+    with pytest.raises(ValueError, match="flat must be an array of params' shape"):
+        network.views([1.0])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_scipy_minimizes_the_objective(dtype):
+    from scipy.optimize import check_grad, minimize
+
+    X, y = problem((6, 5, 3), 50)
+    network = Network((6, 5, 3), activation="tanh", dtype=dtype, seed=0)
+    weights = np.linspace(0.5, 2, 50)
+    f = network.objective(X, y, sample_weight=weights, weight_decay=0.1)
+    start = network.params.astype(np.float64)
+    loss, gradient = f(start)
+    assert gradient.dtype == np.float64
+    penalty = 0.05 * sum((W.astype(float) ** 2).sum() for W in network.weights)
+    assert loss == pytest.approx(network.loss(X, y, weights) + penalty, rel=1e-6)
+    if dtype == "float64":
+        assert check_grad(lambda p: f(p)[0], lambda p: f(p)[1], start) < 1e-6
+    network.params[:] = minimize(f, start, jac=True, method="L-BFGS-B").x
+    assert f(network.params)[0] < 0.9 * loss
+    assert np.abs(f(network.params)[1]).max() < 1e-2
+
+
+def test_the_objective_gives_a_vector_of_its_own_each_time():
+    """Optimizers keep the last gradient while they ask for the next."""
+    X, y = problem((6, 5, 3), 50)
+    f = Network((6, 5, 3), dtype="float64", seed=0).objective(X, y)
+    start = f.network.params.copy()
+    one = f(start)[1]
+    kept = one.copy()
+    f(start + 0.1 * (start != 0))
+    np.testing.assert_array_equal(one, kept)
