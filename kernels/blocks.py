@@ -17,6 +17,7 @@ from ._jit import jit
 from .linear import WIDE, add_dots, add_rows, copy, fill, multiply_add, nonzeros
 from .simd import (
     broadcast,
+    broadcast_item,
     fma,
     lanes,
     load,
@@ -149,7 +150,7 @@ def _add_marked(like, W, A, D, n_in, n, c, k, stride, width):
         w = load(like, W, i * stride + k)
         while samples != 0:
             s = lowest_bit(samples)
-            w = fma(broadcast(like, A[a + s]), load(like, D, s * stride + k), w)
+            w = fma(broadcast_item(like, A, a + s), load(like, D, s * stride + k), w)
             samples &= samples - 1
         store(W, i * stride + k, scale * w)
 

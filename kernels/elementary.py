@@ -41,8 +41,10 @@ from .simd import (
     store,
     sum_and_error,
     total_twice,
+    transpose,
     where_below,
     where_positive,
+    window,
     zeros,
 )
 
@@ -246,6 +248,48 @@ def softmax(z, a, n):
 
 
 @jit(strict=True)
+def softmax_rows(z, a, n, stride, rows):
+    """`softmax` of each of so many rows, ``stride`` apart, as exact as that.
+
+    Rows of one vector are turned round, as many at a time as a vector has lanes: their maxima and
+    sums then need no sums over lanes, and what pads them no exponentials.
+    """
+    v = lanes(z)
+    r = 0
+    if stride == v:
+        while r + v <= rows:
+            _softmax_turned(z, a, n, r * v)
+            r += v
+    while r < rows:
+        softmax(window(z, r * stride, stride), window(a, r * stride, stride), n)
+        r += 1
+
+
+@jit(strict=True)
+def _softmax_turned(z, a, n, start):
+    """``lanes`` rows of one vector from ``start``."""
+    v = lanes(z)
+    zero = zeros(z, 1)
+    transpose(z, start, v, a, start, v)
+    m = load(zero, a, start)
+    for k in range(1, n):
+        m = maximum(m, load(zero, a, start + k * v))
+    s = zero
+    lost = zero
+    for k in range(n):
+        e = exp_difference(load(zero, a, start + k * v), m)
+        s, error = sum_and_error(s, e)
+        lost = lost + error
+        store(a, start + k * v, e)
+    s = s + lost
+    for k in range(n):
+        store(a, start + k * v, load(zero, a, start + k * v) / s)
+    for k in range(n, v):
+        store(a, start + k * v, zero)
+    transpose(a, start, v, a, start, v)
+
+
+@jit(strict=True)
 def sigmoid(x):
     """1 / (1 + e⁻ˣ), from the exponential that cannot overflow; at most 4 ulp off.
 
@@ -282,6 +326,6 @@ def tanh(x):
 if config.DISABLE_JIT:
     # Overflow to infinity and the like are meant; interpreted by NumPy they warn.
     _quiet = np.errstate(all="ignore")
-    exp, expm1, log, log1p, sigmoid, softmax, tanh = map(
-        _quiet, (exp, expm1, log, log1p, sigmoid, softmax, tanh)
+    exp, expm1, log, log1p, sigmoid, softmax, softmax_rows, tanh = map(
+        _quiet, (exp, expm1, log, log1p, sigmoid, softmax, softmax_rows, tanh)
     )

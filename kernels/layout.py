@@ -99,6 +99,7 @@ class Batch(NamedTuple):
     z: NDArray[np.floating]  # ditto: sums before the activation
     delta: NDArray[np.floating]  # ditto: ∂loss/∂z, times the sample's share of the mean
     y: NDArray[np.floating]  # (length·strides[-1],) targets
+    labels: NDArray[np.int64]  # (length,) class numbers, where there are any
     losses: NDArray[np.float64]  # (length,) weighted
     transposed: NDArray[np.floating]  # weights of each layer but the first, row k the fan-in of
     places: NDArray[np.int64]  # unit k; layer l has its part from places[l], (L + 1,)
@@ -327,6 +328,7 @@ def make_batch(
         z=aligned_zeros(n, dtype),
         delta=aligned_zeros(n if trains else 0, dtype),
         y=aligned_zeros(length * int(layout.strides[-1]), dtype),
+        labels=np.zeros(length, np.int64),
         losses=np.zeros(length),
         transposed=aligned_zeros(places[-1] if trains else 0, dtype),
         places=_constant(places),

@@ -13,6 +13,7 @@ from ._jit import jit
 from .simd import (
     add_totals,
     broadcast,
+    broadcast_item,
     dots,
     fma,
     lanes,
@@ -20,6 +21,7 @@ from .simd import (
     pack_nonzeros,
     store,
     total,
+    where_below,
     zeros,
 )
 
@@ -96,11 +98,11 @@ def _add_rows_wide(like, W, rows, x, count, out, k, stride):
     while j + 2 <= count:
         r0 = row_number(rows, j) * stride + k
         r1 = row_number(rows, j + 1) * stride + k
-        s0 = fma(broadcast(like, x[j]), load(like, W, r0), s0)
-        s1 = fma(broadcast(like, x[j + 1]), load(like, W, r1), s1)
+        s0 = fma(broadcast_item(like, x, j), load(like, W, r0), s0)
+        s1 = fma(broadcast_item(like, x, j + 1), load(like, W, r1), s1)
         j += 2
     if j < count:
-        s0 = fma(broadcast(like, x[j]), load(like, W, row_number(rows, j) * stride + k), s0)
+        s0 = fma(broadcast_item(like, x, j), load(like, W, row_number(rows, j) * stride + k), s0)
     store(out, k, s0 + s1)
 
 
@@ -117,13 +119,13 @@ def _add_rows_narrow(like, W, rows, x, count, out, k, stride):
         r1 = row_number(rows, j + 1) * stride + k
         r2 = row_number(rows, j + 2) * stride + k
         r3 = row_number(rows, j + 3) * stride + k
-        s0 = fma(broadcast(like, x[j]), load(like, W, r0), s0)
-        s1 = fma(broadcast(like, x[j + 1]), load(like, W, r1), s1)
-        s2 = fma(broadcast(like, x[j + 2]), load(like, W, r2), s2)
-        s3 = fma(broadcast(like, x[j + 3]), load(like, W, r3), s3)
+        s0 = fma(broadcast_item(like, x, j), load(like, W, r0), s0)
+        s1 = fma(broadcast_item(like, x, j + 1), load(like, W, r1), s1)
+        s2 = fma(broadcast_item(like, x, j + 2), load(like, W, r2), s2)
+        s3 = fma(broadcast_item(like, x, j + 3), load(like, W, r3), s3)
         j += 4
     while j < count:
-        s0 = fma(broadcast(like, x[j]), load(like, W, row_number(rows, j) * stride + k), s0)
+        s0 = fma(broadcast_item(like, x, j), load(like, W, row_number(rows, j) * stride + k), s0)
         j += 1
     store(out, k, load(like, out, k) + ((s0 + s1) + (s2 + s3)))
 
@@ -177,10 +179,10 @@ def _multiply_add_four(
     x3 = x2 + across
     for _ in range(count):
         row = load(like, W, w)
-        s0 = fma(broadcast(like, X[x0]), row, s0)
-        s1 = fma(broadcast(like, X[x1]), row, s1)
-        s2 = fma(broadcast(like, X[x2]), row, s2)
-        s3 = fma(broadcast(like, X[x3]), row, s3)
+        s0 = fma(broadcast_item(like, X, x0), row, s0)
+        s1 = fma(broadcast_item(like, X, x1), row, s1)
+        s2 = fma(broadcast_item(like, X, x2), row, s2)
+        s3 = fma(broadcast_item(like, X, x3), row, s3)
         x0 += along
         x1 += along
         x2 += along
@@ -197,7 +199,7 @@ def _multiply_add_four(
 def _multiply_add_one(like, W, w, stride, X, x, along, count, out, o, scale):
     s = load(like, out, o)
     for _ in range(count):
-        s = fma(broadcast(like, X[x]), load(like, W, w), s)
+        s = fma(broadcast_item(like, X, x), load(like, W, w), s)
         x += along
         w += stride
     store(out, o, broadcast(like, scale) * s)
@@ -305,12 +307,12 @@ def _rank_one_tile(like, W, rows, x, count, delta, k, stride, scale, decay):
     if decay == 1:
         for j in range(count):
             r = row_number(rows, j) * stride + k
-            store(W, r, fma(broadcast(like, x[j]), d, load(like, W, r)))
+            store(W, r, fma(broadcast_item(like, x, j), d, load(like, W, r)))
     else:
         keep = broadcast(like, decay)
         for j in range(count):
             r = row_number(rows, j) * stride + k
-            store(W, r, fma(broadcast(like, x[j]), d, keep * load(like, W, r)))
+            store(W, r, fma(broadcast_item(like, x, j), d, keep * load(like, W, r)))
 
 
 @jit
@@ -348,24 +350,24 @@ def _update_and_add(like, W, x, next_x, n, delta, out, k, stride, scale, decay):
     j = 0
     r = k
     while j + 4 <= n:
-        w = fma(broadcast(like, x[j]), d, keep * load(like, W, r))
+        w = fma(broadcast_item(like, x, j), d, keep * load(like, W, r))
         store(W, r, w)
-        s0 = fma(broadcast(like, next_x[j]), w, s0)
-        w = fma(broadcast(like, x[j + 1]), d, keep * load(like, W, r + stride))
+        s0 = fma(broadcast_item(like, next_x, j), w, s0)
+        w = fma(broadcast_item(like, x, j + 1), d, keep * load(like, W, r + stride))
         store(W, r + stride, w)
-        s1 = fma(broadcast(like, next_x[j + 1]), w, s1)
-        w = fma(broadcast(like, x[j + 2]), d, keep * load(like, W, r + 2 * stride))
+        s1 = fma(broadcast_item(like, next_x, j + 1), w, s1)
+        w = fma(broadcast_item(like, x, j + 2), d, keep * load(like, W, r + 2 * stride))
         store(W, r + 2 * stride, w)
-        s2 = fma(broadcast(like, next_x[j + 2]), w, s2)
-        w = fma(broadcast(like, x[j + 3]), d, keep * load(like, W, r + 3 * stride))
+        s2 = fma(broadcast_item(like, next_x, j + 2), w, s2)
+        w = fma(broadcast_item(like, x, j + 3), d, keep * load(like, W, r + 3 * stride))
         store(W, r + 3 * stride, w)
-        s3 = fma(broadcast(like, next_x[j + 3]), w, s3)
+        s3 = fma(broadcast_item(like, next_x, j + 3), w, s3)
         r += 4 * stride
         j += 4
     while j < n:
-        w = fma(broadcast(like, x[j]), d, keep * load(like, W, r))
+        w = fma(broadcast_item(like, x, j), d, keep * load(like, W, r))
         store(W, r, w)
-        s0 = fma(broadcast(like, next_x[j]), w, s0)
+        s0 = fma(broadcast_item(like, next_x, j), w, s0)
         r += stride
         j += 1
     store(out, k, load(like, out, k) + ((s0 + s1) + (s2 + s3)))
@@ -387,6 +389,33 @@ def scaled_sum(scale, x, y, out, n):
     while k < n:
         store(out, k, fma(s, load(zero, x, k), zero if y is None else load(zero, y, k)))
         k += v
+
+
+@jit
+def scale_row(scale, D, start, n, stride):
+    """D's row of n elements from ``start`` times ``scale``, in place; its padding becomes zero."""
+    v = lanes(D)
+    zero = zeros(D, 1)
+    c = broadcast(zero, scale)
+    for k in range(0, stride, v):
+        store(D, start + k, where_below(n - k, c * load(zero, D, start + k), zero))
+
+
+@jit
+def add_row_sum(D, stride, m, c, out):
+    """Out += c Σ_{t<m} of D's rows, in place."""
+    v = lanes(out)
+    zero = zeros(out, 1)
+    for k in range(0, stride, v):
+        s0, s1 = zero, zero
+        t = k
+        while t + stride < m * stride:
+            s0 = s0 + load(zero, D, t)
+            s1 = s1 + load(zero, D, t + stride)
+            t += 2 * stride
+        if t < m * stride:
+            s0 = s0 + load(zero, D, t)
+        store(out, k, fma(broadcast(zero, c), s0 + s1, load(zero, out, k)))
 
 
 @jit

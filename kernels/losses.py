@@ -8,7 +8,8 @@ import math
 
 from ._jit import jit
 from .activations import HIDDEN, softplus, times_derivative
-from .simd import lanes, load, store, unit, zeros
+from .elementary import log
+from .simd import broadcast, lanes, load, store, unit, window, zeros
 
 SQUARED_ERROR, CROSS_ENTROPY, BINARY_CROSS_ENTROPY, HUBER, ABSOLUTE_ERROR, POISSON = range(6)
 
@@ -38,6 +39,8 @@ LEGAL_OUTPUTS = {
 # A larger loss is reported as this number, so that extreme logits (± the largest finite) have a
 # finite loss, and so has a sum over any number of such samples.
 _LARGEST = 1e280
+# Below, the softmax in float32 has lost digits.
+_EXACT_FROM = 1e-30
 
 
 @jit
@@ -99,7 +102,7 @@ def cross_entropy(z, a, y, n):
 @jit
 def label_cross_entropy(z, a, label, n):
     """−log p of one class: `cross_entropy` with a 1 there and zeros elsewhere."""
-    if a[label] > 1e-30:
+    if a[label] > _EXACT_FROM:
         return -math.log(float(a[label]))
     m = z[0]  # p is too small to be exact: from the logits, as above
     p = a[0]
@@ -162,9 +165,7 @@ def output_delta(loss, output, z, a, y, label, delta, n):
     """
     T = y.dtype.type
     if label >= 0:
-        zero = zeros(a, 1)
-        for k in range(0, n, lanes(a)):
-            store(delta, k, load(zero, a, k) - unit(zero, label - k))
+        label_delta(a, label, T(1), delta, 0, n)
         return
     if loss == CROSS_ENTROPY:
         s = T(0)
@@ -187,6 +188,46 @@ def output_delta(loss, output, z, a, y, label, delta, n):
         for k in range(n):
             delta[k] = absolute_error_derivative(delta[k])
     times_derivative(output, z, a, delta, n)
+
+
+@jit
+def label_delta(A, label, scale, D, start, stride):
+    """Row from ``start`` of D: ``scale`` times δ_L of `output_delta` for a class."""
+    zero = zeros(A, 1)
+    c = broadcast(zero, scale)
+    for k in range(0, stride, lanes(A)):
+        store(D, start + k, c * (load(zero, A, start + k) - unit(zero, label - k)))
+
+
+@jit(inline=False)
+def label_losses(Z, A, labels, losses, n, stride, m):
+    """`label_cross_entropy` of m rows, given in ``losses`` the probability of each one's class."""
+    inexact = 0
+    for t in range(m):
+        inexact += losses[t] <= _EXACT_FROM
+        losses[t] = -log(losses[t])  # of many, a vector at a time is the fastest way
+    if inexact > 0:
+        for t in range(m):
+            z, a = window(Z, t * stride, stride), window(A, t * stride, stride)
+            losses[t] = label_cross_entropy(z, a, labels[t], n)
+
+
+@jit(inline=False)
+def target_rows(loss, output, Z, A, Y, D, losses, n, stride, m):
+    """Losses and δ_L of m samples by their targets; a row of the matrices each.
+
+    What pads a row of D is left to be cleared.
+    """
+    if loss == CROSS_ENTROPY:
+        for t in range(m):
+            z, a = window(Z, t * stride, stride), window(A, t * stride, stride)
+            y, δ = window(Y, t * stride, stride), window(D, t * stride, stride)
+            output_delta(loss, output, z, a, y, -1, δ, n)
+    else:
+        output_delta(loss, output, Z, A, Y, -1, D, m * stride)
+    for t in range(m):
+        z, a = window(Z, t * stride, stride), window(A, t * stride, stride)
+        losses[t] = loss_value(loss, z, a, window(Y, t * stride, stride), -1, n)
 
 
 @jit

@@ -26,9 +26,20 @@ from numba import prange
 from ._jit import jit
 from .activations import SOFTMAX, activate, times_derivative
 from .blocks import add_marked, read_inputs
+from .elementary import softmax_rows
 from .layout import LONGEST_BLOCK, Samples
-from .linear import add_rows, add_scaled, copy, fill, multiply_add, rank_one, scaled_sum, times
-from .losses import loss_value, output_delta
+from .linear import (
+    add_row_sum,
+    add_rows,
+    copy,
+    fill,
+    multiply_add,
+    rank_one,
+    scale_row,
+    scaled_sum,
+    times,
+)
+from .losses import label_delta, label_losses, target_rows
 from .random import draw_mask
 from .sequential import csr_row, load_target, sample_weight
 from .simd import lanes, matrix_rows, transpose, window
@@ -89,17 +100,18 @@ def first_products(W, stride, batch, inputs, order, first, lo, n, n_in, room, Z)
         return
     rows, x, counts = batch.rows, batch.x, batch.counts
     marks = len(batch.marked) > 0
-    if batch.is_listed or len(order) > 0:
-        for t in range(lo, lo + n):
-            if marks:
-                mark(batch, room, t, False)
-            row = row_at(order, first + t)
-            read_inputs(
-                inputs.X, row, t, batch.is_listed, batch.inputs, rows, x, counts, n_in, room
-            )
-            if marks:
-                mark(batch, room, t, True)
+    for t in range(lo, lo + n if batch.is_listed else lo):
+        if marks:
+            mark(batch, room, t, False)
+        row = row_at(order, first + t)
+        read_inputs(inputs.X, row, t, True, batch.inputs, rows, x, counts, n_in, room)
+        if marks:
+            mark(batch, room, t, True)
     if not batch.is_listed:
+        if len(order) > 0:
+            for t in range(lo, lo + n):
+                x_t = matrix_rows(inputs.X, order[first + t], 1)
+                copy(x_t, window(batch.inputs, t * room, n_in), n_in)
         A, across = input_rows(batch, inputs, order, first, lo, n, room)
         multiply_add(W, stride, A, n_in, across, 1, n, Z, stride, 0, stride, W.dtype.type(1))
         return
@@ -131,12 +143,10 @@ def forward_rows(params, layout, batch, inputs, order, first, lo, n, regularizat
         else:
             A = layer_rows(batch.fed, layout, batch, l, lo, n)
             multiply_add(W, stride, A, n_in, room, 1, n, Z, stride, 0, stride, W.dtype.type(1))
-        if layout.activations[l] != SOFTMAX:
-            activate(layout.activations[l], Z, out, n * stride)
+        if layout.activations[l] == SOFTMAX:
+            softmax_rows(Z, out, n_out, stride, n)
         else:
-            for t in range(n):
-                z, a = window(Z, t * stride, stride), window(out, t * stride, stride)
-                activate(SOFTMAX, z, a, n_out)
+            activate(layout.activations[l], Z, out, n * stride)
         if regularization is not None and len(batch.mask) > 0 and l + 1 < len(layout.strides):
             drop_units(layout, batch, regularization, l + 1, lo, n, number)
 
@@ -159,17 +169,31 @@ def output_rows(layout, batch, samples, order, first, lo, n, share):
     """Rows of Δ_L, times the sample's weight and ``share``; and each sample's weighted loss."""
     L = len(layout.strides)
     n_out, stride = layout.sizes[L], layout.strides[L - 1]
-    for t in range(lo, lo + n):
-        row = row_at(order, first + t)
-        weight = sample_weight(samples, row)
-        y = window(batch.y, t * stride, n_out)
-        label = load_target(samples, row, y)
-        z = layer_rows(batch.z, layout, batch, L, t, 1)
-        a = layer_rows(batch.a, layout, batch, L, t, 1)
-        δ = layer_rows(batch.delta, layout, batch, L, t, 1)
-        batch.losses[t] = weight * loss_value(layout.loss, z, a, y, label, n_out)
-        output_delta(layout.loss, layout.activations[L - 1], z, a, y, label, δ, n_out)
-        scaled_sum(δ.dtype.type(share * weight), δ, None, δ, stride)
+    Z = layer_rows(batch.z, layout, batch, L, lo, n)
+    A = layer_rows(batch.a, layout, batch, L, lo, n)
+    D = layer_rows(batch.delta, layout, batch, L, lo, n)
+    Y = window(batch.y, lo * stride, n * stride)
+    losses = window(batch.losses, lo, n)
+    if len(samples.labels) > 0 and samples.kept == 1:
+        labels = window(batch.labels, lo, n)
+        for t in range(n):
+            row = row_at(order, first + lo + t)
+            labels[t] = samples.labels[row]
+            scale = D.dtype.type(share * sample_weight(samples, row))
+            label_delta(A, labels[t], scale, D, t * stride, stride)
+            losses[t] = A[t * stride + labels[t]]
+        label_losses(Z, A, labels, losses, n_out, stride, n)
+    else:
+        for t in range(n):
+            row = row_at(order, first + lo + t)
+            load_target(samples, row, window(Y, t * stride, n_out))
+        target_rows(layout.loss, layout.activations[L - 1], Z, A, Y, D, losses, n_out, stride, n)
+        for t in range(n):
+            weight = sample_weight(samples, row_at(order, first + lo + t))
+            scale_row(D.dtype.type(share * weight), D, t * stride, n_out, stride)
+    if len(samples.weights) > 0:
+        for t in range(n):
+            losses[t] *= sample_weight(samples, row_at(order, first + lo + t))
 
 
 @jit(inline="early")
@@ -192,12 +216,13 @@ def backward_rows(layout, batch, lo, n):
         times_derivative(layout.activations[l - 1], Z, A, below, n * room)
 
 
-@jit(inline=False)
+@jit
 def through_layers(
     params, layout, batch, regularization, samples, order, first, m, number, share, part, parts
 ):  # fmt: skip
-    """Forward and back: the share of samples of a thread, in whole groups of four."""
-    group = (m + 4 * parts - 1) // (4 * parts) * 4
+    """Forward and back: the share of samples of a thread, in groups that are worked on at once."""
+    v = lanes(params)
+    group = (m + v * parts - 1) // (v * parts) * v
     lo = part * group
     n = min(group, m - lo)
     if n > 0:
@@ -253,7 +278,7 @@ def add_products(target, layout, batch, inputs, order, first, m, l, top, rows, c
         multiply_add(D, stride, A, m, 1, across, rows, target, stride, 0, stride, c)
 
 
-@jit(inline=False)
+@jit
 def take_tile(
     params, layout, batch, rule, step, regularization, inputs, order, first, m, action, c, tile,
     slot,
@@ -284,7 +309,8 @@ def take_tile(
         if m > 0 and is_weight:
             add_products(g, layout, batch, inputs, order, first, m, l, top, rows, factor)
         elif m > 0:
-            add_biases(g, layout, batch, m, l, factor)
+            D = layer_rows(batch.delta, layout, batch, l + 1, 0, m)
+            add_row_sum(D, stride, m, factor, g)
         if action == STEP:
             w = window(params, place, n)
             if adjusts(regularization, c):
@@ -295,13 +321,6 @@ def take_tile(
             batch.squares[tile] = squares if is_weight else squares + batch.squares[tile]
     if l > 0 and action != SUM_UP:
         transpose_tile(params, layout, batch, l, top, rows)
-
-
-@jit(inline="early")
-def add_biases(target, layout, batch, m, l, c):
-    """Target += c Σ_t δ_{l,t}, for layer l's biases."""
-    for t in range(m):
-        add_scaled(c, layer_rows(batch.delta, layout, batch, l + 1, t, 1), target, len(target))
 
 
 @jit(inline="early")
@@ -342,7 +361,7 @@ def _take_tiles_on_threads(
             )  # fmt: skip
 
 
-@jit(inline=False)
+@jit
 def _take_tiles_alone(
     params, layout, batch, rule, step, regularization, inputs, order, first, m, action, c
 ):  # fmt: skip
@@ -451,15 +470,12 @@ def train_minibatch(
             params, layout, batch, regularization, samples, order, first, m,
             int(rule.counts[2]), share, threads,
         )  # fmt: skip
-        take_tiles(
-            params, layout, batch, rule, step, regularization, inputs, order, first, m, action, c,
-            threads,
-        )  # fmt: skip
-        if clips:
-            c = T(clip_factor(regularization, batch.squares))
+        for turn in range(2 if clips else 1):
+            if turn == 1:  # all of the gradient is there, and its norm known
+                action, c = STEP, T(clip_factor(regularization, batch.squares))
             take_tiles(
-                params, layout, batch, rule, step, regularization, inputs, order, first, 0, STEP, c,
-                threads,
+                params, layout, batch, rule, step, regularization, inputs, order, first,
+                m if turn == 0 else 0, action, c, threads,
             )  # fmt: skip
         if steps and regularization.max_norm < np.inf:
             for l in range(len(layout.strides)):

@@ -241,6 +241,27 @@ def broadcast(typing_context: Any, like: Any, scalar: Any) -> Any:
 
 
 @intrinsic
+def broadcast_item(typing_context: Any, like: Any, array: Any, index: Any) -> Any:
+    """`broadcast` of ``array[index]``, without the wrap-around of a negative index.
+
+    An index that is not plainly a loop's counter costs four instructions more otherwise.
+    """
+    if _vector_of(array).dtype != like.dtype:
+        raise TypingError(f"fastbp kernels take arrays of one dtype, got {array} and {like}.")
+    item = Vector(like.dtype, 1)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = _address(context, builder, signature.args[1], args[1], args[2], item)
+        scalar = builder.load(
+            builder.bitcast(pointer, context.get_value_type(like.dtype).as_pointer()),
+            align=_item_bytes(like),
+        )
+        return _spread(builder, scalar, like.lanes)
+
+    return like(like, array, types.int64), codegen
+
+
+@intrinsic
 def fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
     """``a * b + c`` of vectors or of scalars, fused where the machine can."""
     _require_same(a, b, c)
@@ -752,6 +773,9 @@ if config.DISABLE_JIT:
 
     def broadcast(like: Any, scalar: Any) -> Any:
         return np.full_like(like, scalar)
+
+    def broadcast_item(like: Any, array: Any, index: int) -> Any:
+        return np.full_like(like, array[index])
 
     def fma(a: Any, b: Any, c: Any) -> Any:
         return a * b + c
