@@ -104,6 +104,11 @@ def skips_zeros(
     return skips, f"{zeros:.0%} of X is zero, {'skipped' if skips else 'not skipped'}"
 
 
+def lists_zeros(layout: kernels.Layout, dtype: np.dtype, inputs: kernels.Inputs) -> bool:
+    """`skips_zeros` for one look at each row, where a few rows are over before that is known."""
+    return inputs.n >= _SAMPLED_ROWS and skips_zeros(layout, dtype, inputs)[0]
+
+
 def batch_threads(layout: kernels.Layout, batch_size: int, n_threads: int | None) -> int:
     """Threads for mini-batches: as many as are asked for, or as many as pay."""
     most = _most_threads(n_threads)

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastbp import kernels, methods, threads, validation
-from fastbp.chunks import paced
 from fastbp.gradient_check import GradientReport, check_gradients
 from fastbp.initializers import DEFAULTS, initial_weights
+from fastbp.objective import Objective
 from fastbp.validation import FloatArray
 
 
@@ -32,33 +32,8 @@ class Evaluation(NamedTuple):
     """Share of rows predicted correctly (every label of the row); None for a regression."""
 
 
-class Objective:
-    """What `Network.objective` returns."""
-
-    def __init__(self, network: Network, samples: kernels.Samples, weight_decay: float) -> None:
-        self.network = network
-        self.weight_decay = weight_decay
-        self._samples = samples
-
-    def __call__(self, params: FloatArray) -> tuple[float, NDArray[np.float64]]:
-        """Loss at these parameters, and its gradient in float64, as SciPy wants it."""
-        network = self.network
-        network._buffer[:] = params
-        gradient = np.empty_like(network._buffer)
-        loss = network._differentiate(self._samples, gradient)
-        if self.weight_decay > 0:
-            for W, g in zip(network.weights, network.views(gradient).weights, strict=True):
-                loss += 0.5 * self.weight_decay * float(np.vdot(W, W))
-                g += network.dtype.type(self.weight_decay) * W
-        return loss, gradient.astype(np.float64, copy=False)
-
-
-# Rows from which on finding zeros among the inputs may pay.
-_WORTH_LISTING = 256
 # Floating-point operations of a block of rows: about a millisecond.
 _BLOCK_OPERATIONS = 30_000_000
-# An order that stands for the rows as they come.
-_IN_ORDER = np.empty(0, np.int64)
 
 
 class Network:
@@ -279,9 +254,7 @@ class Network:
         """
         outputs = outputs.astype(self.dtype, copy=False)
         n = samples.inputs.n
-        is_listed = (
-            n >= _WORTH_LISTING and methods.skips_zeros(self.layout, self.dtype, samples.inputs)[0]
-        )
+        is_listed = methods.lists_zeros(self.layout, self.dtype, samples.inputs)
         length = min(n, kernels.LONGEST_PART)
         key = ("infer", length, is_listed, samples.inputs.is_sparse)
 
@@ -295,7 +268,16 @@ class Network:
                 trains=False,
             )
             sums: tuple[float, int] = kernels.infer(
-                self._buffer, self.layout, batch, samples, _IN_ORDER, start, stop, outputs, 0.0, 0
+                self._buffer,
+                self.layout,
+                batch,
+                samples,
+                kernels.IN_ORDER,
+                start,
+                stop,
+                outputs,
+                0.0,
+                0,
             )
             self._keep(key, batch)
             return sums
@@ -347,43 +329,10 @@ class Network:
             gradient = kernels.aligned_zeros(self._buffer.size, self.dtype)
         else:
             gradient = validation.gradient_buffer(out, self._buffer, *samples.inputs, *samples[1:4])
-        loss = self._differentiate(samples, gradient)
+        objective = Objective(self, samples)
+        loss = objective.differentiate(gradient)
+        objective.release()
         return loss, Gradients(*kernels.layer_views(gradient, self.layout))
-
-    def _differentiate(
-        self, samples: kernels.Samples, gradient: FloatArray, n_threads: int | None = None
-    ) -> float:
-        """Mean loss; its gradient takes the place of what is in ``gradient``."""
-        n = samples.inputs.n
-        is_listed = (
-            n >= _WORTH_LISTING and methods.skips_zeros(self.layout, self.dtype, samples.inputs)[0]
-        )
-        most = methods.batch_threads(self.layout, n, n_threads)
-        key = ("differentiate", min(n, kernels.LONGEST_PART), is_listed, samples.inputs.is_sparse)
-        scratch = self._kept.pop(key, None)
-        if scratch is None:
-            nothing = kernels.make_rule(kernels.NO_STEP, (), False, 0, 0, self.dtype)
-            batch = kernels.make_batch(
-                self.layout,
-                n,
-                self.dtype,
-                is_listed=is_listed,
-                is_sparse=samples.inputs.is_sparse,
-                gradient=gradient,
-            )
-            scratch = batch, nothing, kernels.make_regularization(len(self.sizes) - 2, self.dtype)
-        batch, rule, regularization = scratch
-        batch = batch._replace(gradient=gradient)
-        gradient[:] = 0
-        loss_sum = 0.0
-        for start, stop in paced(n, 6 * self.n_params, batch.length):
-            with threads.team(most) as at_a_time:
-                loss_sum = kernels.train_minibatch(
-                    self._buffer, self.layout, batch, rule, regularization, samples, _IN_ORDER,
-                    start, stop, n, self.dtype.type(0), loss_sum, at_a_time if most > 1 else None,
-                )  # fmt: skip
-        self._keep(key, (batch, rule, regularization))
-        return loss_sum / n
 
     def views(self, flat: FloatArray) -> Gradients:
         """Weights and biases of each layer as views of any vector laid out as `params`.
@@ -440,7 +389,7 @@ class Network:
             If an argument does not fit the network.
         """
         decay = validation.rate("weight_decay", weight_decay, self.dtype, zero=True)
-        return Objective(self, self._samples(X, y, sample_weight), decay)
+        return Objective(self, self._samples(X, y, sample_weight), weight_decay=decay)
 
     def check_gradients(self, X: ArrayLike, y: ArrayLike) -> GradientReport:
         """Compare backpropagation with central differences taken in float64.

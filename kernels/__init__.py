@@ -14,6 +14,7 @@ from .deferred import train_deferred
 from .inference import infer
 from .layout import (
     DEFERRED,
+    IN_ORDER,
     LONGEST_BLOCK,
     LONGEST_PART,
     METHODS,
@@ -65,6 +66,7 @@ __all__ = [
     "CLASSIFICATION",
     "DEFERRED",
     "HIDDEN",
+    "IN_ORDER",
     "LEGAL_OUTPUTS",
     "LONGEST_BLOCK",
     "LONGEST_PART",

@@ -135,6 +135,10 @@ class Inputs(NamedTuple):
         return len(self.indptr) - 1 if self.is_sparse else len(self.X)
 
 
+# An order that stands for all rows as they come.
+IN_ORDER = np.empty(0, np.int64)
+
+
 def dense_inputs(X: NDArray[np.floating]) -> Inputs:
     """``X``, C-contiguous (n, n_0), as kernels take it."""
     # Empty stand-ins have the type of the real thing, so that a kernel is compiled once.

@@ -59,15 +59,20 @@ def _require_same(*vectors: Any) -> None:
         raise TypingError(f"fastbp kernels take arrays of one dtype, got {vectors}.")
 
 
-def _address(context: Any, builder: Any, kind: Any, value: Any, index: Any, vector: Vector) -> Any:
-    """Pointer to ``array[index]`` as a vector; bounds are checked under NUMBA_BOUNDSCHECK."""
+def _item_address(context: Any, builder: Any, kind: Any, value: Any, index: Any, n: int) -> Any:
+    """Pointer to ``array[index]``, of n elements; bounds are checked under NUMBA_BOUNDSCHECK."""
     array = arrayobj.make_array(kind)(context, builder, value)
     if context.enable_boundscheck:
         (length,) = cgutils.unpack_tuple(builder, array.shape, count=1)
-        last = builder.add(index, index.type(vector.lanes - 1))
+        last = builder.add(index, index.type(n - 1))
         cgutils.do_boundscheck(context, builder, index, length)
         cgutils.do_boundscheck(context, builder, last, length)
-    pointer = builder.gep(array.data, [index])
+    return builder.gep(array.data, [index])
+
+
+def _address(context: Any, builder: Any, kind: Any, value: Any, index: Any, vector: Vector) -> Any:
+    """Pointer to ``array[index]`` as a vector."""
+    pointer = _item_address(context, builder, kind, value, index, vector.lanes)
     return builder.bitcast(pointer, context.get_value_type(vector).as_pointer())
 
 
@@ -248,15 +253,10 @@ def broadcast_item(typing_context: Any, like: Any, array: Any, index: Any) -> An
     """
     if _vector_of(array).dtype != like.dtype:
         raise TypingError(f"fastbp kernels take arrays of one dtype, got {array} and {like}.")
-    item = Vector(like.dtype, 1)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointer = _address(context, builder, signature.args[1], args[1], args[2], item)
-        scalar = builder.load(
-            builder.bitcast(pointer, context.get_value_type(like.dtype).as_pointer()),
-            align=_item_bytes(like),
-        )
-        return _spread(builder, scalar, like.lanes)
+        pointer = _item_address(context, builder, signature.args[1], args[1], args[2], 1)
+        return _spread(builder, builder.load(pointer), like.lanes)
 
     return like(like, array, types.int64), codegen
 
