@@ -63,7 +63,7 @@ def read_inputs(X, row, t, sparse, A, rows, x, counts, n_0, room):
     if sparse:
         start = t * room
         counts[t] = nonzeros(
-            matrix_rows(X, row, 1), n_0, window(rows, start, room), window(x, start, room)
+            matrix_rows(X, row, 1), 0, n_0, window(rows, start, room), window(x, start, room)
         )
     else:
         copy(matrix_rows(X, row, 1), window(A, t * room, n_0), n_0)

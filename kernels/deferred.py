@@ -59,7 +59,7 @@ def forward_layer(params, layout, plan, work, block, inputs, row, t, c, l):
             if l == 0:
                 x = matrix_rows(inputs.X, row, 1)
             if sparse:
-                count = nonzeros(x, n_in, rows, values)
+                count = nonzeros(x, 0, n_in, rows, values)
         work.counts[l] = count
         forward_products(W, rows, values, x, count, sparse, z, stride, plan.sample_threads, l)
         if deferred:

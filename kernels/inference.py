@@ -40,7 +40,7 @@ def infer(params, layout, batch, samples, order, start, stop, out, loss_sum, n_c
     has_targets = len(samples.labels) > 0 or len(samples.targets) > 0
     for first in range(start, stop, batch.length):
         m = min(batch.length, stop - first)
-        forward_rows(params, layout, batch, samples.inputs, order, first, 0, m, None, 0)
+        forward_rows(params, layout, batch, samples.inputs, order, first, 0, m, None, 0, -1, L, 1)
         for t in range(m):
             a = layer_rows(batch.a, layout, batch, L, t, 1)
             if len(out) > 0:

@@ -97,6 +97,8 @@ class Batch(NamedTuple):
     fed: NDArray[np.floating]  # what the layer above gets: ``a`` itself, or ``a`` under the mask
     mask: NDArray[np.floating]  # ditto: of dropout, or (0,)
     z: NDArray[np.floating]  # ditto: sums before the activation
+    in_parts: NDArray[np.bool_]  # (L,) whether a layer's inputs are summed up in `PARTS`
+    sums: NDArray[np.floating]  # ((PARTS − 1)·length·widest,) the sums of all parts but the first
     delta: NDArray[np.floating]  # ditto: ∂loss/∂z, times the sample's share of the mean
     y: NDArray[np.floating]  # (length·strides[-1],) targets
     labels: NDArray[np.int64]  # (length,) class numbers, where there are any
@@ -106,7 +108,7 @@ class Batch(NamedTuple):
     is_listed: bool  # whether zeros in dense X are left out
     rows: NDArray[np.int32]  # (length·units[1],) if so: numbers of the inputs that are not zero
     x: NDArray[np.floating]  # ditto: those inputs
-    counts: NDArray[np.int64]  # (length,) ditto: how many they are
+    counts: NDArray[np.int64]  # (length·PARTS,) ditto: how many they are, part by part
     marked: NDArray[np.floating]  # (units[1]·width,) ditto: a row per input, zeros included
     heights: NDArray[np.int64]  # (L,) rows of weights in a panel of each layer
     tiles: NDArray[np.int64]  # (L + 1,) number of each layer's first panel; the last: of panels
@@ -259,6 +261,14 @@ def make_block(layout: Layout, plan: Plan, length: int, dtype: np.dtype) -> Bloc
     )
 
 
+# The inputs of a layer of this size are summed up in parts, always: on several threads each takes
+# whole parts, and of their weights, which then stay in its core's cache, it computes both the sums
+# and the step. Smaller ones are over too soon, and larger ones leave that cache anyway; with many
+# samples it matters less than the sums that have to be added up.
+PARTS = 4
+_LEAST_INPUTS = 256
+_PART_BYTES = range(128 * 1024, 1024 * 1024)
+_MOST_SAMPLES = 128
 # Elements of a panel of the gradient, about: with its weights and moments in the nearest cache.
 _PANEL = 2048
 
@@ -307,12 +317,20 @@ def make_batch(
     is_whole = is_whole or gradient is not None
     is_whole = is_whole or batch_size > length or (is_sparse and not is_plain)
     heights, tiles, places, panel = [], [0], [0], 0
+    in_parts, widest = [], 0
     for l, stride in enumerate(layout.strides.tolist()):
         n_in = int(layout.sizes[l])
         height = max(lanes, _PANEL // stride // lanes * lanes)
         if l == 0 and is_sparse:
             height = n_in  # a sample's rows are anywhere
         heights.append(height)
+        in_parts.append(
+            n_in >= _LEAST_INPUTS
+            and length <= _MOST_SAMPLES
+            and n_in * stride * dtype.itemsize in _PART_BYTES
+            and not (l == 0 and is_sparse)
+        )
+        widest = max(widest, stride * in_parts[-1])
         tiles.append(tiles[-1] + -(-n_in // height))
         panel = max(panel, min(height, n_in) * stride, stride)
         places.append(
@@ -330,6 +348,8 @@ def make_batch(
         fed=aligned_zeros(n, dtype) if drops else a,
         mask=aligned_zeros(n if drops else 0, dtype),
         z=aligned_zeros(n, dtype),
+        in_parts=read_only(np.array(in_parts)),
+        sums=aligned_zeros((PARTS - 1) * length * widest, dtype),
         delta=aligned_zeros(n if trains else 0, dtype),
         y=aligned_zeros(length * int(layout.strides[-1]), dtype),
         labels=np.zeros(length, np.int64),
@@ -339,7 +359,7 @@ def make_batch(
         is_listed=is_listed,
         rows=np.zeros(listed * room, np.int32),
         x=aligned_zeros(listed * room, dtype),
-        counts=np.zeros(listed, np.int64),
+        counts=np.zeros(listed * PARTS, np.int64),
         marked=aligned_zeros(room * width if is_listed and trains else 0, dtype),
         heights=_constant(heights),
         tiles=_constant(tiles),

@@ -143,8 +143,10 @@ def multiply_add(W, stride, X, n, across, along, m, out, out_stride, start, stop
     """
     v = lanes(W)
     two, one = zeros(W, 2), zeros(W, 1)
-    for j in range(0, n, PANEL):
-        count = min(PANEL, n - j)
+    panels = (n + PANEL - 1) // PANEL
+    panel = (n + panels - 1) // panels
+    for j in range(0, n, panel):
+        count = min(panel, n - j)
         c = scale if j + count == n else W.dtype.type(1)
         for r in range(0, m - 3, 4):
             x, o, w, k = r * across + j * along, r * out_stride, j * stride, start
@@ -439,16 +441,16 @@ def fill(out, value, start, stop):
 
 
 @jit
-def nonzeros(a, n, rows, x):
-    """Places and values of what is not zero in a[:n], into ``rows`` and ``x``; their number."""
+def nonzeros(a, start, stop, rows, x):
+    """Places and values of what is not zero in a[start:stop], into ``rows`` and ``x``; how many."""
     v = lanes(a)
     zero = zeros(a, 1)
     count = 0
-    k = 0
-    while k + v <= n:
+    k = start
+    while k + v <= stop:
         count = pack_nonzeros(load(zero, a, k), k, rows, x, count)
         k += v
-    while k < n:
+    while k < stop:
         if a[k] != 0:
             rows[count] = k
             x[count] = a[k]

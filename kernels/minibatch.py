@@ -14,7 +14,8 @@ rules get G in panels of a few rows, which are still in the nearest cache when t
 and so is what is transposed for the next batch's way back.
 
 Samples do not depend on each other on their way through the layers, nor do panels in the step:
-these two are what threads share. Every element is computed in one part, in one order.
+these two are what threads share, or the inputs of a large layer. Every element is computed in one
+part, in one order.
 
 A batch longer than the scratch is worked off in parts: their gradients are summed up, and the step
 comes with the last. The gradient alone, with no step at all, is that sum.
@@ -25,15 +26,17 @@ from numba import prange
 
 from ._jit import jit
 from .activations import SOFTMAX, activate, times_derivative
-from .blocks import add_marked, read_inputs
+from .blocks import add_marked
 from .elementary import softmax_rows
-from .layout import LONGEST_BLOCK, Samples
+from .layout import LONGEST_BLOCK, PARTS, Samples
 from .linear import (
     add_row_sum,
     add_rows,
+    add_scaled,
     copy,
     fill,
     multiply_add,
+    nonzeros,
     rank_one,
     scale_row,
     scaled_sum,
@@ -75,11 +78,36 @@ def layer_rows(buffer, layout, batch, l, first, n):
 
 
 @jit
-def mark(batch, room, t, is_there):
-    """Column t of ``marked``: the inputs in sample t's list, or zeros in their places."""
+def mark(batch, t, place, count, is_there):
+    """Column t of ``marked``: the inputs of a list of sample t's, or zeros in their places."""
     zero = batch.x.dtype.type(0)
-    for j in range(t * room, t * room + batch.counts[t]):
+    for j in range(place, place + count):
         batch.marked[batch.rows[j] * batch.width + t] = batch.x[j] if is_there else zero
+
+
+@jit
+def list_inputs(batch, inputs, row, t, part, top, end, room):
+    """List what is not zero in inputs ``top`` to ``end`` of a row of X: sample t's, of a part."""
+    place, which = t * room + top, t * PARTS + part
+    marks = len(batch.marked) > 0
+    if marks:
+        mark(batch, t, place, batch.counts[which], False)
+    numbers, x = window(batch.rows, place, room - top), window(batch.x, place, room - top)
+    inputs_row = matrix_rows(inputs.X, row, 1)
+    batch.counts[which] = nonzeros(inputs_row, top, end, numbers, x)
+    if marks:
+        mark(batch, t, place, batch.counts[which], True)
+
+
+@jit(inline=False)
+def clear_marks(layout, batch, first):
+    """Forget the samples from ``first`` on that a longer stretch of a batch has left behind."""
+    n_in, room = layout.sizes[0], layout.units[1]
+    for t in range(first, batch.length):
+        for part in range(PARTS):
+            place = t * room + part_start(n_in, part, batch.x)
+            mark(batch, t, place, batch.counts[t * PARTS + part], False)
+            batch.counts[t * PARTS + part] = 0
 
 
 @jit(inline="early")
@@ -90,65 +118,163 @@ def input_rows(batch, inputs, order, first, lo, n, room):
     return window(batch.inputs, lo * room, n * room), room
 
 
+@jit
+def part_start(n_in, part, like):
+    """First input of a part; that of part `PARTS` is the end."""
+    v = lanes(like)
+    return min(n_in, part * ((n_in + PARTS * v - 1) // (PARTS * v)) * v)
+
+
+@jit
+def part_of(n_in, i, like):
+    """Part that an input belongs to."""
+    part = PARTS - 1
+    while i < part_start(n_in, part, like):
+        part -= 1
+    return part
+
+
 @jit(inline="early")
-def first_products(W, stride, batch, inputs, order, first, lo, n, n_in, room, Z):
-    """Z += X W of the first layer, for samples lo to lo + n."""
+def add_first_part(W, stride, layout, batch, inputs, order, first, lo, n, part, top, end, Z):
+    """`add_part` of the first layer, whose inputs are read along the way."""
+    room = layout.units[1]
     if len(inputs.indptr) > 0:
         for t in range(n):
-            numbers, values, count = csr_row(inputs, row_at(order, first + lo + t))
-            add_rows(W, numbers, values, count, window(Z, t * stride, stride), 0, stride, stride)
-        return
-    rows, x, counts = batch.rows, batch.x, batch.counts
-    marks = len(batch.marked) > 0
-    for t in range(lo, lo + n if batch.is_listed else lo):
-        if marks:
-            mark(batch, room, t, False)
-        row = row_at(order, first + t)
-        read_inputs(inputs.X, row, t, True, batch.inputs, rows, x, counts, n_in, room)
-        if marks:
-            mark(batch, room, t, True)
-    if not batch.is_listed:
+            numbers, x, count = csr_row(inputs, row_at(order, first + lo + t))
+            add_rows(W, numbers, x, count, window(Z, t * stride, stride), 0, stride, stride)
+    elif batch.is_listed:
+        for t in range(lo, lo + n):
+            list_inputs(batch, inputs, row_at(order, first + t), t, part, top, end, room)
+            count = batch.counts[t * PARTS + part]
+            numbers = window(batch.rows, t * room + top, count)
+            x = window(batch.x, t * room + top, count)
+            add_rows(W, numbers, x, count, window(Z, (t - lo) * stride, stride), 0, stride, stride)
+    else:
         if len(order) > 0:
             for t in range(lo, lo + n):
-                x_t = matrix_rows(inputs.X, order[first + t], 1)
-                copy(x_t, window(batch.inputs, t * room, n_in), n_in)
+                x = window(matrix_rows(inputs.X, order[first + t], 1), top, end - top)
+                copy(x, window(batch.inputs, t * room + top, end - top), end - top)
         A, across = input_rows(batch, inputs, order, first, lo, n, room)
-        multiply_add(W, stride, A, n_in, across, 1, n, Z, stride, 0, stride, W.dtype.type(1))
-        return
-    for t in range(n):
-        numbers = window(rows, (lo + t) * room, room)
-        values = window(x, (lo + t) * room, room)
-        add_rows(
-            W, numbers, values, counts[lo + t], window(Z, t * stride, stride), 0, stride, stride
-        )
+        add_matrix_part(W, stride, A, across, n, top, end, Z)
 
 
 @jit(inline="early")
-def forward_rows(params, layout, batch, inputs, order, first, lo, n, regularization, number):
-    """Z_l = A_{l−1} W_l + b_l and A_l = f_l(Z_l) for l = 1..L, of samples lo to lo + n.
+def add_matrix_part(W, stride, A, across, n, top, end, Z):
+    """Z += A W of inputs ``top`` to ``end``, for n rows of A at that distance."""
+    if end > top:
+        part = window(W, top * stride, (end - top) * stride)
+        A = window(A, top, len(A) - top)
+        one = W.dtype.type(1)
+        multiply_add(part, stride, A, end - top, across, 1, n, Z, stride, 0, stride, one)
 
-    With ``regularization``, what goes up from a hidden layer is A_l ⊙ M_l, M_l being the dropout
-    masks of samples ``number`` to number + n.
-    """
-    for l in range(len(layout.strides)):
-        n_in, n_out, stride = layout.sizes[l], layout.sizes[l + 1], layout.strides[l]
+
+@jit(inline="early")
+def add_part(W, stride, layout, batch, inputs, order, first, l, lo, n, part, Z):
+    """Z += A_l W of a part of the inputs, or of all if there are no parts; samples lo to lo + n."""
+    n_in = layout.sizes[l]
+    top, end = 0, n_in
+    if batch.in_parts[l]:
+        top, end = part_start(n_in, part, W), part_start(n_in, part + 1, W)
+    if l == 0:
+        add_first_part(W, stride, layout, batch, inputs, order, first, lo, n, part, top, end, Z)
+    else:
+        A = layer_rows(batch.fed, layout, batch, l, lo, n)
         room = layout.units[l + 1] - layout.units[l]
-        W = window(params, layout.blocks[l], layout.blocks[l + 1] - layout.blocks[l])
+        add_matrix_part(W, stride, A, room, n, top, end, Z)
+
+
+@jit(inline="early")
+def part_sums(layout, batch, l, lo, n, part):
+    """Rows of a part's own sums, for samples lo to lo + n; those of part 0 are Z itself."""
+    stride = layout.strides[l]
+    return window(batch.sums, ((part - 1) * batch.length + lo) * stride, n * stride)
+
+
+@jit(inline="early")
+def layer_sums(params, layout, batch, inputs, order, first, l, lo, n, start, stop):
+    """Z_{l+1} = A_l W_{l+1} + b_{l+1}, of samples lo to lo + n.
+
+    Of a layer that has parts, parts start to stop. They are added up by pairs, here if both are at
+    hand, in `gather_sums` if not.
+    """
+    n_in, stride = layout.sizes[l], layout.strides[l]
+    W = window(params, layout.blocks[l], layout.blocks[l + 1] - layout.blocks[l])
+    for part in range(start, stop if batch.in_parts[l] else start + 1):
         Z = layer_rows(batch.z, layout, batch, l + 1, lo, n)
-        out = layer_rows(batch.a, layout, batch, l + 1, lo, n)
-        for t in range(n):
-            copy(window(W, n_in * stride, stride), window(Z, t * stride, stride), stride)
-        if l == 0:
-            first_products(W, stride, batch, inputs, order, first, lo, n, n_in, room, Z)
+        if part == 0:
+            for t in range(n):
+                copy(window(W, n_in * stride, stride), window(Z, t * stride, stride), stride)
         else:
-            A = layer_rows(batch.fed, layout, batch, l, lo, n)
-            multiply_add(W, stride, A, n_in, room, 1, n, Z, stride, 0, stride, W.dtype.type(1))
-        if layout.activations[l] == SOFTMAX:
-            softmax_rows(Z, out, n_out, stride, n)
-        else:
-            activate(layout.activations[l], Z, out, n * stride)
-        if regularization is not None and len(batch.mask) > 0 and l + 1 < len(layout.strides):
-            drop_units(layout, batch, regularization, l + 1, lo, n, number)
+            Z = part_sums(layout, batch, l, lo, n, part)
+            fill(Z, Z.dtype.type(0), 0, n * stride)
+        add_part(W, stride, layout, batch, inputs, order, first, l, lo, n, part, Z)
+        if part % 2 == 1 and part > start:
+            add_second(layout, batch, l, lo, n, part)
+
+
+@jit(inline="early")
+def add_second(layout, batch, l, lo, n, part):
+    """Add the sums of an odd part to those of the part before it."""
+    stride = layout.strides[l]
+    second = part_sums(layout, batch, l, lo, n, part)
+    one = second.dtype.type(1)
+    if part == 1:
+        add_scaled(one, second, layer_rows(batch.z, layout, batch, l + 1, lo, n), n * stride)
+    else:
+        add_scaled(one, second, part_sums(layout, batch, l, lo, n, part - 1), n * stride)
+
+
+@jit(inline="early")
+def gather_sums(layout, batch, l, lo, n, workers):
+    """Z_{l+1} from its parts, which so many threads had equal shares of; samples lo to lo + n."""
+    if batch.in_parts[l]:
+        if workers == PARTS:
+            add_second(layout, batch, l, lo, n, 1)
+            add_second(layout, batch, l, lo, n, 3)
+        Z = layer_rows(batch.z, layout, batch, l + 1, lo, n)
+        add_scaled(Z.dtype.type(1), part_sums(layout, batch, l, lo, n, 2), Z, len(Z))
+
+
+@jit
+def workers_of(threads):
+    """Threads that take parts, as many each."""
+    return PARTS if threads >= PARTS else min(threads, PARTS // 2)
+
+
+@jit(inline="early")
+def layer_outputs(layout, batch, l, lo, n, regularization, number):
+    """A_{l+1} = f(Z_{l+1}), of samples lo to lo + n, and what the layer above gets of it."""
+    stride = layout.strides[l]
+    Z = layer_rows(batch.z, layout, batch, l + 1, lo, n)
+    A = layer_rows(batch.a, layout, batch, l + 1, lo, n)
+    if layout.activations[l] == SOFTMAX:
+        softmax_rows(Z, A, layout.sizes[l + 1], stride, n)
+    else:
+        activate(layout.activations[l], Z, A, n * stride)
+    if regularization is not None and len(batch.mask) > 0 and l + 1 < len(layout.strides):
+        drop_units(layout, batch, regularization, l + 1, lo, n, number)
+
+
+@jit(inline="early")
+def forward_rows(
+    params, layout, batch, inputs, order, first, lo, n, regularization, number, summed, end,
+    workers,
+):  # fmt: skip
+    """Z_l = A_{l−1} W_l + b_l and A_l = f_l(Z_l) for l = 1..end, of samples lo to lo + n.
+
+    Parameters
+    ----------
+    regularization : Regularization or None
+        If given, what goes up from a hidden layer is A_l ⊙ M_l, M_l being the dropout masks of
+        samples ``number`` to number + n.
+    summed : int
+        Layer from 0 whose sums are there already, from so many ``workers``; −1 if none are.
+    """
+    for l in range(max(summed, 0), end):
+        if l != summed:
+            layer_sums(params, layout, batch, inputs, order, first, l, lo, n, 0, PARTS)
+        gather_sums(layout, batch, l, lo, n, workers if l == summed else 1)
+        layer_outputs(layout, batch, l, lo, n, regularization, number)
 
 
 @jit(inline=False)
@@ -197,44 +323,56 @@ def output_rows(layout, batch, samples, order, first, lo, n, share):
 
 
 @jit(inline="early")
-def backward_rows(layout, batch, lo, n):
-    """Δ_{l−1} = (Δ_l W_lᵀ) ⊙ f'(Z_{l−1}) down to l = 2, of samples lo to lo + n."""
-    for l in range(len(layout.strides) - 1, 0, -1):
-        n_out, stride = layout.sizes[l + 1], layout.strides[l]
-        room = layout.units[l + 1] - layout.units[l]
-        D = layer_rows(batch.delta, layout, batch, l + 1, lo, n)
-        below = layer_rows(batch.delta, layout, batch, l, lo, n)
-        start = batch.places[l]
-        W_T = window(batch.transposed, start, batch.places[l + 1] - start)
-        T = below.dtype.type
-        fill(below, T(0), 0, n * room)
-        multiply_add(W_T, room, D, n_out, stride, 1, n, below, room, 0, room, T(1))
+def layer_deltas(layout, batch, l, lo, n, start, stop):
+    """Columns start to stop of Δ_l = (Δ_{l+1} W_{l+1}ᵀ) ⊙ f'(Z_l), of samples lo to lo + n."""
+    n_out, stride = layout.sizes[l + 1], layout.strides[l]
+    room = layout.units[l + 1] - layout.units[l]
+    D = layer_rows(batch.delta, layout, batch, l + 1, lo, n)
+    below = layer_rows(batch.delta, layout, batch, l, lo, n)
+    W_T = window(batch.transposed, batch.places[l], batch.places[l + 1] - batch.places[l])
+    T = below.dtype.type
+    # Of all columns, rows follow each other without a gap: as good as one.
+    rows, columns = (1, n * room) if stop - start == room else (n, stop - start)
+    for t in range(rows):
+        fill(below, T(0), t * room + start, t * room + start + columns)
+    multiply_add(W_T, room, D, n_out, stride, 1, n, below, room, start, stop, T(1))
+    for t in range(rows):
+        place = t * room + start
+        δ = window(below, place, columns)
         if len(batch.mask) > 0:
-            times(layer_rows(batch.mask, layout, batch, l, lo, n), below, below, n * room)
-        Z = layer_rows(batch.z, layout, batch, l, lo, n)
-        A = layer_rows(batch.a, layout, batch, l, lo, n)
-        times_derivative(layout.activations[l - 1], Z, A, below, n * room)
+            M = layer_rows(batch.mask, layout, batch, l, lo, n)
+            times(window(M, place, columns), δ, δ, columns)
+        z = window(layer_rows(batch.z, layout, batch, l, lo, n), place, columns)
+        a = window(layer_rows(batch.a, layout, batch, l, lo, n), place, columns)
+        times_derivative(layout.activations[l - 1], z, a, δ, columns)
 
 
 @jit
 def through_layers(
-    params, layout, batch, regularization, samples, order, first, m, number, share, part, parts
+    params, layout, batch, regularization, samples, order, first, m, number, share, summed, end,
+    floor, part, parts,
 ):  # fmt: skip
-    """Forward and back: the share of samples of a thread, in groups that are worked on at once."""
+    """Forward, and from the last layer back: a thread's samples, in groups worked on at once.
+
+    Layers from ``summed`` to ``end``, as `forward_rows` has them, and back to ``floor``.
+    """
     v = lanes(params)
     group = (m + v * parts - 1) // (v * parts) * v
     lo = part * group
     n = min(group, m - lo)
     if n > 0:
         forward_rows(
-            params, layout, batch, samples.inputs, order, first, lo, n, regularization, number + lo
-        )
-        output_rows(layout, batch, samples, order, first, lo, n, share)
-        backward_rows(layout, batch, lo, n)
+            params, layout, batch, samples.inputs, order, first, lo, n, regularization,
+            number + lo, summed, end, workers_of(parts),
+        )  # fmt: skip
+        if end == len(layout.strides):
+            output_rows(layout, batch, samples, order, first, lo, n, share)
+            for l in range(len(layout.strides) - 1, floor, -1):
+                layer_deltas(layout, batch, l, lo, n, 0, layout.units[l + 1] - layout.units[l])
 
 
 @jit
-def transpose_rows(W, n_in, n_out, stride, out, room, top, rows):
+def transpose_rows(W, n_in, stride, out, room, top, rows):
     """Out[k·room + i] = W[i·stride + k] for rows ``top``, at a whole vector, to ``top + rows``."""
     v = lanes(W)
     i = top
@@ -243,13 +381,15 @@ def transpose_rows(W, n_in, n_out, stride, out, room, top, rows):
             transpose(W, i * stride + k, stride, out, k * room + i, room)
         i += v
     while i < top + rows:
-        for k in range(n_out):
+        for k in range(stride):
             out[k * room + i] = W[i * stride + k]
         i += 1
 
 
 @jit(inline="early")
-def add_products(target, layout, batch, inputs, order, first, m, l, top, rows, c):
+def add_products(
+    target, layout, batch, inputs, order, first, m, l, top, rows, c
+):  # fmt: skip
     """Target ← c (target + A_{l−1}ᵀ Δ_l), rows ``top`` to ``top + rows`` of layer l's weights."""
     stride, room = layout.strides[l], layout.units[l + 1] - layout.units[l]
     D = layer_rows(batch.delta, layout, batch, l + 1, 0, m)
@@ -280,14 +420,11 @@ def add_products(target, layout, batch, inputs, order, first, m, l, top, rows, c
 
 @jit
 def take_tile(
-    params, layout, batch, rule, step, regularization, inputs, order, first, m, action, c, tile,
+    params, layout, batch, rule, step, regularization, inputs, order, first, m, action, c, l, tile,
     slot,
 ):  # fmt: skip
-    """What is to be done with the gradient of the samples at hand, for one panel of one layer."""
-    l = 0
-    while tile >= batch.tiles[l + 1]:
-        l += 1
-    n_in, stride, start = layout.sizes[l], layout.strides[l], layout.blocks[l]
+    """What is to be done with the gradient of the samples at hand, for one panel of layer l."""
+    n_in, stride, block = layout.sizes[l], layout.strides[l], layout.blocks[l]
     top = (tile - batch.tiles[l]) * batch.heights[l]
     rows = min(batch.heights[l], n_in - top)
     T = params.dtype.type
@@ -295,9 +432,9 @@ def take_tile(
     for is_weight in (True, False):
         if not is_weight and top > 0:
             break
-        place, n = start + top * stride, rows * stride
+        place, n = block + top * stride, rows * stride
         if not is_weight:
-            place, n = start + n_in * stride, stride
+            place, n = block + n_in * stride, stride
         if action == PLAIN_STEP:
             g = window(params, place, n)
         elif batch.is_whole:  # what earlier parts of the batch have summed up
@@ -330,46 +467,73 @@ def transpose_tile(params, layout, batch, l, top, rows):
     start = batch.places[l]
     out = window(batch.transposed, start, batch.places[l + 1] - start)
     room = layout.units[l + 1] - layout.units[l]
-    n_in, n_out, stride = layout.sizes[l], layout.sizes[l + 1], layout.strides[l]
-    transpose_rows(W, n_in, n_out, stride, out, room, top, rows)
+    n_in, stride = layout.sizes[l], layout.strides[l]
+    transpose_rows(W, n_in, stride, out, room, top, rows)
 
 
 @jit(inline=False, parallel=True)
 def _through_layers_on_threads(
     params, layout, batch, regularization, inputs, labels, targets, weights, kept, shared, order,
-    first, m, number, share, threads,
+    first, m, number, share, summed, end, floor, threads,
 ):  # fmt: skip
     for part in prange(threads):
         # A loop takes no tuples of tuples.
         samples = Samples(inputs, labels, targets, weights, kept, shared)
         through_layers(
-            params, layout, batch, regularization, samples, order, first, m, number, share, part,
-            threads,
+            params, layout, batch, regularization, samples, order, first, m, number, share, summed,
+            end, floor, part, threads,
         )  # fmt: skip
+
+
+@jit(inline=False, parallel=True)
+def _layer_sums_on_threads(params, layout, batch, inputs, order, first, m, l, threads):
+    each = PARTS // workers_of(threads)
+    for slot in prange(workers_of(threads)):
+        start, stop = slot * each, (slot + 1) * each
+        layer_sums(params, layout, batch, inputs, order, first, l, 0, m, start, stop)
+
+
+@jit(inline=False, parallel=True)
+def _layer_deltas_on_threads(layout, batch, m, l, threads):
+    each = PARTS // workers_of(threads)
+    for slot in prange(workers_of(threads)):
+        n_in, like = layout.sizes[l], batch.delta
+        start = part_start(n_in, slot * each, like)
+        stop = part_start(n_in, (slot + 1) * each, like)
+        if stop == n_in:  # with what pads it
+            stop = layout.units[l + 1] - layout.units[l]
+        if stop > start:
+            layer_deltas(layout, batch, l, 0, m, start, stop)
 
 
 @jit(inline=False, parallel=True)
 def _take_tiles_on_threads(
     params, layout, batch, rule, step, regularization, inputs, order, first, m, action, c, threads
 ):  # fmt: skip
-    share = (batch.tiles[-1] + threads - 1) // threads
     for slot in prange(threads):
-        for tile in range(slot * share, min((slot + 1) * share, batch.tiles[-1])):
-            take_tile(
-                params, layout, batch, rule, step, regularization, inputs, order, first, m, action,
-                c, tile, slot,
-            )  # fmt: skip
+        for l in range(len(layout.strides)):
+            for tile in range(batch.tiles[l], batch.tiles[l + 1]):
+                owner = tile % threads
+                if batch.in_parts[l]:  # as they were dealt out for the sums
+                    top = (tile - batch.tiles[l]) * batch.heights[l]
+                    owner = part_of(layout.sizes[l], top, params) * workers_of(threads) // PARTS
+                if owner == slot:
+                    take_tile(
+                        params, layout, batch, rule, step, regularization, inputs, order, first, m,
+                        action, c, l, tile, slot,
+                    )  # fmt: skip
 
 
 @jit
 def _take_tiles_alone(
     params, layout, batch, rule, step, regularization, inputs, order, first, m, action, c
 ):  # fmt: skip
-    for tile in range(batch.tiles[-1]):
-        take_tile(
-            params, layout, batch, rule, step, regularization, inputs, order, first, m, action, c,
-            tile, 0,
-        )  # fmt: skip
+    for l in range(len(layout.strides)):
+        for tile in range(batch.tiles[l], batch.tiles[l + 1]):
+            take_tile(
+                params, layout, batch, rule, step, regularization, inputs, order, first, m, action,
+                c, l, tile, 0,
+            )  # fmt: skip
 
 
 # Where ``threads`` is None, the parallel loops are not even compiled.
@@ -379,17 +543,33 @@ def _take_tiles_alone(
 def differentiate_rows(
     params, layout, batch, regularization, samples, order, first, m, number, share, threads
 ):  # fmt: skip
-    """`through_layers` of all m samples."""
+    """Forward and back, of m samples: by samples, but by parts in layers that have them."""
+    L = len(layout.strides)
     if threads is not None and threads > 1:
         inputs, labels, targets, weights, kept, shared = samples
-        _through_layers_on_threads(
-            params, layout, batch, regularization, inputs, labels, targets, weights, kept, shared,
-            order, first, m, number, share, threads,
-        )  # fmt: skip
+        floor = L - 1
+        while floor > 0 and not batch.in_parts[floor]:
+            floor -= 1
+        summed = -1
+        for l in range(L + 1):
+            if l == L or batch.in_parts[l]:
+                if l > 0:
+                    _through_layers_on_threads(
+                        params, layout, batch, regularization, inputs, labels, targets, weights,
+                        kept, shared, order, first, m, number, share, summed, l, floor, threads,
+                    )  # fmt: skip
+                if l < L:
+                    _layer_sums_on_threads(
+                        params, layout, batch, inputs, order, first, m, l, threads
+                    )
+                summed = l
+        for l in range(floor, 0, -1):
+            _layer_deltas_on_threads(layout, batch, m, l, threads)
     else:
         through_layers(
-            params, layout, batch, regularization, samples, order, first, m, number, share, 0, 1
-        )
+            params, layout, batch, regularization, samples, order, first, m, number, share, -1, L,
+            0, 0, 1,
+        )  # fmt: skip
 
 
 @jit(inline="early")
@@ -463,9 +643,7 @@ def train_minibatch(
         elif steps and not clips:
             action = STEP
         if batch.is_listed:  # what a longer part has left behind
-            for t in range(m, batch.length):
-                mark(batch, layout.units[1], t, False)
-                batch.counts[t] = 0
+            clear_marks(layout, batch, m)
         differentiate_rows(
             params, layout, batch, regularization, samples, order, first, m,
             int(rule.counts[2]), share, threads,
