@@ -28,7 +28,7 @@ from fastbp.kernels.simd import (
     zeros,
 )
 
-VERSIONS = ("fastbp", "numba", "numpy", "jax", "torch", "scikit-learn")
+VERSIONS = ("fastbp", "numba", "numpy", "jax", "optax", "torch", "scikit-learn", "onnxruntime")
 LEVELS = ("L1", "L2", "L3", "DRAM")
 # Where the system does not tell the sizes of its caches.
 USUAL_CACHES = {"L1": 32 << 10, "L2": 1 << 20, "L3": 16 << 20}

@@ -1,7 +1,8 @@
-"""The systems that are compared: each makes passes of SGD over the same rows, in the order given.
+"""The systems that are compared: each makes passes over the same rows, in the order given.
 
 Same architecture (ReLU, softmax, cross-entropy), same initial weights, same order, same batches,
-same dtype. A system is built from (network, X, y, learning_rate, batch_size, **settings) and has
+same dtype, same optimizer, "sgd" or "adam" with its defaults. A system is built from
+(network, X, y, learning_rate, batch_size, optimizer, **settings) and has
 ``run()``, one more pass, and ``parameters()``, its weights (n_out, n_in) and then its biases, for
 the verification. ``tried`` lists the settings to build it with: what is quoted is the fastest.
 What a system cannot do it refuses with NotImplementedError, when it is built.
@@ -36,14 +37,12 @@ class Fastbp(System):
     is_library = False
     options = {}  # noqa: RUF012
 
-    def __init__(self, network, X, y, learning_rate, batch_size):
+    def __init__(self, network, X, y, learning_rate, batch_size, optimizer):
         self.X, self.y = X, y
-        try:
-            self.trainer = fastbp.Trainer(
-                network.copy(), learning_rate=learning_rate, batch_size=batch_size, **self.options
-            )
-        except ValueError as refusal:
-            raise NotImplementedError(str(refusal)) from refusal
+        self.trainer = fastbp.Trainer(
+            network.copy(), optimizer, learning_rate=learning_rate, batch_size=batch_size,
+            **self.options,
+        )  # fmt: skip
 
     def run(self):
         self.trainer.partial_fit(self.X, self.y)
@@ -71,9 +70,9 @@ class PlainNumba(System):
     tried = ({"skips_inactive": False}, {"skips_inactive": True})
     is_library = False
 
-    def __init__(self, network, X, y, learning_rate, batch_size, skips_inactive):
-        if batch_size != 1:
-            raise NotImplementedError("written for one sample a step")
+    def __init__(self, network, X, y, learning_rate, batch_size, optimizer, skips_inactive):
+        if batch_size != 1 or optimizer != "sgd":
+            raise NotImplementedError("written for SGD with one sample a step")
         if len(network.sizes) != 3:
             raise NotImplementedError("written for one hidden layer")
         self.layers = [
@@ -141,9 +140,10 @@ class Jax(System):
 
     tried = ({"unroll": 1}, {"unroll": 8})
 
-    def __init__(self, network, X, y, learning_rate, batch_size, unroll):
+    def __init__(self, network, X, y, learning_rate, batch_size, optimizer, unroll):
         import jax
         import jax.numpy as jnp
+        import optax
 
         n = len(X) // batch_size * batch_size
         rows = (n // batch_size, batch_size) if batch_size > 1 else (n,)
@@ -163,18 +163,23 @@ class Jax(System):
             logs = jax.nn.log_softmax(x @ W + b)
             return -jnp.take_along_axis(logs, labels[..., None], -1).mean()
 
-        def step(layers, batch):
+        rule = getattr(optax, optimizer)(learning_rate)
+
+        def step(carry, batch):
+            layers, state = carry
             gradient = jax.grad(loss)(layers, *batch)
-            return jax.tree.map(lambda p, g: p - learning_rate * g, layers, gradient), None
+            updates, state = rule.update(gradient, state)
+            return (optax.apply_updates(layers, updates), state), None
 
-        @functools.partial(jax.jit, donate_argnums=0)
-        def train(layers, data):
-            return jax.lax.scan(step, layers, data, unroll=unroll)[0]
+        @functools.partial(jax.jit, donate_argnums=(0, 1))
+        def train(layers, state, data):
+            return jax.lax.scan(step, (layers, state), data, unroll=unroll)[0]
 
+        self.state = rule.init(self.layers)
         self.train, self.wait = train, jax.block_until_ready
 
     def run(self):
-        self.layers = self.wait(self.train(self.layers, self.data))
+        self.layers, self.state = self.wait(self.train(self.layers, self.state, self.data))
 
     def parameters(self):
         return [
@@ -191,8 +196,11 @@ class Torch(System):
         for update, threads in itertools.product(("fused", "foreach", "in place"), ("1", "all"))
     )
 
-    def __init__(self, network, X, y, learning_rate, batch_size, update, threads):
+    def __init__(self, network, X, y, learning_rate, batch_size, optimizer, update, threads):
         import torch
+
+        if optimizer != "sgd" and update == "in place":
+            raise NotImplementedError("an update in place is SGD's")
 
         self.torch = torch
         self.threads = 1 if threads == "1" else cores()
@@ -211,7 +219,8 @@ class Torch(System):
         self.learning_rate = learning_rate
         self.optimizer = None
         if update != "in place":
-            self.optimizer = torch.optim.SGD(self.flat, lr=learning_rate, **{update: True})
+            kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[optimizer]
+            self.optimizer = kind(self.flat, lr=learning_rate, **{update: True})
 
     def run(self):
         self.torch.set_num_threads(self.threads)
@@ -241,7 +250,7 @@ class ScikitLearn(System):
 
     tried = ({"blas_threads": "1"}, {"blas_threads": "all"})
 
-    def __init__(self, network, X, y, learning_rate, batch_size, blas_threads):
+    def __init__(self, network, X, y, learning_rate, batch_size, optimizer, blas_threads):
         from sklearn.neural_network import MLPClassifier
         from threadpoolctl import ThreadpoolController
 
@@ -250,7 +259,7 @@ class ScikitLearn(System):
         self.controller = ThreadpoolController()
         self.model = MLPClassifier(
             network.sizes[1:-1],
-            solver="sgd",
+            solver=optimizer,
             batch_size=batch_size,
             momentum=0,
             nesterovs_momentum=False,
@@ -265,6 +274,7 @@ class ScikitLearn(System):
             coef[...] = W.T
         for intercept, b in zip(self.model.intercepts_, network.biases, strict=True):
             intercept[...] = b
+        del self.model._optimizer  # whose moments are those of that step
 
     def run(self):
         with self.controller.limit(limits=self.threads, user_api="blas"):

@@ -45,15 +45,15 @@ def ratio(entry, ours):
     return statistics.median(theirs / mine for theirs, mine in pairs)
 
 
-def named(problem, batch_size):
-    """Entries of one size of batch by system."""
-    found = [entry for entry in problem["entries"] if entry["batch_size"] == batch_size]
+def named(problem, batch_size, optimizer="sgd"):
+    """Entries of one size of batch and optimizer by system."""
+    kind = batch_size, optimizer
+    found = [e for e in problem["entries"] if (e["batch_size"], e["optimizer"]) == kind]
     return {entry["system"]: entry for entry in found}
 
 
-def title(problem, batch_size=1):
-    suffix = "" if batch_size == 1 else f", batch {batch_size}"
-    return "-".join(map(str, problem["net"])) + f", {problem['data']}{suffix}"
+def title(problem):
+    return "-".join(map(str, problem["net"])) + f", {problem['data']}"
 
 
 def fastest_library(entries, ours):
@@ -62,8 +62,13 @@ def fastest_library(entries, ours):
     return min(found, key=lambda pair: pair[0], default=None)
 
 
-def batch_sizes(problem):
-    return sorted({entry["batch_size"] for entry in problem["entries"]})
+def kinds(problem):
+    """Sizes of batches and optimizers, in order."""
+    return list(dict.fromkeys((e["batch_size"], e["optimizer"]) for e in problem["entries"]))
+
+
+def kind_name(batch_size, optimizer):
+    return f"batch {batch_size}" + (f", {optimizer.capitalize()}" if optimizer != "sgd" else "")
 
 
 def flops(net):
@@ -73,29 +78,41 @@ def flops(net):
 
 
 def summary(report):
-    """README's table: times, ratios to ours, and the fastest library's."""
+    """README's tables: every system with one sample a step, and the fastest library with more."""
     problems = report["problems"]
     systems = list(dict.fromkeys(e["system"] for p in problems for e in p["entries"]))
-    # What libraries gain from batches that we are not measured with, beside our single samples.
-    larger = sorted(
-        {b for p in problems for b in batch_sizes(p) if OURS not in named(p, b)},
-    )
-    header = ["net", *systems, "fastest library / fastbp"]
-    header += [f"fastest library, batch {b}" for b in larger]
-    lines = ["| " + " | ".join(header) + " |", "|---|" + "---:|" * (len(header) - 1)]
+    singles = [["net, one sample a step", *systems, "fastest library / fastbp"]]
     for problem in problems:
-        for batch_size in batch_sizes(problem):
-            entries = named(problem, batch_size)
-            if (ours := entries.get(OURS)) is None:
-                continue
-            cells = [title(problem, batch_size), *(cell(entries.get(s), ours) for s in systems)]
-            fastest = fastest_library(entries, ours)
-            cells.append(f"**{figure(fastest[0])}×**" if fastest else "–")
-            for other in larger:
-                fastest = fastest_library(named(problem, other), ours) if batch_size == 1 else None
-                cells.append(f"{fastest[1]['system']} {cell(fastest[1], ours)}" if fastest else "–")
-            lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", conditions(report)])
+        entries = named(problem, 1)
+        if OURS in entries:
+            cells = [cell(entries.get(s), entries[OURS]) for s in systems]
+            fastest = fastest_library(entries, entries[OURS])
+            singles.append(
+                [title(problem), *cells, f"**{figure(fastest[0])}×**" if fastest else "–"]
+            )
+    others = [
+        kind for kind in dict.fromkeys(k for p in problems for k in kinds(p)) if kind != (1, "sgd")
+    ]
+    batches = [["net", *(kind_name(*kind) for kind in others)]]
+    for problem in problems:
+        cells = []
+        for kind in others:
+            entries = named(problem, *kind)
+            fastest = fastest_library(entries, entries[OURS]) if entries else None
+            text = "–"
+            if fastest:
+                text = figure(median_of(entries[OURS]))
+                text += f" (**{figure(fastest[0])}×**, {fastest[1]['system']})"
+            cells.append(text)
+        batches.append([title(problem), *cells])
+    tables = [table(rows) for rows in (singles, batches) if len(rows[0]) > 1 and len(rows) > 1]
+    return "\n\n".join([*tables, conditions(report)])
+
+
+def table(rows):
+    """Markdown; the first row is the header, and all but the first column are figures."""
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([lines[0], "|---|" + "---:|" * (len(rows[0]) - 1), *lines[1:]])
 
 
 def cell(entry, ours):
@@ -128,9 +145,9 @@ def conditions_of(machine):
 def details(report):
     """Every figure: settings, GFLOP/s, share of the peak, compilation."""
     lines = [
-        "| net | batch | system | µs | GFLOP/s | of one core's peak | compilation, s | rows "
+        "| net | steps | system | µs | GFLOP/s | of one core's peak | compilation, s | rows "
         "| settings |",
-        "|---|---:|---|---:|---:|---:|---:|---:|---|",
+        "|---|---|---|---:|---:|---:|---:|---:|---|",
     ]
     for problem in report["problems"]:
         for entry in problem["entries"]:
@@ -138,7 +155,7 @@ def details(report):
             settings = "; ".join(f"{k}: {plain(v)}" for k, v in entry["settings"].items())
             cells = (
                 title(problem),
-                entry["batch_size"],
+                kind_name(entry["batch_size"], entry["optimizer"]),
                 entry["system"],
                 figure(median_of(entry)),
                 figure(rate),
@@ -149,7 +166,8 @@ def details(report):
             )
             lines.append("| " + " | ".join(map(str, cells)) + " |")
     left_out = [
-        f"- {title(problem, gone['batch_size'])}: {gone['system']}: {gone['reason']}"
+        f"- {title(problem)}, {kind_name(gone['batch_size'], gone['optimizer'])}: "
+        f"{gone['system']}: {gone['reason']}"
         for problem in report["problems"]
         for gone in problem["left_out"]
     ]
@@ -163,23 +181,20 @@ def plain(value):
 
 
 def bars(report):
-    """Groups of the chart; a larger batch of the fastest library is a faint bar."""
+    """Groups of the chart: one sample a step, and a faint bar for a library's largest batch."""
     for problem in report["problems"]:
-        for batch_size in batch_sizes(problem):
-            entries = named(problem, batch_size)
-            if (ours := entries.get(OURS)) is None:
-                continue
-            group = [
-                (name, median_of(entry), label(entry, ours), False)
-                for name, entry in entries.items()
-            ]
-            for other in batch_sizes(problem) if batch_size == 1 else ():
-                rivals = named(problem, other)
-                fastest = None if OURS in rivals else fastest_library(rivals, ours)
-                if fastest:
-                    text = f"{label(fastest[1], ours)}, batch {other}"
-                    group.append((fastest[1]["system"], median_of(fastest[1]), text, True))
-            yield title(problem, batch_size), group
+        entries = named(problem, 1)
+        if (ours := entries.get(OURS)) is None:
+            continue
+        group = [
+            (name, median_of(entry), label(entry, ours), False) for name, entry in entries.items()
+        ]
+        largest = max(batch_size for batch_size, _ in kinds(problem))
+        fastest = fastest_library(named(problem, largest), ours) if largest > 1 else None
+        if fastest:
+            text = f"{label(fastest[1], ours)}, batch {largest}"
+            group.append((fastest[1]["system"], median_of(fastest[1]), text, True))
+        yield title(problem), group
 
 
 def label(entry, ours):

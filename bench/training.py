@@ -3,7 +3,8 @@
     python bench/training.py [--images FOLDER_OF_MNIST] [--json FILE]
     python bench/report.py FILE [--write]
 
-All systems make the same steps of SGD, float32, ReLU, cross-entropy. Each is built with all of the
+All systems make the same steps, float32, ReLU, cross-entropy, of SGD with batches of 1, 32 and 256,
+and of Adam. Each is built with all of the
 settings that `peers` lists for it, trained for one pass from the same weights, and must reach the
 same loss; the fastest settings are kept. Then the systems alternate for a number of rounds. One
 that is too slow for its share of time makes its passes over fewer rows, of which it may find more
@@ -41,9 +42,9 @@ PROBLEMS = (
     ((784, 512, 512, 10), "MNIST, dense", 60_000),
     ((784, 512, 512, 10), "MNIST", None),
 )
-# Also measured in the libraries' favour: a common size of batch, on the network that is best known.
-HEADLINE = ((784, 128, 10), "MNIST")
-HEADLINE_BATCH = 256
+BATCH_SIZES = (1, 32, 256)
+# Where Adam is measured too.
+ADAM = ((784, 128, 10), ("MNIST", "MNIST, dense"), 32)
 
 
 class Problem(NamedTuple):
@@ -86,25 +87,29 @@ def make_problem(sizes, data, rows, images=None):
     return Problem(sizes, data, Network(sizes, dtype="float32", seed=0), X, y)
 
 
-def build(problem, batch_size, name, settings, rows):
+def build(problem, batch_size, optimizer, name, settings, rows):
     """System ``name``, about to train the problem's network on its first rows."""
     X, y = problem.X[:rows], problem.y[:rows]
     # A larger batch takes fewer steps, and bears longer ones.
-    learning_rate = LEARNING_RATE * batch_size**0.5
-    return SYSTEMS[name](problem.network, X, y, learning_rate, batch_size, **settings)
+    learning_rate = LEARNING_RATE * (batch_size**0.5 if optimizer == "sgd" else 1)
+    return SYSTEMS[name](problem.network, X, y, learning_rate, batch_size, optimizer, **settings)
 
 
-def verified(problem, batch_size=1):
+def verified(problem, batch_size=1, optimizer="sgd"):
     """Candidates by name, and why the other systems are left out."""
     rows = max(CHECKED_ROWS, CHECKED_STEPS * batch_size)
     candidates, left_out, losses = {}, {}, {}
     for name, system in SYSTEMS.items():
         for settings in system.tried:
             try:
-                built = build(problem, batch_size, name, settings, rows)
-            except (NotImplementedError, ImportError) as reason:
+                built = build(problem, batch_size, optimizer, name, settings, rows)
+            except ImportError as reason:
                 left_out[name] = str(reason)
                 break
+            except NotImplementedError as reason:
+                left_out[name] = str(reason)
+                continue
+            left_out.pop(name, None)
             first = seconds_of(built.run)
             trained = problem.network.copy()
             pairs = zip((*trained.weights, *trained.biases), built.parameters(), strict=True)
@@ -136,24 +141,25 @@ def affordable_rows(problem, batch_size, candidate, seconds):
     return rows // batch_size * batch_size
 
 
-def measure(problem, batch_sizes, rounds, seconds):
-    """Entry of the problem in the report: all systems and sizes of batches in turn."""
+def measure(problem, kinds, rounds, seconds):
+    """Entry of the problem in the report: all systems, sizes of batches and optimizers in turn."""
     entries, running, left_out = [], [], []
-    for batch_size in batch_sizes:
-        candidates, reasons = verified(problem, batch_size)
+    for batch_size, optimizer in kinds:
+        kind = {"batch_size": batch_size, "optimizer": optimizer}
+        candidates, reasons = verified(problem, **kind)
         for name, reason in reasons.items():
-            left_out.append({"system": name, "batch_size": batch_size, "reason": reason})
-            print(f"{problem}, batch {batch_size}: {name} left out: {reason}", flush=True)
+            left_out.append({"system": name, **kind, "reason": reason})
+            print(f"{problem}, {optimizer}, batch {batch_size}: {name} left out: {reason}")
         for name, candidate in candidates.items():
             rows = affordable_rows(problem, batch_size, candidate, seconds / rounds)
-            system = build(problem, batch_size, name, candidate.settings, rows)
+            system = build(problem, batch_size, optimizer, name, candidate.settings, rows)
             system.run()
             running.append((system, rows))
             entries.append(
                 {
                     "system": name,
                     "is_library": system.is_library,
-                    "batch_size": batch_size,
+                    **kind,
                     "settings": candidate.settings | system.chosen(),
                     "compile_seconds": candidate.compile_seconds,
                     "rows": rows,
@@ -167,7 +173,7 @@ def measure(problem, batch_sizes, rounds, seconds):
         if not all(np.isfinite(p).all() for p in system.parameters()):
             raise AssertionError(f"{problem}: {entry['system']} diverged.")
         print(
-            f"{problem}, batch {entry['batch_size']}: {entry['system']} "
+            f"{problem}, {entry['optimizer']}, batch {entry['batch_size']}: {entry['system']} "
             f"{statistics.median(entry['microseconds']):.3g} µs",
             flush=True,
         )
@@ -206,7 +212,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--seconds", type=float, default=6.0,
                         help="of each system and problem, about")  # fmt: skip
-    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1], metavar="N")
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=BATCH_SIZES, metavar="N")
     parser.add_argument("--threads", type=int, metavar="N", help="cores to keep, for all systems")
     parser.add_argument("--nets", nargs="+", metavar="NET", help="such as 784-128-10")
     options = parser.parse_args()
@@ -225,9 +231,10 @@ def main():
         except FileNotFoundError as reason:
             print(f"{sizes}, {data} left out: {reason}")
             continue
-        extra = {HEADLINE_BATCH} if (sizes, data) == HEADLINE else set()
-        batch_sizes = sorted({*options.batch_sizes} | extra)
-        report["problems"].append(measure(problem, batch_sizes, options.rounds, options.seconds))
+        kinds = [(batch_size, "sgd") for batch_size in sorted(set(options.batch_sizes))]
+        if sizes == ADAM[0] and data in ADAM[1]:
+            kinds.append((ADAM[2], "adam"))
+        report["problems"].append(measure(problem, kinds, options.rounds, options.seconds))
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(report) + "\n", encoding="utf-8")
     print(f"written to {options.json}")

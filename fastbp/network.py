@@ -32,6 +32,9 @@ class Evaluation(NamedTuple):
     """Share of rows predicted correctly (every label of the row); None for a regression."""
 
 
+# Stand-ins for what predictions do without.
+_NO_LABELS = kernels.read_only(np.empty(0, np.int64))
+_NO_WEIGHTS = kernels.read_only(np.empty(0))
 # Floating-point operations of a block of rows: about a millisecond.
 _BLOCK_OPERATIONS = 30_000_000
 
@@ -210,12 +213,12 @@ class Network:
         return self._outputs(X)
 
     def _outputs(self, X: ArrayLike) -> FloatArray:
-        checked = validation.inputs(X, self.sizes[0], self.dtype)
+        # What needs no conversion is looked at block by block, when the rows are in the cache.
+        is_ours = isinstance(X, np.ndarray) and X.dtype == self.dtype
+        checked = validation.inputs(X, self.sizes[0], self.dtype, finite=not is_ours)
         outputs = np.empty((checked.n, self.sizes[-1]), self.dtype)
-        nothing = kernels.read_only(np.empty(0, np.int64))
-        targets = kernels.read_only(outputs[:0])
-        samples = kernels.Samples(checked, nothing, targets, kernels.read_only(np.empty(0)))
-        self._infer(samples, outputs)
+        samples = kernels.Samples(checked, _NO_LABELS, kernels.read_only(outputs[:0]), _NO_WEIGHTS)
+        self._infer(samples, outputs, check=is_ours)
         return outputs
 
     def evaluate(
@@ -241,49 +244,56 @@ class Network:
 
     def _evaluate(self, samples: kernels.Samples, n_threads: int | None = None) -> Evaluation:
         n = samples.inputs.n
-        loss_sum, n_correct = self._infer(samples, np.empty((0, self.sizes[-1])), n_threads)
+        loss_sum, n_correct = self._infer(
+            samples, np.empty((0, self.sizes[-1]), self.dtype), n_threads
+        )
         return Evaluation(loss_sum / n, n_correct / n if self.is_classifier else None)
 
     def _infer(
-        self, samples: kernels.Samples, outputs: FloatArray, n_threads: int | None = None
+        self,
+        samples: kernels.Samples,
+        outputs: FloatArray,
+        n_threads: int | None = None,
+        check: bool = False,
     ) -> tuple[float, int]:
         """Fill ``outputs``, unless it has no rows; sums of losses and of correct predictions.
 
         Blocks of rows go to threads of Python's, for kernels hold no lock; where blocks begin
         follows from sizes alone, so the sums are the same for any number of threads.
         """
-        outputs = outputs.astype(self.dtype, copy=False)
-        n = samples.inputs.n
-        is_listed = methods.lists_zeros(self.layout, self.dtype, samples.inputs)
-        length = min(n, kernels.LONGEST_PART)
-        key = ("infer", length, is_listed, samples.inputs.is_sparse)
+        inputs = samples.inputs
+        is_listed = methods.lists_zeros(self.layout, self.dtype, inputs)
+        length = min(inputs.n, kernels.LONGEST_PART)
+        key = ("infer", length, is_listed, inputs.is_sparse)
+        kept = self._kept.pop(key, None)
+        spare = [kept] if kept else []
 
         def block(start: int, stop: int) -> tuple[float, int]:
-            batch = self._kept.pop(key, None) or kernels.make_batch(
-                self.layout,
-                length,
-                self.dtype,
-                is_listed=is_listed,
-                is_sparse=samples.inputs.is_sparse,
-                trains=False,
-            )
+            if check:
+                width = self.sizes[0]
+                validation.check_finite("X", inputs.X, start * width, stop * width)
+            try:
+                batch = spare.pop()
+            except IndexError:
+                batch = kernels.make_batch(
+                    self.layout,
+                    length,
+                    self.dtype,
+                    is_listed=is_listed,
+                    is_sparse=inputs.is_sparse,
+                    trains=False,
+                )
             sums: tuple[float, int] = kernels.infer(
-                self._buffer,
-                self.layout,
-                batch,
-                samples,
-                kernels.IN_ORDER,
-                start,
-                stop,
-                outputs,
-                0.0,
-                0,
-            )
-            self._keep(key, batch)
+                self._buffer, self.layout, batch, samples, kernels.IN_ORDER, start, stop, outputs,
+                0.0, 0,
+            )  # fmt: skip
+            spare.append(batch)
             return sums
 
-        rows = length * max(1, _BLOCK_OPERATIONS // (2 * self.n_params * length))
-        parts = threads.spread(block, n, rows, 2 * self.n_params, n_threads)
+        operations = 2 * self._buffer.size  # a row
+        rows = length * max(1, _BLOCK_OPERATIONS // (operations * length))
+        parts = threads.spread(block, inputs.n, rows, operations, n_threads)
+        self._keep(key, spare.pop())
         return sum(loss for loss, _ in parts), sum(correct for _, correct in parts)
 
     def _keep(self, key: Any, scratch: Any) -> None:

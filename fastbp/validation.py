@@ -231,29 +231,47 @@ def _matrix(name: str, values: ArrayLike, columns: int, what: str) -> NDArray[An
 
 def _kernel_array(name: str, array: NDArray[Any], kind: np.dtype[Any]) -> FloatArray:
     """Read-only, native, C-contiguous and finite; a view where ``array`` is so already."""
-    with np.errstate(over="ignore"):  # reported below, with its place
-        plain = np.require(array, dtype=kind, requirements=["C", "A"]).view()
-    plain = kernels.read_only(plain)
-    flat = plain.reshape(-1)
-    for start in range(0, flat.size, _SCAN):
-        bad = kernels.first_nonfinite(flat, start, min(flat.size, start + _SCAN))
-        if bad >= 0:
-            place = np.unravel_index(bad, plain.shape)
-            value = array[place]
-            where = f"row {place[0]}" + (f", column {place[1]}" if plain.ndim == 2 else "")
-            problem = f"be finite in {kind}" if np.isfinite(value) else "be finite"
-            raise ValueError(f"{name} must {problem}, got {value} in {where}.")
+    plain = _plain(array, kind)
+    size = plain.size
+    for start in range(0, size, _SCAN):
+        check_finite(name, plain, start, min(size, start + _SCAN), array)
     return plain
 
 
-def inputs(X: Any, n_inputs: int, kind: np.dtype[Any], name: str = "X") -> kernels.Inputs:
-    """``X`` as kernels take it: (n_samples, n_inputs), at least one row, dense or sparse."""
+def _plain(array: NDArray[Any], kind: np.dtype[Any]) -> FloatArray:
+    """Read-only, native and C-contiguous; a view where ``array`` is so already."""
+    if array.dtype != kind or not (array.flags.c_contiguous and array.flags.aligned):
+        with np.errstate(over="ignore"):  # reported by `check_finite`, with its place
+            array = np.require(array, dtype=kind, requirements=["C", "A"])
+    return kernels.read_only(np.asarray(array, dtype=kind))
+
+
+def check_finite(
+    name: str, plain: FloatArray, start: int, stop: int, given: NDArray[Any] | None = None
+) -> None:
+    """Refuse NaN and infinity among entries start to stop of an array, counted row by row."""
+    place = kernels.first_nonfinite(plain.reshape(-1), start, stop)
+    if place >= 0:
+        where = np.unravel_index(place, plain.shape)
+        value = (plain if given is None else given)[where]
+        problem = "be finite" if not np.isfinite(value) else f"be finite in {plain.dtype}"
+        text = f"row {where[0]}" + (f", column {where[1]}" if plain.ndim == 2 else "")
+        raise ValueError(f"{name} must {problem}, got {value} in {text}.")
+
+
+def inputs(
+    X: Any, n_inputs: int, kind: np.dtype[Any], name: str = "X", *, finite: bool = True
+) -> kernels.Inputs:
+    """``X`` as kernels take it: (n_samples, n_inputs), at least one row, dense or sparse.
+
+    With ``finite=False``, the caller sees to `check_finite` of dense rows.
+    """
     if hasattr(X, "tocsr"):
         return _sparse_inputs(X, n_inputs, kind, name)
     array = _matrix(name, X, n_inputs, "one per input of the network")
     if len(array) == 0:
         raise ValueError(f"{name} must have at least one row, got shape {array.shape}.")
-    return kernels.dense_inputs(_kernel_array(name, array, kind))
+    return kernels.dense_inputs(_kernel_array(name, array, kind) if finite else _plain(array, kind))
 
 
 def _sparse_inputs(X: Any, n_inputs: int, kind: np.dtype[Any], name: str) -> kernels.Inputs:

@@ -141,22 +141,22 @@ class Inputs(NamedTuple):
 IN_ORDER = np.empty(0, np.int64)
 
 
-def dense_inputs(X: NDArray[np.floating]) -> Inputs:
-    """``X``, C-contiguous (n, n_0), as kernels take it."""
-    # Empty stand-ins have the type of the real thing, so that a kernel is compiled once.
-    return Inputs(
-        X,
-        read_only(np.empty(0, X.dtype)),
-        read_only(np.empty(0, np.int32)),
-        read_only(np.empty(0, np.int64)),
-    )
-
-
 def read_only(array: NDArray) -> NDArray:
     """Read-only view: of one type for the kernels, whatever the owner's flags."""
     view = array.view()
     view.flags.writeable = False
     return view
+
+
+# What dense rows have instead of CSR: of the type of the real thing, for a kernel to be compiled once.
+_NO_DATA = {name: read_only(np.empty(0, name)) for name in ("float32", "float64")}
+_NO_INDICES = read_only(np.empty(0, np.int32))
+_NO_INDPTR = read_only(np.empty(0, np.int64))
+
+
+def dense_inputs(X: NDArray[np.floating]) -> Inputs:
+    """``X``, C-contiguous (n, n_0), as kernels take it."""
+    return Inputs(X, _NO_DATA[X.dtype.name], _NO_INDICES, _NO_INDPTR)
 
 
 class Samples(NamedTuple):

@@ -1,0 +1,256 @@
+"""One call beside other libraries: predictions of a network, and the gradient of its loss.
+
+python bench/calls.py            prints the tables
+python bench/calls.py --write    writes them into docs/training.md too
+
+Predictions are probabilities of 784-128-10, float32, by `Network.predict_proba`, by torch without
+gradients and by onnxruntime, the latter two from the array to the array as well. The gradient is
+that of the smallest of SimpleChains.jl's published cases: 24-8-2, tanh, squared error, 200 rows,
+float64. Results must agree before anything is timed; the systems alternate.
+"""
+
+import argparse
+import statistics
+import time
+
+import numba
+import numpy as np
+from machine import cores, describe
+from report import conditions_of, figure, table, write_block
+
+from fastbp import Network, kernels
+
+ROUNDS = 15
+ROUND_SECONDS = 0.1
+SIZES = (784, 128, 10)
+GRADIENT = (24, 8, 2), 200
+
+
+def medians(functions):
+    """Median seconds of a call by name, the functions taking turns."""
+    repeats, times = {}, {name: [] for name in functions}
+    for name, function in functions.items():
+        function()
+        began = time.perf_counter()
+        function()
+        repeats[name] = max(1, int(ROUND_SECONDS / (time.perf_counter() - began)))
+    for _ in range(ROUNDS):
+        for name, function in functions.items():
+            began = time.perf_counter()
+            for _ in range(repeats[name]):
+                function()
+            times[name].append((time.perf_counter() - began) / repeats[name])
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+@numba.njit
+def infer_often(times, params, layout, batch, samples, out):
+    """Calls from compiled code, which pay for nothing but the kernel."""
+    for _ in range(times):
+        kernels.infer(params, layout, batch, samples, kernels.IN_ORDER, 0, len(out), out, 0.0, 0)
+
+
+@numba.njit
+def differentiate_often(times, params, layout, batch, rule, regularization, samples, n):
+    """The same for gradients."""
+    loss = 0.0
+    zero = params.dtype.type(0)
+    for _ in range(times):
+        batch.gradient[:] = 0
+        loss = kernels.train_minibatch(
+            params, layout, batch, rule, regularization, samples, kernels.IN_ORDER, 0, n, n, zero,
+            0.0, None,
+        )  # fmt: skip
+    return loss
+
+
+def torch_layers(network):
+    import torch
+
+    pairs = zip(network.weights, network.biases, strict=True)
+    return [(torch.tensor(np.ascontiguousarray(W)), torch.tensor(b)) for W, b in pairs]
+
+
+def torch_predictor(network, X, threads):
+    import torch
+
+    layers = torch_layers(network)
+
+    def predict():
+        torch.set_num_threads(threads)
+        with torch.inference_mode():
+            a = torch.from_numpy(X)
+            for W, b in layers[:-1]:
+                a = torch.relu(torch.nn.functional.linear(a, W, b))
+            return torch.softmax(torch.nn.functional.linear(a, *layers[-1]), dim=1).numpy()
+
+    return predict
+
+
+def onnx_predictor(network, X, threads):
+    import onnx
+    import onnxruntime
+
+    nodes, constants, last = [], [], "x"
+    for i, (W, b) in enumerate(zip(network.weights, network.biases, strict=True)):
+        constants += [
+            onnx.numpy_helper.from_array(np.ascontiguousarray(W), f"W{i}"),
+            onnx.numpy_helper.from_array(b.copy(), f"b{i}"),
+        ]
+        nodes.append(onnx.helper.make_node("Gemm", [last, f"W{i}", f"b{i}"], [f"z{i}"], transB=1))
+        last = f"a{i}"
+        kind = "Relu" if i < len(network.weights) - 1 else "Softmax"
+        nodes.append(onnx.helper.make_node(kind, [f"z{i}"], [last]))
+    tensor = onnx.helper.make_tensor_value_info
+    kind = onnx.TensorProto.FLOAT
+    graph = onnx.helper.make_graph(
+        nodes, "network", [tensor("x", kind, [None, SIZES[0]])], [tensor(last, kind, None)],
+        constants,
+    )  # fmt: skip
+    opset = [onnx.helper.make_opsetid("", 17)]
+    model = onnx.helper.make_model(graph, opset_imports=opset, ir_version=9)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return lambda: session.run(None, {"x": X})[0]
+
+
+def predictions():
+    """Table of predictions."""
+    generator = np.random.default_rng(0)
+    network = Network(SIZES, seed=0)
+    rows = [["784-128-10, rows", "fastbp", "fastbp, kernel alone", "torch", "onnxruntime"]]
+    for n in (1, 32, 10_000):
+        X = generator.standard_normal((n, SIZES[0]), dtype=np.float32) / 3
+        expected = network.predict_proba(X)
+        functions = {"fastbp": lambda X=X: network.predict_proba(X)}
+        for name, build in (("torch", torch_predictor), ("onnxruntime", onnx_predictor)):
+            for threads in sorted({1, cores()}):
+                try:
+                    functions[name, threads] = build(network, X, threads)
+                except ImportError as reason:
+                    print(f"{name} left out: {reason}")
+        for function in functions.values():
+            np.testing.assert_allclose(function(), expected, rtol=1e-3, atol=1e-6)
+        seconds = medians(functions)
+        alone = kernel_seconds(network, X)
+        cells = [f"{figure(seconds['fastbp'] * 1e6)} µs", f"{figure(alone * 1e6)} µs"]
+        for name in ("torch", "onnxruntime"):
+            found = [value for key, value in seconds.items() if key[0] == name]
+            best = min(found, default=None)
+            cells.append(best_cell(best, seconds["fastbp"]))
+        rows.append([f"{n:,}", *cells])
+    return table(rows)
+
+
+def best_cell(best, ours):
+    return "–" if best is None else f"{figure(best * 1e6)} µs ({figure(best / ours)}×)"
+
+
+def kernel_seconds(network, X):
+    """Of the kernel on one thread, called from compiled code."""
+    samples = network._samples(X, np.zeros(len(X), int))
+    samples = samples._replace(labels=samples.labels[:0])
+    batch = kernels.make_batch(network.layout, len(X), network.dtype, trains=False)
+    out = np.empty((len(X), network.sizes[-1]), network.dtype)
+    times = max(1, 1000 // len(X))
+    arguments = network.params, network.layout, batch, samples, out
+    return medians({"kernel": lambda: infer_often(times, *arguments)})["kernel"] / times
+
+
+def small_predictions():
+    """Table of one row of small networks."""
+    rows = [["one row", "kernel"]]
+    for sizes in ((8, 16, 4), (64, 32, 10)):
+        network = Network(sizes, seed=0)
+        alone = kernel_seconds(network, np.ones((1, sizes[0]), np.float32))
+        rows.append(["-".join(map(str, sizes)), f"{figure(alone * 1e9)} ns"])
+    return table(rows)
+
+
+def jax_gradient(network, X, y):
+    import jax
+    import jax.numpy as jnp
+
+    jax.config.update("jax_enable_x64", True)
+    layers = [
+        (jnp.array(W.T), jnp.array(b)) for W, b in zip(network.weights, network.biases, strict=True)
+    ]
+    X, y = jnp.asarray(X), jnp.asarray(y)
+
+    def loss(layers):
+        (V, c), (W, b) = layers
+        return 0.5 * ((jnp.tanh(X @ V + c) @ W + b - y) ** 2).sum(axis=1).mean()
+
+    both = jax.jit(jax.value_and_grad(loss))
+    return lambda: float(jax.block_until_ready(both(layers))[0])
+
+
+def torch_gradient(network, X, y):
+    import torch
+
+    layers = [tuple(p.requires_grad_() for p in layer) for layer in torch_layers(network)]
+    X, y = torch.from_numpy(X), torch.from_numpy(y)
+    flat = [p for layer in layers for p in layer]
+    linear = torch.nn.functional.linear
+
+    def both():
+        torch.set_num_threads(1)
+        (V, c), (W, b) = layers
+        a = linear(torch.tanh(linear(X, V, c)), W, b)
+        loss = 0.5 * ((a - y) ** 2).sum(dim=1).mean()
+        torch.autograd.grad(loss, flat)
+        return float(loss)
+
+    return both
+
+
+def gradient():
+    """Table of the gradient."""
+    sizes, n = GRADIENT
+    generator = np.random.default_rng(0)
+    network = Network(sizes, activation="tanh", loss="squared_error", dtype="float64", seed=0)
+    X, y = generator.standard_normal((n, sizes[0])), generator.standard_normal((n, sizes[-1]))
+    out = np.empty_like(network.params)
+    f = network.objective(X, y)
+    samples = network._samples(X, y)
+    batch = kernels.make_batch(network.layout, n, network.dtype, gradient=out)
+    rule = kernels.make_rule(kernels.NO_STEP, (), False, 0, 0, network.dtype)
+    none = kernels.make_regularization(len(sizes) - 2, network.dtype)
+    times = 1000
+    arguments = network.params, network.layout, batch, rule, none, samples, n
+    functions = {
+        "kernel alone": lambda: differentiate_often(times, *arguments) / n,
+        "Network.objective": lambda: f(network.params)[0],
+        "Network.value_and_grad": lambda: network.value_and_grad(X, y, out)[0],
+    }
+    for name, build in (("JAX jit", jax_gradient), ("torch", torch_gradient)):
+        try:
+            functions[name] = build(network, X, y)
+        except ImportError as reason:
+            print(f"{name} left out: {reason}")
+    for function in functions.values():
+        np.testing.assert_allclose(function(), network.loss(X, y), rtol=1e-9)
+    seconds = medians(functions)
+    seconds["kernel alone"] /= times
+    heading = "24-8-2, tanh, 200 rows, float64"
+    return table(
+        [[heading, "µs"], *([name, figure(value * 1e6)] for name, value in seconds.items())]
+    )
+
+
+def main():
+    """Print the tables, and write them."""
+    parser = argparse.ArgumentParser(description="Time single calls.")
+    parser.add_argument("--write", action="store_true", help="write docs/training.md too")
+    options = parser.parse_args()
+    text = "\n\n".join([predictions(), small_predictions(), gradient(), conditions_of(describe())])
+    print(text)
+    if options.write:
+        write_block("docs/training.md", "bench/calls.py", text)
+
+
+if __name__ == "__main__":
+    main()
