@@ -17,9 +17,11 @@ import numpy as np
 
 import fastbp
 from fastbp import kernels, validation
+from fastbp.callbacks import EarlyStopping
 from fastbp.datasets import Dataset, load_dataset, split
 from fastbp.initializers import INITIALIZERS
 from fastbp.network import Network
+from fastbp.optimizers import OPTIMIZERS
 from fastbp.plotting import check_format, plot_history
 from fastbp.problem import MOST_CLASSES, Problem, encode, pose
 from fastbp.storage import load, read_header, save
@@ -159,15 +161,28 @@ def _add_train(commands: Any) -> None:
     training.add_argument(
         "--epochs", type=int, default=20, metavar="N", help="passes over the data"
     )
+    training.add_argument("--optimizer", default="sgd", help=", ".join(OPTIMIZERS))
     training.add_argument(
-        "--learning-rate", type=float, default=0.01, metavar="RATE", help="step size of SGD"
+        "--learning-rate",
+        type=float,
+        metavar="RATE",
+        help="step size; by default the optimizer's, 0.01 for sgd and 0.001 for adam",
     )
+    training.add_argument("--batch-size", type=int, default=1, metavar="N", help="samples a step")
     training.add_argument(
         "--weight-decay",
         type=float,
-        default=0.0,
         metavar="RATE",
-        help="L2 penalty on weights, never on biases",
+        help="L2 penalty on weights, never on biases; by default 0, and 0.01 with adamw",
+    )
+    training.add_argument(
+        "--dropout", type=float, default=0.0, metavar="SHARE", help="of the units of hidden layers"
+    )
+    training.add_argument(
+        "--patience",
+        type=int,
+        metavar="N",
+        help="stop when the held-out loss has not improved for N epochs, and keep the best network",
     )
     training.add_argument(
         "--seed",
@@ -216,10 +231,16 @@ def _train(options: argparse.Namespace) -> int:
     assert dataset.y_test is not None
     trainer = Trainer(
         network,
+        options.optimizer,
         learning_rate=options.learning_rate,
+        batch_size=options.batch_size,
         weight_decay=options.weight_decay,
+        dropout=options.dropout,
         seed=options.seed,
     )
+    callbacks: list[Any] = [] if options.json else [_print_epoch]
+    if options.patience is not None:
+        callbacks.append(EarlyStopping(patience=options.patience))
     if not options.json:
         kind = f", {len(problem.classes)} classes" if problem.classes else ""
         _say(
@@ -233,7 +254,7 @@ def _train(options: argparse.Namespace) -> int:
             dataset.y,
             epochs=options.epochs,
             eval_set=(dataset.X_test, dataset.y_test),
-            callbacks=() if options.json else (_print_epoch,),
+            callbacks=callbacks,
             progress=False if options.json else None,
         )
     except KeyboardInterrupt:
@@ -332,6 +353,8 @@ def _report(
         "loss": network.loss_name,
         "dtype": network.dtype.name,
         "n_params": network.n_params,
+        "optimizer": options.optimizer,
+        "batch_size": trainer.batch_size,
         "learning_rate": trainer.learning_rate,
         "weight_decay": trainer.weight_decay,
         "seed": options.seed,

@@ -148,7 +148,7 @@ def read_only(array: NDArray) -> NDArray:
     return view
 
 
-# What dense rows have instead of CSR: of the type of the real thing, for a kernel to be compiled once.
+# What dense rows have instead of CSR, of the type of the real thing: a kernel is compiled once.
 _NO_DATA = {name: read_only(np.empty(0, name)) for name in ("float32", "float64")}
 _NO_INDICES = read_only(np.empty(0, np.int32))
 _NO_INDPTR = read_only(np.empty(0, np.int64))

@@ -89,6 +89,21 @@ def test_options_reach_the_network(capsys):
     ]
 
 
+def test_the_optimizer_and_early_stopping(capsys):
+    text = (
+        "train digits --layers 12 --epochs 300 --optimizer adam --batch-size 16 --patience 2 "
+        "--dropout 0.1"
+    )
+    result = run_json(capsys, *text.split())
+    assert (result["optimizer"], result["batch_size"]) == ("adam", 16)
+    assert result["learning_rate"] == 0.001
+    losses = result["history"]["eval_loss"]
+    assert len(losses) < 300
+    assert np.argmin(losses) == len(losses) - 3
+    assert result["test_loss"] == min(losses)  # the best network's
+    assert "optimizer must be one of sgd" in error(capsys, "train", "digits", "--optimizer", "up")
+
+
 def write_flowers(path, n=90):
     generator = np.random.default_rng(0)
     kind = generator.integers(0, 3, n)

@@ -12,7 +12,17 @@ import fastbp
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.mark.parametrize("name", ["fastbp", "fastbp.network", "fastbp.trainer"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fastbp",
+        "fastbp.network",
+        "fastbp.trainer",
+        "fastbp.optimizers",
+        "fastbp.schedules",
+        "fastbp.callbacks",
+    ],
+)
 def test_docstring_examples(name):
     result = doctest.testmod(importlib.import_module(name))
     assert result.attempted > 0
@@ -24,7 +34,7 @@ def test_readme_examples(tmp_path, monkeypatch, capsys):
     blocks = re.findall(
         r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S
     )
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     names = {}
     for block in blocks:
         exec(block, names)
@@ -32,7 +42,7 @@ def test_readme_examples(tmp_path, monkeypatch, capsys):
     assert "passed" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("document", "n"), [("docs/exactness.md", 1), ("docs/guide.md", 2)])
+@pytest.mark.parametrize(("document", "n"), [("docs/exactness.md", 1), ("docs/guide.md", 4)])
 def test_examples_that_import_fastbp_stand_alone(document, n):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(encoding="utf-8"), re.S)
     whole = [block for block in blocks if re.search("^import fastbp$", block, re.M)]
