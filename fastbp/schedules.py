@@ -4,7 +4,7 @@
 >>> network = fastbp.Network((64, 64, 10), seed=0)
 >>> schedule = fastbp.schedules.Cosine(0.1, epochs=20, warmup=2)
 >>> trainer = fastbp.Trainer(network, learning_rate=schedule)
->>> [round(schedule(epoch), 3) for epoch in (0, 1, 2, 11, 20)]
+>>> [round(schedule(epoch), 3) for epoch in (0, 1, 2, 12, 22)]
 [0.033, 0.067, 0.1, 0.05, 0.0]
 
 A number is the constant schedule, and any other function of the epoch will do as well; only those

@@ -16,6 +16,16 @@ settings.register_profile(
 settings.load_profile("fastbp")
 
 
+def assert_padding_is_zero(network):
+    """And the parameters finite."""
+    used = np.zeros(network.params.size, bool)
+    for views in network.views(used):
+        for view in views:
+            view[...] = True
+    assert np.isfinite(network.params).all()
+    assert not network.params[~used].any()
+
+
 def targets_for(loss, generator, n, n_outputs):
     """Random target rows (n, n_outputs) that are legal for a loss."""
     y = generator.uniform(0.05, 0.95, (n, n_outputs))
