@@ -113,7 +113,7 @@ def batch_threads(layout: kernels.Layout, batch_size: int, n_threads: int | None
     """Threads for mini-batches: as many as are asked for, or as many as pay."""
     most = _most_threads(n_threads)
     # Forward, back and gradient, in two parallel loops.
-    seconds = 3 * min(batch_size, kernels.LONGEST_PART) * int(layout.blocks[-1]) / _BLOCK_SPEED
+    seconds = 3 * min(batch_size, kernels.LONGEST_STRETCH) * int(layout.blocks[-1]) / _BLOCK_SPEED
     return most if most > 1 and _pays(seconds / 2, most, n_threads) else 1
 
 

@@ -263,7 +263,7 @@ class Network:
         """
         inputs = samples.inputs
         is_listed = methods.lists_zeros(self.layout, self.dtype, inputs)
-        length = min(inputs.n, kernels.LONGEST_PART)
+        length = min(inputs.n, kernels.LONGEST_STRETCH)
         key = ("infer", length, is_listed, inputs.is_sparse)
         kept = self._kept.pop(key, None)
         spare = [kept] if kept else []

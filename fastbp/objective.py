@@ -35,7 +35,7 @@ class Objective:
         layout, dtype, inputs = network.layout, network.dtype, samples.inputs
         is_listed = methods.lists_zeros(layout, dtype, inputs)
         self._n_threads = methods.batch_threads(layout, self._n, None)
-        self._kind = "gradient", min(self._n, kernels.LONGEST_PART), is_listed, inputs.is_sparse
+        self._kind = "gradient", min(self._n, kernels.LONGEST_STRETCH), is_listed, inputs.is_sparse
         self._scratch = network._kept.pop(self._kind, None) or (
             kernels.make_batch(
                 layout,

@@ -2,7 +2,7 @@
 
 from ._jit import jit
 from .losses import is_correct, loss_value
-from .minibatch import forward_rows, layer_rows, row_at
+from .rows import forward_rows, layer_rows, row_at
 from .sequential import load_target, sample_weight
 from .simd import window
 

@@ -34,7 +34,7 @@ METHODS = {"sequential": SEQUENTIAL, "zero-skipping": SKIPPING, "deferred": DEFE
 # A block's samples are marked by the bits of one integer.
 LONGEST_BLOCK = 64
 # Samples of a mini-batch whose outputs and δ are kept at a time.
-LONGEST_PART = 256
+LONGEST_STRETCH = 256
 
 
 class Plan(NamedTuple):
@@ -90,7 +90,7 @@ class Batch(NamedTuple):
     Their padding is what becomes of zeros, but that of ``delta`` is zero.
     """
 
-    length: int  # most samples at a time: a longer batch is worked off in parts
+    length: int  # most samples at a time: a longer batch is worked off in stretches
     width: int  # the same, padded to whole vectors
     inputs: NDArray[np.floating]  # (length·units[1],) rows of dense X, unless zeros are left out
     a: NDArray[np.floating]  # ((units[-1] − units[1])·length,) outputs of each layer
@@ -113,7 +113,7 @@ class Batch(NamedTuple):
     heights: NDArray[np.int64]  # (L,) rows of weights in a panel of each layer
     tiles: NDArray[np.int64]  # (L + 1,) number of each layer's first panel; the last: of panels
     panel: int  # elements of the largest panel
-    is_whole: bool  # whether the gradient is one of all parameters, summed up over parts
+    is_whole: bool  # whether the gradient is one of all parameters, summed up by stretches
     gradient: NDArray[np.floating]  # if not, a panel for each thread
     squares: NDArray[np.float64]  # (tiles[-1],) Σ g² of each panel
 
@@ -308,7 +308,7 @@ def make_batch(
     threads : int
         Panels of the gradient that are needed at a time.
     """
-    length = min(batch_size, LONGEST_PART)
+    length = min(batch_size, LONGEST_STRETCH)
     width = padded(length, dtype)
     lanes = VECTOR_BYTES // dtype.itemsize
     room = int(layout.units[1])
