@@ -41,6 +41,21 @@ class Callback:
     every = 1
     """Chunks between calls of `on_chunk`. A chunk takes about 50 ms."""
 
+    monitor: str = ""
+    """Column of the history that is watched, if any."""
+
+    def check(self, evaluates: bool, classifies: bool) -> None:
+        """Refuse a fit, before it begins, that does not give what is watched."""
+        if self.monitor in ("eval_loss", "accuracy") and not evaluates:
+            raise ValueError(
+                f"monitor={self.monitor!r} needs an eval_set in fit; without one, watch train_loss."
+            )
+        if self.monitor == "accuracy" and not classifies:
+            raise ValueError(
+                "monitor='accuracy' needs a classifier; of a regression, eval_loss and train_loss "
+                "can be watched."
+            )
+
     def on_begin(self, trainer: Trainer) -> None:
         """Begin a fit."""
 
@@ -56,14 +71,7 @@ class Callback:
 
 def watched(trainer: Trainer, monitor: str) -> float:
     """Last value of a column of the history."""
-    value = getattr(trainer.history, monitor)[-1]
-    if value is None:
-        raise ValueError(
-            f"monitor={monitor!r} needs an eval_set in fit"
-            + (" and a classifier" if monitor == "accuracy" else "")
-            + "; without one, train_loss can be watched."
-        )
-    return float(value)
+    return float(getattr(trainer.history, monitor)[-1])
 
 
 class EarlyStopping(Callback):
@@ -168,7 +176,7 @@ class Target(Callback):
 
     def __init__(self, monitor: str, value: float) -> None:
         self.monitor = validation.choice("monitor", monitor, MONITORS)
-        self.value = validation.rate("value", value, np.dtype(np.float64), zero=True)
+        self.value = validation.finite("value", value)
 
     def on_epoch(self, trainer: Trainer) -> None:
         """Compare with the target."""
@@ -212,7 +220,7 @@ class ReduceOnPlateau(Callback):
         minimum: float = 0.0,
     ) -> None:
         self.monitor = validation.choice("monitor", monitor, MONITORS)
-        self.factor = validation.share("factor", factor)
+        self.factor = validation.share("factor", factor, zero=False)
         self.patience = validation.integer("patience", patience, 0)
         self.threshold = validation.share("threshold", threshold)
         self.cooldown = validation.integer("cooldown", cooldown, 0)

@@ -56,6 +56,11 @@ class Objective:
     def __call__(self, params: FloatArray) -> tuple[float, NDArray[np.float64]]:
         """Loss at these parameters, and its gradient in float64, as SciPy wants it."""
         network = self.network
+        if np.shape(params) != network._buffer.shape:
+            raise ValueError(
+                f"params must have the shape of network.params, {network._buffer.shape}, got "
+                f"{np.shape(params)}."
+            )
         network._buffer[:] = params
         # A new one each time: optimizers keep the last gradient while they ask for the next.
         gradient = np.empty_like(network._buffer)

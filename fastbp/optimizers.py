@@ -275,7 +275,7 @@ def restore(description: dict[str, Any] | str) -> Optimizer:
 
 def describe(optimizer: Optimizer) -> dict[str, Any]:
     """What `restore` makes the optimizer of again, in terms of JSON."""
-    return {"name": type(optimizer).__name__.lower(), **asdict(optimizer)}
+    return {"name": type(optimizer).__name__.lower(), **validation.plain(asdict(optimizer))}
 
 
 def make_rule(optimizer: Optimizer, n_params: int, dtype: np.dtype[Any]) -> kernels.Rule:

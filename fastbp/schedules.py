@@ -226,7 +226,7 @@ def describe(learning_rate: Any) -> Any:
             "learning_rate must be a number or one of fastbp.schedules to be saved, got "
             f"{learning_rate!r}; set trainer.learning_rate to one of them first."
         )
-    return {"name": type(learning_rate).__name__, **asdict(learning_rate)}
+    return {"name": type(learning_rate).__name__, **validation.plain(asdict(learning_rate))}
 
 
 def restore(description: Any) -> Any:

@@ -233,7 +233,12 @@ def load(path: str | os.PathLike[str]) -> Network | Trainer:
             for name, view in _named(f"moments.{k}.", *kernels.layer_views(moment, network.layout)):
                 view[...] = tensors[name]
         rule.counts[:] = header["trainer"].get("counts", [0.0] * len(rule.counts))
-        trainer._key = tuple(header["trainer"].get("key", trainer._key))
+        if not (np.isfinite(rule.counts).all() and (rule.counts >= 0).all()):
+            raise ValueError("the optimizer's counts are not numbers of at least 0")
+        key = header["trainer"].get("key", trainer._key)
+        if not (len(key) == 2 and all(isinstance(k, int) and 0 <= k < 2**32 for k in key)):
+            raise ValueError("the key of dropout's masks is not two 32-bit numbers")
+        trainer._key = tuple(key)
         return trainer
     except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is damaged: {error}.") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -91,7 +92,7 @@ class Trainer:
         Share of the units of each hidden layer, or of one after the other, that are left out of a
         sample's training at random; the others are scaled up by as much, so that prediction needs
         no change (Srivastava et al., JMLR 2014). Masks follow from the seed and the number of the
-        sample alone.
+        sample alone, counted since the optimizer's state began.
     clip_value : float, optional
         Largest absolute value of an entry of the mean loss's gradient; penalties come after.
     clip_norm : float, optional
@@ -227,7 +228,8 @@ class Trainer:
         Notes
         -----
         Ctrl-C raises KeyboardInterrupt within about 0.1 s, with the network whole: every sample
-        up to that point has been applied (unless training was diverging just then).
+        up to that point has been applied (unless training was diverging just then), or every
+        batch, where one takes longer than that.
         """
         samples = self._training_samples(X, y, sample_weight)
         epochs = validation.integer("epochs", epochs, 1)
@@ -237,21 +239,21 @@ class Trainer:
                 raise ValueError(f"eval_set must be a pair (X, y), got {type(eval_set).__name__}.")
             evaluation = self.network._samples(*eval_set, prefix="eval_set ")
         listeners = _listeners(callbacks)
+        for listener in listeners:
+            listener.check(evaluation is not None, self.network.is_classifier)
         network = self.network  # a callback may set another one, for the next fit
         n = samples.inputs.n
         self._stopped = False
-        try:
+        with contextlib.ExitStack() as endings:  # each is reached, whatever the others do
             for listener in listeners:
                 listener.on_begin(self)
+                endings.callback(listener.on_end, self)
             with _progress_bar(progress, epochs * n) as bar:
                 for _ in range(epochs):
                     if self._stopped:
                         break
                     order = self._generator.permutation(n) if self.shuffle else np.arange(n)
                     self._fit_epoch(network, samples, order, evaluation, listeners, bar)
-        finally:
-            for listener in listeners:
-                listener.on_end(self)
         return self.history
 
     def _fit_epoch(
@@ -265,7 +267,7 @@ class Trainer:
     ) -> None:
         """Train for an epoch, or until stopped; evaluate, record, and tell the callbacks."""
         eta = self.current_learning_rate
-        train_loss, done, seconds = self._train(network, samples, order, bar, listeners)
+        train_loss, done, seconds = self._train(network, samples, order, eta, bar, listeners)
         result = None
         if evaluation is not None:
             result = network._evaluate(evaluation, self._checked_options()["n_threads"])
@@ -285,6 +287,7 @@ class Trainer:
     def stop(self) -> None:
         """End the fit that is going on after this epoch, or, from `on_chunk`, after this chunk.
 
+        Of a batch that is longer than a chunk, nothing is lost: the fit goes on to its end.
         An epoch cut short has its row in the history, with the mean loss of the samples it had.
         """
         self._stopped = True
@@ -309,7 +312,8 @@ class Trainer:
         """
         samples = self._training_samples(X, y)
         with _progress_bar(False, 0) as bar:
-            self._train(self.network, samples, np.arange(samples.inputs.n), bar)
+            order = np.arange(samples.inputs.n)
+            self._train(self.network, samples, order, self.current_learning_rate, bar)
         return self
 
     def _checked_options(self) -> dict[str, Any]:
@@ -388,22 +392,14 @@ class Trainer:
         network: Network,
         samples: kernels.Samples,
         order: NDArray[np.int64],
+        eta: float,
         bar: Any,
         listeners: Sequence[Callback] = (),
     ) -> tuple[float, int, float]:
         """One pass over ``order``, or until stopped: mean loss, samples, seconds in kernels."""
-        # At every pass, for a callback may have spoilt what the network's views show.
-        if not network.params.flags.writeable:
-            raise ValueError(
-                "network.params must be writable to be trained, got a read-only array."
-            )
-        if (spoilt := network.first_nonfinite_layer()) is not None:
-            raise ValueError(
-                f"network.params must be finite, got NaN or infinity in layer {spoilt}."
-            )
+        _check_trainable(network)
         params = network._buffer
         options = self._checked_options()
-        eta = self.current_learning_rate
         if passes.is_per_sample(options):
             this = passes.per_sample(network, samples, order, eta, options)
         else:
@@ -419,7 +415,7 @@ class Trainer:
         if self._crew is None or self._crew[0] != key:
             self._crew = key, threads.Crew(this.n_threads, options["n_threads"] is not None)
         crew = self._crew[1]
-        done, chunks = 0, 0
+        done, chunks, batch_size = 0, 0, options["batch_size"]
         for start, stop in paced(len(order), 6 * network.n_params, this.block):
             last_finite[:] = params
             began = time.perf_counter()
@@ -442,7 +438,9 @@ class Trainer:
             for listener in listeners:
                 if chunks % listener.every == 0:
                     listener.on_chunk(self, done, loss_sum / done)
-            if self._stopped:
+            if listeners:
+                _check_trainable(network)
+            if self._stopped and done % batch_size == 0:
                 break
         return loss_sum / done, done, seconds
 
@@ -452,6 +450,14 @@ class Trainer:
             rule = optimizers.make_rule(optimizer, network.params.size, network.dtype)
             self._rule = optimizer, network, rule
         return self._rule[2]
+
+
+def _check_trainable(network: Network) -> None:
+    """Whenever a callback may have spoilt what the network's views show."""
+    if not network.params.flags.writeable:
+        raise ValueError("network.params must be writable to be trained, got a read-only array.")
+    if (spoilt := network.first_nonfinite_layer()) is not None:
+        raise ValueError(f"network.params must be finite, got NaN or infinity in layer {spoilt}.")
 
 
 class _EveryEpoch(Callback):

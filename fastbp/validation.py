@@ -53,15 +53,27 @@ def rate(name: str, value: Any, kind: np.dtype[Any], *, zero: bool = False) -> f
     return number
 
 
-def share(name: str, value: Any, *, one: bool = False) -> float:
-    """``value`` as a float from 0 to below 1, or to 1 where that is allowed."""
+def finite(name: str, value: Any) -> float:
+    """``value`` as a finite float."""
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value):
+        raise ValueError(f"{name} must be a finite number, got {value!r}.")
+    return float(value)
+
+
+def share(name: str, value: Any, *, zero: bool = True, one: bool = False) -> float:
+    """``value`` as a float between 0 and 1, or one of them where that is allowed."""
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     number = float(value) if is_number else math.nan
-    if not (0 <= number < 1 or (one and number == 1)):
-        raise ValueError(
-            f"{name} must be a number from 0 to {'1' if one else 'below 1'}, got {value!r}."
-        )
+    if not (0 < number < 1 or (zero and number == 0) or (one and number == 1)):
+        least, most = "from" if zero else "above", "1" if one else "below 1"
+        raise ValueError(f"{name} must be a number {least} 0 to {most}, got {value!r}.")
     return number
+
+
+def plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings without NumPy's scalars, which JSON does not take."""
+    return {k: v.item() if isinstance(v, np.generic) else v for k, v in settings.items()}
 
 
 def limit(name: str, value: Any, kind: np.dtype[Any]) -> float | None:
@@ -72,6 +84,8 @@ def limit(name: str, value: Any, kind: np.dtype[Any]) -> float | None:
 def dropout(value: Any, n_hidden: int) -> tuple[float, ...]:
     """One share per hidden layer, from one number or a sequence of them."""
     if isinstance(value, numbers.Real):
+        if n_hidden == 0 and value != 0:
+            raise ValueError(f"dropout must be 0 without hidden layers, got {value!r}.")
         return (share("dropout", value),) * n_hidden
     shares = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else ()
     if len(shares) != n_hidden or isinstance(value, str):

@@ -1,10 +1,13 @@
 """Losses: value and derivative side by side, one table of codes, and which outputs go with which.
 
-Values are float64 whatever the network's dtype, so that sums over many samples keep their digits.
+Values are float64 whatever the network's dtype, so that sums over many samples keep their digits,
+and strict: fast-math would order the sum over outputs in one way here and in another there.
 Every loss sums over a sample's outputs.
 """
 
 import math
+
+import numpy as np
 
 from ._jit import jit
 from .activations import HIDDEN, softplus, times_derivative
@@ -46,7 +49,7 @@ _EXACT_FROM = 1e-30
 @jit
 def squared_error(e):
     """½ (a − y)², given e = a − y."""
-    return 0.5 * float(e) * float(e)
+    return 0.5 * np.float64(e) * np.float64(e)
 
 
 @jit
@@ -57,7 +60,7 @@ def squared_error_derivative(e):
 @jit
 def huber(e):
     """½ e² up to |e| = 1, |e| − ½ beyond (Huber 1964)."""
-    d = abs(float(e))
+    d = abs(np.float64(e))
     return 0.5 * d * d if d <= 1.0 else d - 0.5
 
 
@@ -69,7 +72,7 @@ def huber_derivative(e):
 
 @jit
 def absolute_error(e):
-    return abs(float(e))
+    return abs(np.float64(e))
 
 
 @jit
@@ -79,7 +82,7 @@ def absolute_error_derivative(e):
     return T(1) if e > T(0) else (T(-1) if e < T(0) else T(0))
 
 
-@jit
+@jit(strict=True)
 def cross_entropy(z, a, y, n):
     """−Σ_k y_k log p_k = Σ_k y_k (m − z_k + log s), m = max z and s = Σ_j e^(z_j − m).
 
@@ -91,46 +94,46 @@ def cross_entropy(z, a, y, n):
         m = max(m, z[k])
         p = max(p, a[k])
     # A single number is a matter of latency, where the C library's table is the fastest way.
-    log_s = -math.log(float(p))
+    log_s = -math.log(np.float64(p))
     value = 0.0
     for k in range(n):
         # The limit also keeps a zero target times an infinite distance from being NaN.
-        value += float(y[k]) * min(float(m) - float(z[k]) + log_s, _LARGEST)
+        value += np.float64(y[k]) * min(np.float64(m) - np.float64(z[k]) + log_s, _LARGEST)
     return value
 
 
-@jit
+@jit(strict=True)
 def label_cross_entropy(z, a, label, n):
     """−log p of one class: `cross_entropy` with a 1 there and zeros elsewhere."""
     if a[label] > _EXACT_FROM:
-        return -math.log(float(a[label]))
+        return -math.log(np.float64(a[label]))
     m = z[0]  # p is too small to be exact: from the logits, as above
     p = a[0]
     for k in range(n):
         m = max(m, z[k])
         p = max(p, a[k])
-    return min(float(m) - float(z[label]) - math.log(float(p)), _LARGEST)
+    return min(np.float64(m) - np.float64(z[label]) - math.log(np.float64(p)), _LARGEST)
 
 
-@jit
+@jit(strict=True)
 def binary_cross_entropy(z, y, n):
     """Σ_k softplus(z_k) − y_k z_k, which is −Σ y log σ(z) + (1 − y) log(1 − σ(z))."""
     value = 0.0
     for k in range(n):
-        value += softplus(float(z[k])) - float(y[k]) * float(z[k])
+        value += softplus(np.float64(z[k])) - np.float64(y[k]) * np.float64(z[k])
     return min(value, _LARGEST)
 
 
-@jit
+@jit(strict=True)
 def poisson(a, z, y, n):
     """Σ_k e^(z_k) − y_k z_k: the negative log-likelihood less log y!, which is constant."""
     value = 0.0
     for k in range(n):
-        value += float(a[k]) - float(y[k]) * float(z[k])
+        value += np.float64(a[k]) - np.float64(y[k]) * np.float64(z[k])
     return value
 
 
-@jit
+@jit(strict=True)
 def loss_value(loss, z, a, y, label, n):
     """Loss of one sample, from its n logits ``z``, outputs ``a``, and class or targets ``y``."""
     if label >= 0:
@@ -206,8 +209,8 @@ def label_losses(Z, A, labels, losses, n, stride, m):
     for t in range(m):
         inexact += losses[t] <= _EXACT_FROM
         losses[t] = -log(losses[t])  # of many, a vector at a time is the fastest way
-    if inexact > 0:
-        for t in range(m):
+    for t in range(m if inexact > 0 else 0):
+        if A[t * stride + labels[t]] <= _EXACT_FROM:
             z, a = window(Z, t * stride, stride), window(A, t * stride, stride)
             losses[t] = label_cross_entropy(z, a, labels[t], n)
 

@@ -209,7 +209,7 @@ def _layer_deltas_on_threads(layout, batch, m, l, threads):
         n_in, like = layout.sizes[l], batch.delta
         start = part_start(n_in, slot * each, like)
         stop = part_start(n_in, (slot + 1) * each, like)
-        if stop == n_in:  # with what pads it
+        if start < stop == n_in:  # with what pads it
             stop = layout.units[l + 1] - layout.units[l]
         if stop > start:
             layer_deltas(layout, batch, l, 0, m, start, stop)

@@ -203,6 +203,58 @@ def test_plateaus_lower_the_rate(trainer, data):
     assert trainer.history.learning_rate == [0.1, 0.1, 0.1, 0.05, 0.05, 0.025]
 
 
+def test_every_end_is_reached_but_only_of_what_began(trainer, data):
+    class Fail(Callback):
+        def __init__(self, where):
+            self.where = where
+
+        def on_begin(self, trainer):
+            self.fail("begin")
+
+        def on_end(self, trainer):
+            self.fail("end")
+
+        def fail(self, where):
+            if where == self.where:
+                raise RuntimeError(where)
+
+    for where, expected in (("end", ["begin", "end"]), ("begin", [])):
+        record = Record()
+        with pytest.raises(RuntimeError, match=where):
+            trainer.fit(*data, epochs=1, callbacks=[Fail(where), record], progress=False)
+        assert [call for call in record.calls if isinstance(call, str)] == expected
+
+
+def test_stop_loses_nothing_of_a_long_batch(monkeypatch, generator):
+    """It is worked off in stretches, and its step comes with the last."""
+
+    class Stop(Callback):
+        def on_chunk(self, trainer, samples, loss):
+            trainer.stop()
+
+    def paced(n, operations, block=1):
+        for start in range(0, n, 256):
+            yield start, min(n, start + 256)
+
+    monkeypatch.setattr("fastbp.trainer.paced", paced)
+    X, y = generator.normal(size=(600, 4)), generator.integers(0, 3, 600)
+    networks = [Network((4, 3), seed=0) for _ in range(2)]
+    for network, listeners in zip(networks, ([], [Stop()]), strict=True):
+        Trainer(network, batch_size=600, seed=0).fit(
+            X, y, epochs=1, callbacks=listeners, progress=False
+        )
+    np.testing.assert_array_equal(networks[0].params, networks[1].params)
+
+
+def test_a_callback_that_spoils_the_parameters_is_named(trainer, data, chunks_of_ten):
+    class Spoil(Callback):
+        def on_chunk(self, trainer, samples, loss):
+            trainer.network.params[0] = np.nan
+
+    with pytest.raises(ValueError, match=r"network\.params must be finite"):
+        trainer.fit(*data, callbacks=Spoil(), progress=False)
+
+
 @pytest.mark.parametrize(
     ("use", "message"),
     [
@@ -211,7 +263,7 @@ def test_plateaus_lower_the_rate(trainer, data):
         (lambda: EarlyStopping(min_delta=-1), "min_delta must be a finite"),
         (lambda: TimeLimit(0), "seconds must be a finite"),
         (lambda: Target("accuracy", "1"), "value must be a finite"),
-        (lambda: ReduceOnPlateau(factor=1.0), "factor must be a number from 0 to below 1"),
+        (lambda: ReduceOnPlateau(factor=1.0), "factor must be a number above 0 to below 1"),
         (lambda: schedules.Step(0.1, 0), "step_size must be an integer of at least 1"),
         (lambda: schedules.Exponential(0.1, 0), "gamma must be a finite"),
         (lambda: schedules.Cosine(-0.1, 5), "learning_rate must be a finite"),
@@ -225,8 +277,10 @@ def test_bad_settings_are_named(use, message):
 
 
 def test_bad_uses_are_named(trainer, data):
+    before = trainer.network.params.copy()
     with pytest.raises(ValueError, match="monitor='eval_loss' needs an eval_set in fit"):
         trainer.fit(*data, callbacks=EarlyStopping(), progress=False)
+    np.testing.assert_array_equal(trainer.network.params, before)
     with pytest.raises(ValueError, match="callbacks must be instances"):
         trainer.fit(*data, callbacks=EarlyStopping, progress=False)
     trainer.learning_rate = schedules.Exponential(0.1, 0.9)
@@ -237,6 +291,10 @@ def test_bad_uses_are_named(trainer, data):
 def test_a_function_as_a_schedule_is_not_saved(trainer, tmp_path):
     import fastbp
 
+    trainer.learning_rate = schedules.Cosine(0.1, np.int64(20))
+    fastbp.save(trainer, tmp_path / "model.safetensors")
+    loaded = fastbp.load(tmp_path / "model.safetensors")
+    assert loaded.learning_rate == trainer.learning_rate
     trainer.learning_rate = lambda epoch: 0.1
     with pytest.raises(ValueError, match=r"one of fastbp\.schedules to be saved"):
         fastbp.save(trainer, tmp_path / "model.safetensors")

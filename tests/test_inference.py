@@ -158,6 +158,12 @@ def test_scipy_minimizes_the_objective(dtype):
     assert np.abs(f(network.params)[1]).max() < 1e-2
 
 
+def test_the_objective_takes_vectors_of_the_parameters_alone():
+    network = Network((6, 5, 3), seed=0)
+    with pytest.raises(ValueError, match=r"params must have the shape of network\.params"):
+        network.objective(*problem((6, 5, 3), 9))(0.5)
+
+
 def test_the_objective_gives_a_vector_of_its_own_each_time():
     """Optimizers keep the last gradient while they ask for the next."""
     X, y = problem((6, 5, 3), 50)

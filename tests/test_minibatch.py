@@ -223,10 +223,32 @@ for dtype in ("float32", "float64"):
                 hidden = ["relu", "tanh"]
                 network = Network((300, 70, 33, 5), activation=hidden, dtype=dtype, seed=0)
                 trainer = Trainer(
-                    network, optimizer, batch_size=batch_size, n_threads=int(sys.argv[1])
+                    network, optimizer, batch_size=batch_size, n_threads=int(sys.argv[1]), seed=0
                 )
-                trainer.partial_fit(data, y)
+                trainer.fit(data, y, epochs=1, progress=False)
                 sys.stdout.buffer.write(network.params.tobytes())
+                sys.stdout.buffer.write(np.array(trainer.history.train_loss).tobytes())
+# Layers in parts above layers without, some narrower than a part; and losses of many outputs.
+for dtype in ("float32", "float64"):
+    for sizes in ((50, 20, 300, 300, 5), (20, 33, 300, 300, 5), (300, 160, 30, 300, 300)):
+        for loss in ("binary_cross_entropy", "squared_error"):
+            data, y = generator.normal(size=(70, sizes[0])), generator.random((70, sizes[-1]))
+            network = Network(sizes, activation="tanh", loss=loss, dtype=dtype, seed=0)
+            trainer = Trainer(network, batch_size=32, n_threads=int(sys.argv[1]), seed=0)
+            trainer.fit(data, y, epochs=1, progress=False)
+            sys.stdout.buffer.write(network.params.tobytes())
+            sys.stdout.buffer.write(np.array(trainer.history.train_loss).tobytes())
+# A class of probability 0 among others.
+data, y = generator.normal(size=(64, 20)), np.zeros(64, int)
+data[3] *= 1e4
+for dtype in ("float32", "float64"):
+    network = Network((20, 5), dtype=dtype, seed=0)
+    y[3] = network.predict_proba(data)[3].argmin()
+    trainer = Trainer(
+        network, batch_size=64, learning_rate=1e-9, n_threads=int(sys.argv[1]), seed=0
+    )
+    trainer.fit(data, y, epochs=1, progress=False)
+    sys.stdout.buffer.write(np.array(trainer.history.train_loss).tobytes())
 """
 
 

@@ -271,6 +271,11 @@ def test_bad_options_are_named(options, message):
         Trainer(Network(CLASSIFIER), **options)
 
 
+def test_dropout_needs_hidden_layers():
+    with pytest.raises(ValueError, match="dropout must be 0 without hidden layers"):
+        Trainer(Network((4, 3)), dropout=0.5)
+
+
 def test_what_does_not_suit_the_loss_or_the_data_is_refused(generator):
     X = generator.normal(size=(9, 4))
     for option in ({"label_smoothing": 0.1}, {"class_weight": "balanced"}):
