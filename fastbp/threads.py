@@ -123,8 +123,9 @@ class Crew:
         Whether that team is to be taken always.
     """
 
-    # Blocks that try out a team for the first time, and chunks after which the slower of the two
-    # is tried again, on an eighth of a chunk.
+    # Blocks that try out a team for the first time, which may be too short to tell: a pool that
+    # slept wakes up meanwhile. So the slower of the two is tried again, on an eighth of a chunk,
+    # after 2, 4, 8, … chunks, and later after every so many.
     _TRIAL, _AGAIN = 8, 32
 
     def __init__(self, most: int, fixed: bool) -> None:
@@ -144,7 +145,8 @@ class Crew:
             return
         best = min(self._teams, key=lambda size: self._seconds.get(size, 0.0))
         self._chunks += 1
-        if len(self._teams) > 1 and self._chunks % self._AGAIN == 0:
+        is_time = self._chunks % self._AGAIN == 0 or self._chunks in (2, 4, 8, 16)
+        if len(self._teams) > 1 and is_time:
             end = min(stop, start + max(1, (stop - start) // block // 8) * block)
             yield start, end, self._teams[best == 1]
             start = end
