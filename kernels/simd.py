@@ -451,7 +451,10 @@ def dots(typing_context: Any, W: Any, start: Any, d: Any) -> Any:
 def transpose(
     typing_context: Any, W: Any, w: Any, stride: Any, out: Any, o: Any, out_stride: Any
 ) -> Any:
-    """Out[o + k·out_stride + i] = W[w + i·stride + k] for as many i and k as a vector has lanes."""
+    """Out[o + k·out_stride + i] = W[w + i·stride + k] for as many i and k as a vector has lanes.
+
+    Out may be W itself, at the same place.
+    """
     vector = _vector_of(W)
     _require_same(vector, _vector_of(out))
 
@@ -812,9 +815,9 @@ if config.DISABLE_JIT:
 
     def transpose(W: Any, w: int, stride: int, out: Any, o: int, out_stride: int) -> None:
         n = lanes(W)
-        for i in range(n):
-            for k in range(n):
-                out[o + k * out_stride + i] = W[w + i * stride + k]
+        tile = np.array([W[w + i * stride : w + i * stride + n] for i in range(n)])
+        for k in range(n):  # after all of it has been read, for it may be turned in place
+            out[o + k * out_stride : o + k * out_stride + n] = tile[:, k]
 
     def add_totals(a: Any, b: Any, c: Any, d: Any, out: Any, index: int) -> None:
         out[index : index + 4] += [v.sum() for v in (a, b, c, d)]
