@@ -270,7 +270,7 @@ class Trainer:
         train_loss, done, seconds = self._train(network, samples, order, eta, bar, listeners)
         result = None
         if evaluation is not None:
-            result = network._evaluate(evaluation, self._checked_options()["n_threads"])
+            result = network._evaluate(evaluation, self._checked_options(network)["n_threads"])
         self.history.append(
             train_loss=train_loss,
             eval_loss=result and result.loss,
@@ -316,10 +316,11 @@ class Trainer:
             self._train(self.network, samples, order, self.current_learning_rate, bar)
         return self
 
-    def _checked_options(self) -> dict[str, Any]:
+    def _checked_options(self, network: Network | None = None) -> dict[str, Any]:
         """Options as plain values; checked at every use, for they may have been set anew."""
-        optimizer = optimizers.make(self.optimizer, self.network.dtype)
-        validation.methods(self.method, len(self.network.sizes) - 1)
+        network = network or self.network  # a fit keeps its own
+        optimizer = optimizers.make(self.optimizer, network.dtype)
+        validation.methods(self.method, len(network.sizes) - 1)
         block_size, n_threads = self.block_size, self.n_threads
         if block_size is not None:
             block_size = validation.integer("block_size", block_size, 1)
@@ -331,7 +332,7 @@ class Trainer:
         if n_threads is not None:
             n_threads = validation.integer("n_threads", n_threads, 1)
         batch_size = validation.integer("batch_size", self.batch_size, 1)
-        kind = self.network.dtype
+        kind = network.dtype
         eta = self.current_learning_rate
         decay = validation.rate("weight_decay", self.weight_decay, kind, zero=True)
         # In the network's dtype, for a factor 1 − ηλ of 0 is divided by.
@@ -340,12 +341,12 @@ class Trainer:
                 "learning_rate * weight_decay must be below 1, or the weights change sign at every "
                 f"step; got {eta!r} * {decay!r}."
             )
-        n_outputs = self.network.sizes[-1]
+        n_outputs = network.sizes[-1]
         smoothing = validation.share("label_smoothing", self.label_smoothing)
-        if not self.network.is_classifier and (smoothing > 0 or self.class_weight is not None):
+        if not network.is_classifier and (smoothing > 0 or self.class_weight is not None):
             raise ValueError(
                 "label_smoothing and class_weight must be 0 and None for the loss "
-                f"{self.network.loss_name}, got {smoothing!r} and {self.class_weight!r}."
+                f"{network.loss_name}, got {smoothing!r} and {self.class_weight!r}."
             )
         options = {
             "optimizer": optimizer,
@@ -357,7 +358,7 @@ class Trainer:
             "n_threads": n_threads,
             "weight_decay": decay,
             "l1": validation.rate("l1", self.l1, kind, zero=True),
-            "dropout": validation.dropout(self.dropout, len(self.network.sizes) - 2),
+            "dropout": validation.dropout(self.dropout, len(network.sizes) - 2),
             "clip_value": validation.limit("clip_value", self.clip_value, kind),
             "clip_norm": validation.limit("clip_norm", self.clip_norm, kind),
             "max_norm": validation.limit("max_norm", self.max_norm, kind),
@@ -399,7 +400,7 @@ class Trainer:
         """One pass over ``order``, or until stopped: mean loss, samples, seconds in kernels."""
         _check_trainable(network)
         params = network._buffer
-        options = self._checked_options()
+        options = self._checked_options(network)
         if passes.is_per_sample(options):
             this = passes.per_sample(network, samples, order, eta, options)
         else:

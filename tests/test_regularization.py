@@ -286,3 +286,14 @@ def test_what_does_not_suit_the_loss_or_the_data_is_refused(generator):
         Trainer(Network((4, 3)), class_weight="balanced").partial_fit(X, np.full((9, 3), 1 / 3))
     with pytest.raises(ValueError, match="must leave some sample a weight above 0"):
         Trainer(Network((4, 3)), class_weight={0: 0.0}).partial_fit(X, np.zeros(9, int))
+
+
+def test_dropout_is_of_the_network_that_is_trained():
+    """Another one that a callback sets is for the next fit."""
+    X, y = problem((6, 5, 5, 3), 40)
+    networks = [Network((6, 5, 5, 3), dtype="float64", seed=0) for _ in range(2)]
+    swaps = ((), [lambda t: setattr(t, "network", Network((6, 3)))])
+    for network, callbacks in zip(networks, swaps, strict=True):
+        trainer = Trainer(network, "adam", batch_size=8, dropout=0.5, seed=0)
+        trainer.fit(X, y, epochs=3, callbacks=callbacks, progress=False)
+    np.testing.assert_array_equal(networks[0].params, networks[1].params)
