@@ -35,7 +35,7 @@ class Callback:
     """Does nothing at four points of a fit; override what is needed.
 
     Options of the trainer that a callback sets, such as `Trainer.learning_rate`, hold from the
-    next epoch on.
+    next epoch on; ``network``, ``class_weight`` and ``label_smoothing`` from the next fit.
     """
 
     every = 1

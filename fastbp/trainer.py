@@ -156,7 +156,7 @@ class Trainer:
             self.optimizer.learning_rate if learning_rate is None else learning_rate
         )
         self.batch_size = batch_size
-        self.shuffle = bool(shuffle)
+        self.shuffle = shuffle
         self.method = method
         self.block_size = block_size
         self.n_threads = n_threads
@@ -266,11 +266,14 @@ class Trainer:
         bar: Any,
     ) -> None:
         """Train for an epoch, or until stopped; evaluate, record, and tell the callbacks."""
-        eta = self.current_learning_rate
-        train_loss, done, seconds = self._train(network, samples, order, eta, bar, listeners)
+        eta = self.current_learning_rate  # once, for a function may give another one each time
+        options = self._checked_options(network, eta)
+        train_loss, done, seconds = self._train(
+            network, samples, order, eta, options, bar, listeners
+        )
         result = None
         if evaluation is not None:
-            result = network._evaluate(evaluation, self._checked_options(network)["n_threads"])
+            result = network._evaluate(evaluation, options["n_threads"])
         self.history.append(
             train_loss=train_loss,
             eval_loss=result and result.loss,
@@ -312,11 +315,14 @@ class Trainer:
         """
         samples = self._training_samples(X, y)
         with _progress_bar(False, 0) as bar:
-            order = np.arange(samples.inputs.n)
-            self._train(self.network, samples, order, self.current_learning_rate, bar)
+            order, eta = np.arange(samples.inputs.n), self.current_learning_rate
+            options = self._checked_options(self.network, eta)
+            self._train(self.network, samples, order, eta, options, bar)
         return self
 
-    def _checked_options(self, network: Network | None = None) -> dict[str, Any]:
+    def _checked_options(
+        self, network: Network | None = None, eta: float | None = None
+    ) -> dict[str, Any]:
         """Options as plain values; checked at every use, for they may have been set anew."""
         network = network or self.network  # a fit keeps its own
         optimizer = optimizers.make(self.optimizer, network.dtype)
@@ -333,7 +339,7 @@ class Trainer:
             n_threads = validation.integer("n_threads", n_threads, 1)
         batch_size = validation.integer("batch_size", self.batch_size, 1)
         kind = network.dtype
-        eta = self.current_learning_rate
+        eta = self.current_learning_rate if eta is None else eta
         decay = validation.rate("weight_decay", self.weight_decay, kind, zero=True)
         # In the network's dtype, for a factor 1 − ηλ of 0 is divided by.
         if kind.type(eta) * kind.type(decay) >= 1:
@@ -352,7 +358,7 @@ class Trainer:
             "optimizer": optimizer,
             "learning_rate": self.learning_rate if callable(self.learning_rate) else eta,
             "batch_size": batch_size,
-            "shuffle": bool(self.shuffle),
+            "shuffle": validation.flag("shuffle", self.shuffle),
             "method": self.method,
             "block_size": block_size,
             "n_threads": n_threads,
@@ -394,13 +400,13 @@ class Trainer:
         samples: kernels.Samples,
         order: NDArray[np.int64],
         eta: float,
+        options: dict[str, Any],
         bar: Any,
         listeners: Sequence[Callback] = (),
     ) -> tuple[float, int, float]:
         """One pass over ``order``, or until stopped: mean loss, samples, seconds in kernels."""
         _check_trainable(network)
         params = network._buffer
-        options = self._checked_options(network)
         if passes.is_per_sample(options):
             this = passes.per_sample(network, samples, order, eta, options)
         else:

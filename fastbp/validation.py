@@ -83,6 +83,8 @@ def limit(name: str, value: Any, kind: np.dtype[Any]) -> float | None:
 
 def dropout(value: Any, n_hidden: int) -> tuple[float, ...]:
     """One share per hidden layer, from one number or a sequence of them."""
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value.item()
     if isinstance(value, numbers.Real):
         if n_hidden == 0 and value != 0:
             raise ValueError(f"dropout must be 0 without hidden layers, got {value!r}.")
@@ -458,9 +460,11 @@ def gradient_buffer(out: Any, params: FloatArray, *samples: NDArray[Any]) -> Flo
         or not out.flags.aligned
         or not out.flags.writeable
     ):
-        given = (
-            f"{out.dtype} of shape {out.shape}" if isinstance(out, np.ndarray) else f"{type(out)}"
-        )
+        given = type(out).__name__
+        if isinstance(out, np.ndarray):
+            kind = "a writable" if out.flags.writeable else "a read-only"
+            order = "contiguous" if out.flags.c_contiguous else "strided"
+            given = f"{kind} {order} {out.dtype} array of shape {out.shape}"
         raise ValueError(
             f"out must be a writable contiguous {params.dtype} array of shape {params.shape}, as "
             f"numpy.empty_like(network.params) makes it; got {given}."

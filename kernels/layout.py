@@ -97,9 +97,9 @@ class Batch(NamedTuple):
     fed: NDArray[np.floating]  # what the layer above gets: ``a`` itself, or ``a`` under the mask
     mask: NDArray[np.floating]  # ditto: of dropout, or (0,)
     z: NDArray[np.floating]  # ditto: sums before the activation
+    delta: NDArray[np.floating]  # ditto: ∂loss/∂z, times the sample's share of the mean
     in_parts: NDArray[np.bool_]  # (L,) whether a layer's inputs are summed up in `PARTS`
     sums: NDArray[np.floating]  # ((PARTS − 1)·length·widest,) the sums of all parts but the first
-    delta: NDArray[np.floating]  # ditto: ∂loss/∂z, times the sample's share of the mean
     y: NDArray[np.floating]  # (length·strides[-1],) targets
     labels: NDArray[np.int64]  # (length,) class numbers, where there are any
     losses: NDArray[np.float64]  # (length,) weighted
@@ -113,6 +113,7 @@ class Batch(NamedTuple):
     heights: NDArray[np.int64]  # (L,) rows of weights in a panel of each layer
     tiles: NDArray[np.int64]  # (L + 1,) number of each layer's first panel; the last: of panels
     panel: int  # elements of the largest panel
+    is_plain: bool  # whether plain SGD's step is added to the weights, with no gradient apart
     is_whole: bool  # whether the gradient is one of all parameters, summed up by stretches
     gradient: NDArray[np.floating]  # if not, a panel for each thread
     squares: NDArray[np.float64]  # (tiles[-1],) Σ g² of each panel
@@ -348,9 +349,9 @@ def make_batch(
         fed=aligned_zeros(n, dtype) if drops else a,
         mask=aligned_zeros(n if drops else 0, dtype),
         z=aligned_zeros(n, dtype),
+        delta=aligned_zeros(n if trains else 0, dtype),
         in_parts=read_only(np.array(in_parts)),
         sums=aligned_zeros((PARTS - 1) * length * widest, dtype),
-        delta=aligned_zeros(n if trains else 0, dtype),
         y=aligned_zeros(length * int(layout.strides[-1]), dtype),
         labels=np.zeros(length, np.int64),
         losses=np.zeros(length),
@@ -364,6 +365,7 @@ def make_batch(
         heights=_constant(heights),
         tiles=_constant(tiles),
         panel=panel,
+        is_plain=is_plain and not is_whole,
         is_whole=is_whole,
         gradient=gradient,
         squares=np.zeros(tiles[-1]),

@@ -41,7 +41,6 @@ from .sequential import csr_row
 from .simd import lanes, transpose, window
 from .updates import (
     NO_STEP,
-    SGD,
     adjust,
     adjusts,
     begin_step,
@@ -81,11 +80,11 @@ def through_layers(
 
 
 @jit
-def transpose_rows(W, n_in, stride, out, room, top, rows):
+def transpose_rows(W, stride, out, room, top, rows):
     """Out[k·room + i] = W[i·stride + k] for rows ``top``, at a whole vector, to ``top + rows``."""
     v = lanes(W)
     i = top
-    while i + v <= min(top + rows, n_in):
+    while i + v <= top + rows:
         for k in range(0, stride, v):
             transpose(W, i * stride + k, stride, out, k * room + i, room)
         i += v
@@ -176,8 +175,7 @@ def transpose_tile(params, layout, batch, l, top, rows):
     start = batch.places[l]
     out = window(batch.transposed, start, batch.places[l + 1] - start)
     room = layout.units[l + 1] - layout.units[l]
-    n_in, stride = layout.sizes[l], layout.strides[l]
-    transpose_rows(W, n_in, stride, out, room, top, rows)
+    transpose_rows(W, layout.strides[l], out, room, top, rows)
 
 
 @jit(inline=False, parallel=True)
@@ -328,10 +326,6 @@ def train_minibatch(
     if total == 0:
         total = max(len(inputs.X), len(inputs.indptr) - 1)
     weight_decay = regularization.weight_decay
-    is_plain = (
-        rule.code == SGD and len(rule.moments) == 0 and batch_size <= batch.length
-        and not adjusts(regularization, T(1)) and regularization.clip_norm == np.inf
-    )  # fmt: skip
     γ = T(1) - learning_rate * weight_decay
     for l in range(1, len(layout.strides)):
         transpose_tile(params, layout, batch, l, 0, layout.sizes[l])
@@ -346,7 +340,7 @@ def train_minibatch(
         # Plain SGD: W ← γ (W − (η/γ) G) and b ← b − γ (η/γ) Σ_t δ_t.
         share = 1.0 / (end - begin)
         action, c = SUM_UP, T(1)
-        if is_plain:
+        if batch.is_plain:
             share *= -float(learning_rate) / float(γ)
             action, c = PLAIN_STEP, γ
         elif steps and not clips:
@@ -371,7 +365,7 @@ def train_minibatch(
                     transpose_tile(params, layout, batch, l, 0, layout.sizes[l])
         for t in range(m):
             loss_sum += batch.losses[t]
-        if steps and batch.is_whole and not is_plain:
+        if steps and batch.is_whole:
             fill(batch.gradient, T(0), 0, len(batch.gradient))
         rule.counts[2] += m
         first += m

@@ -194,6 +194,21 @@ def test_any_function_of_the_epoch_is_a_schedule(data):
     np.testing.assert_array_equal(one.params, other.params)
 
 
+def test_a_schedule_is_asked_once_an_epoch(data):
+    """A function may give another rate each time: what is recorded is what was trained with."""
+    one, other = (Network((4, 8, 3), seed=0) for _ in range(2))
+    asked = []
+    trainer = Trainer(one, learning_rate=lambda e: asked.append(e) or 0.1 / len(asked), seed=0)
+    asked.clear()
+    trainer.fit(*data, epochs=3, progress=False)
+    assert asked[-3:] == [0, 1, 2]
+    rates = trainer.history.learning_rate
+    Trainer(other, learning_rate=lambda epoch: rates[epoch], seed=0).fit(
+        *data, epochs=3, progress=False
+    )
+    np.testing.assert_array_equal(one.params, other.params)
+
+
 def test_plateaus_lower_the_rate(trainer, data):
     def flat(trainer):
         trainer.history.eval_loss[-1] = 1.0

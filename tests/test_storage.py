@@ -89,6 +89,16 @@ def test_bad_files(network, tmp_path):
         fastbp.load(path)
 
 
+def test_moments_that_have_overflowed_are_kept(tmp_path):
+    network = fastbp.Network((2, 4, 1), loss="squared_error", seed=0)
+    trainer = fastbp.Trainer(network, "adam", batch_size=4, seed=0)
+    trainer.fit(np.full((4, 2), 1e12), np.full(4, -1e13), epochs=1, progress=False)
+    assert np.isinf(trainer._rule[2].moments).any()
+    fastbp.save(trainer, tmp_path / "model.safetensors")
+    loaded = fastbp.load(tmp_path / "model.safetensors")
+    np.testing.assert_array_equal(loaded.network.params, network.params)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
