@@ -123,10 +123,12 @@ class Crew:
         Whether that team is to be taken always.
     """
 
-    # Blocks that try out a team for the first time, which may be too short to tell: a pool that
-    # slept wakes up meanwhile. So the slower of the two is tried again, on an eighth of a chunk,
-    # after 2, 4, 8, … chunks, and later after every so many.
+    # Blocks that try out a team for the first time, which may be too short to tell. So the slower
+    # of the two is tried again, on an eighth of a chunk, after 2, 4, 8, … chunks, and later after
+    # every so many.
     _TRIAL, _AGAIN = 8, 32
+    # Seconds that tell: a shorter part, as an epoch begins with, is spent on waking up the pool.
+    _TELLING = 1e-3
 
     def __init__(self, most: int, fixed: bool) -> None:
         self.most = most
@@ -154,5 +156,6 @@ class Crew:
             yield start, stop, best
 
     def record(self, team_size: int, samples: int, seconds: float) -> None:
-        """Note what a part took."""
-        self._seconds[team_size] = seconds / samples
+        """Note what a part took, unless it tells less than what is known."""
+        if seconds >= self._TELLING or team_size not in self._seconds:
+            self._seconds[team_size] = seconds / samples

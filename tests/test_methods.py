@@ -137,10 +137,19 @@ def test_a_slower_team_is_tried_again():
         for start, stop, size in crew.shares(0, 40, 16):
             assert start == covered < stop
             covered = stop
-            crew.record(size, stop - start, size * (stop - start) * 1e-6)
+            crew.record(size, stop - start, size * (stop - start) * 1e-3)
             seen.append(size)
         assert covered == 40
     assert 3 <= seen.count(2) < 20
+
+
+def test_a_short_part_tells_nothing_against_a_long_one():
+    """An epoch begins with a few samples, while the pool of threads wakes up."""
+    crew = threads.Crew(2, fixed=False)
+    for size in (1, 2):
+        crew.record(size, 1000, 0.02 / size)
+    crew.record(2, 10, 0.0009)
+    assert {size for _, _, size in crew.shares(0, 100, 10)} == {2}
 
 
 def test_a_launch_that_could_not_be_measured_is_measured_later():
