@@ -123,9 +123,10 @@ class Crew:
         Whether that team is to be taken always.
     """
 
-    # Blocks that try out a team for the first time, which may be too short to tell. So the slower
-    # of the two is tried again, on an eighth of a chunk, after 2, 4, 8, … chunks, and later after
-    # every so many.
+    # Blocks that try out a team for the first time, which may be too short to tell. And one part
+    # that another program has slowed down tells nothing for long. So the slower of the two is tried
+    # again, on an eighth of a chunk, in chunk 1, 2, 4, 8, … since it became so, and later in every
+    # so many.
     _TRIAL, _AGAIN = 8, 32
     # Seconds that tell: a shorter part, as an epoch begins with, is spent on waking up the pool.
     _TELLING = 1e-3
@@ -134,7 +135,7 @@ class Crew:
         self.most = most
         self._teams = (most,) if fixed or most == 1 else (1, most)
         self._seconds: dict[int, float] = {}
-        self._chunks = 0
+        self._best, self._chunks = 0, 0
 
     def shares(self, start: int, stop: int, block: int) -> Iterator[tuple[int, int, int]]:
         """Cut [start, stop) at whole blocks and yield (start, stop, threads) of each part."""
@@ -145,15 +146,21 @@ class Crew:
                 start = end
         if start == stop:
             return
-        best = min(self._teams, key=lambda size: self._seconds.get(size, 0.0))
         self._chunks += 1
-        is_time = self._chunks % self._AGAIN == 0 or self._chunks in (2, 4, 8, 16)
+        self._choose()
+        is_time = self._chunks % self._AGAIN == 0 or self._chunks.bit_count() == 1
         if len(self._teams) > 1 and is_time:
             end = min(stop, start + max(1, (stop - start) // block // 8) * block)
-            yield start, end, self._teams[best == 1]
+            yield start, end, self._teams[self._best == 1]
             start = end
+            self._choose()
         if start < stop:
-            yield start, stop, best
+            yield start, stop, self._best
+
+    def _choose(self) -> None:
+        best = min(self._teams, key=lambda size: self._seconds.get(size, 0.0))
+        if best != self._best:
+            self._best, self._chunks = best, 1
 
     def record(self, team_size: int, samples: int, seconds: float) -> None:
         """Note what a part took, unless it tells less than what is known."""

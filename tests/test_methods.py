@@ -149,7 +149,18 @@ def test_a_short_part_tells_nothing_against_a_long_one():
     for size in (1, 2):
         crew.record(size, 1000, 0.02 / size)
     crew.record(2, 10, 0.0009)
-    assert {size for _, _, size in crew.shares(0, 100, 10)} == {2}
+    assert list(crew.shares(0, 100, 10))[-1][2] == 2
+
+
+def test_a_moment_of_another_program_does_not_decide_for_long():
+    crew = threads.Crew(2, fixed=False)
+    taken = []
+    for chunk in range(40):
+        for start, stop, size in crew.shares(0, 1000, 10):
+            slowed = 3 if chunk == 20 and size == 2 else 1
+            crew.record(size, stop - start, slowed * (stop - start) * 1e-4 / size)
+        taken.append(size)
+    assert taken.count(1) == 0
 
 
 def test_a_launch_that_could_not_be_measured_is_measured_later():
