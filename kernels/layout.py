@@ -92,6 +92,7 @@ class Batch(NamedTuple):
 
     length: int  # most samples at a time: a longer batch is worked off in stretches
     width: int  # the same, padded to whole vectors
+    ahead: int  # samples by which rows of dense X are asked for ahead of their use
     inputs: NDArray[np.floating]  # (length·units[1],) rows of dense X, unless zeros are left out
     a: NDArray[np.floating]  # ((units[-1] − units[1])·length,) outputs of each layer
     fed: NDArray[np.floating]  # what the layer above gets: ``a`` itself, or ``a`` under the mask
@@ -270,6 +271,9 @@ PARTS = 4
 _LEAST_INPUTS = 256
 _PART_BYTES = range(128 * 1024, 1024 * 1024)
 _MOST_SAMPLES = 128
+# Rows that are to be in a core's second cache when a batch comes to them, beside all that it works
+# on there.
+_AHEAD_BYTES = 128 * 1024
 # Elements of a panel of the gradient, about: with its weights and moments in the nearest cache.
 _PANEL = 2048
 
@@ -344,6 +348,7 @@ def make_batch(
     return Batch(
         length=length,
         width=width,
+        ahead=min(length, max(1, _AHEAD_BYTES // (room * dtype.itemsize))),
         inputs=aligned_zeros(0 if is_listed or is_sparse else length * room, dtype),
         a=a,
         fed=aligned_zeros(n, dtype) if drops else a,

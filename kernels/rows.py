@@ -18,7 +18,7 @@ from .linear import add_rows, add_scaled, copy, fill, multiply_add, nonzeros, sc
 from .losses import label_delta, label_losses, target_rows
 from .random import draw_mask
 from .sequential import csr_row, load_target, sample_weight
-from .simd import lanes, matrix_rows, window
+from .simd import lanes, matrix_rows, prefetch, window
 
 
 @jit
@@ -92,6 +92,15 @@ def part_of(n_in, i, like):
     return part
 
 
+@jit
+def expect(inputs, order, t, top, end):
+    """Have inputs ``top`` to ``end`` of the pass's sample t on their way, if there is one."""
+    if t < (len(order) if len(order) > 0 else len(inputs.X)):
+        x = matrix_rows(inputs.X, row_at(order, t), 1)
+        for i in range(top, end, lanes(x)):
+            prefetch(x, i)
+
+
 @jit(inline="early")
 def add_first_part(W, stride, layout, batch, inputs, order, first, lo, n, part, top, end, Z):
     """`add_part` of the first layer, whose inputs are read along the way."""
@@ -103,6 +112,7 @@ def add_first_part(W, stride, layout, batch, inputs, order, first, lo, n, part, 
     elif batch.is_listed:
         for t in range(lo, lo + n):
             list_inputs(batch, inputs, row_at(order, first + t), t, part, top, end, room)
+            expect(inputs, order, first + t + batch.ahead, top, end)
             count = batch.counts[t * PARTS + part]
             numbers = window(batch.rows, t * room + top, count)
             x = window(batch.x, t * room + top, count)
@@ -112,6 +122,7 @@ def add_first_part(W, stride, layout, batch, inputs, order, first, lo, n, part, 
             for t in range(lo, lo + n):
                 x = window(matrix_rows(inputs.X, order[first + t], 1), top, end - top)
                 copy(x, window(batch.inputs, t * room + top, end - top), end - top)
+                expect(inputs, order, first + t + batch.ahead, top, end)
         A, across = input_rows(batch, inputs, order, first, lo, n, room)
         add_matrix_part(W, stride, A, across, n, top, end, Z)
 

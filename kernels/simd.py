@@ -147,6 +147,24 @@ def matrix_rows(typing_context: Any, matrix: Any, row: Any, count: Any) -> Any:
     return types.Array(matrix.dtype, 1, "C")(matrix, types.int64, types.int64), codegen
 
 
+@intrinsic
+def prefetch(typing_context: Any, array: Any, index: Any) -> Any:
+    """Ask for the cache line of ``array[index]``, which will be read; it need not exist."""
+    _require_flat(array)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        source = arrayobj.make_array(signature.args[0])(context, builder, args[0])
+        address = builder.bitcast(builder.gep(source.data, [args[1]]), cgutils.voidptr_t)
+        number = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [address.type, number, number, number])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [address.type], kind)
+        # To read; to be used soon, but not at once: the second level; data.
+        builder.call(function, [address, number(0), number(2), number(1)])
+        return context.get_dummy_value()
+
+    return types.none(array, types.int64), codegen
+
+
 def _call(builder: Any, name: str, *operands: Any) -> Any:
     """Call of an LLVM intrinsic whose operands and result have one type, vector or scalar."""
     kind = operands[0].type
@@ -761,6 +779,9 @@ if config.DISABLE_JIT:
 
     def matrix_rows(matrix: Any, row: int, count: int) -> Any:
         return matrix[row : row + count].reshape(-1)
+
+    def prefetch(array: Any, index: int) -> None:
+        pass
 
     def lanes(array: Any) -> int:
         return int(VECTOR_BYTES // array.itemsize)
