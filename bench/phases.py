@@ -16,6 +16,7 @@ from fastbp import Network, kernels, methods
 from fastbp.kernels import rows, sequential
 from fastbp.kernels._jit import jit
 from fastbp.kernels.minibatch import through_layers
+from fastbp.kernels.samples import load_target
 
 NETS = ((8, 16, 4), (64, 32, 10))
 ROWS = 20_000
@@ -35,7 +36,7 @@ def forward(n, params, layout, work, samples):
 def forward_and_loss(n, params, layout, work, samples):
     loss_sum = 0.0
     for row in range(n):
-        label = sequential.load_target(samples, row, work.y)
+        label = load_target(samples, row, work.y)
         sequential.forward(params, layout, work, samples.inputs, row)
         loss_sum += sequential.sample_loss(layout, work, label)
     return loss_sum

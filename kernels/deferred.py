@@ -31,7 +31,8 @@ from .blocks import (
 )
 from .layout import DEFERRED, SEQUENTIAL
 from .linear import add_dots, add_rows, add_scaled, copy, fill, nonzeros, rank_one, scaled_sum
-from .sequential import csr_row, load_target, output_layer_delta, sample_loss, sample_weight
+from .samples import csr_row, expect, load_target, sample_weight
+from .sequential import output_layer_delta, sample_loss
 from .simd import matrix_rows, window
 
 
@@ -206,6 +207,7 @@ def train_deferred(
         c = T(1)
         for t in range(n):
             row = order[first + t]
+            expect(samples.inputs, order, first + t + block.length, 0, layout.sizes[0])
             weight = sample_weight(samples, row)
             step = -learning_rate * T(weight)
             next_c = c * γ

@@ -2,8 +2,8 @@
 
 from ._jit import jit
 from .losses import is_correct, loss_value
-from .rows import forward_rows, layer_rows, row_at
-from .sequential import load_target, sample_weight
+from .rows import forward_rows, layer_rows
+from .samples import load_target, row_at, sample_weight
 from .simd import window
 
 

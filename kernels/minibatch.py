@@ -34,10 +34,9 @@ from .rows import (
     output_rows,
     part_of,
     part_start,
-    row_at,
     workers_of,
 )
-from .sequential import csr_row
+from .samples import csr_row, row_at
 from .simd import lanes, transpose, window
 from .updates import (
     NO_STEP,

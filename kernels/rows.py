@@ -17,14 +17,8 @@ from .layout import PARTS
 from .linear import add_rows, add_scaled, copy, fill, multiply_add, nonzeros, scale_row, times
 from .losses import label_delta, label_losses, target_rows
 from .random import draw_mask
-from .sequential import csr_row, load_target, sample_weight
-from .simd import lanes, matrix_rows, prefetch, window
-
-
-@jit
-def row_at(order, t):
-    """Row of the pass's sample t; all rows are in their own order where none is given."""
-    return order[t] if len(order) > 0 else t
+from .samples import csr_row, expect, load_target, row_at, sample_weight
+from .simd import lanes, matrix_rows, window
 
 
 @jit(inline="early")
@@ -90,15 +84,6 @@ def part_of(n_in, i, like):
     while i < part_start(n_in, part, like):
         part -= 1
     return part
-
-
-@jit
-def expect(inputs, order, t, top, end):
-    """Have inputs ``top`` to ``end`` of the pass's sample t on their way, if there is one."""
-    if t < (len(order) if len(order) > 0 else len(inputs.X)):
-        x = matrix_rows(inputs.X, row_at(order, t), 1)
-        for i in range(top, end, lanes(x)):
-            prefetch(x, i)
 
 
 @jit(inline="early")

@@ -14,15 +14,11 @@ from ._jit import jit
 from .activations import activate, times_derivative
 from .linear import add_dots, add_rows, add_scaled, copy, fill, rank_one, rank_one_add_rows
 from .losses import loss_value, output_delta
+from .samples import csr_row, expect, load_target, sample_weight
 from .simd import matrix_rows, window
 
-
-@jit(inline="early")
-def csr_row(inputs, row):
-    """Numbers and values of a CSR row's inputs, and how many they are."""
-    start = inputs.indptr[row]
-    count = inputs.indptr[row + 1] - start
-    return window(inputs.indices, start, count), window(inputs.data, start, count), count
+# Samples by which rows of inputs are asked for ahead.
+AHEAD = 8
 
 
 @jit(inline="early")
@@ -142,20 +138,6 @@ def step_and_first_sums(params, layout, work, inputs, row, next_row, scale, deca
 
 
 @jit(inline="early")
-def load_target(samples, row, y):
-    """Class number of a sample, or −1 and its target row in ``y``."""
-    label = samples.labels[row] if len(samples.labels) > 0 else -1
-    if samples.kept == 1 and label >= 0:
-        return label
-    T = y.dtype.type
-    kept, shared = T(samples.kept), T(samples.shared)
-    for k in range(len(y)):
-        target = T(k == label) if label >= 0 else samples.targets[row, k]
-        y[k] = kept * target + shared
-    return -1
-
-
-@jit(inline="early")
 def sample_loss(layout, work, label):
     """Loss of the sample that has just gone forward."""
     L = len(layout.strides)
@@ -163,11 +145,6 @@ def sample_loss(layout, work, label):
     z = window(work.z, layout.units[L], n)
     a = window(work.a, layout.units[L], n)
     return loss_value(layout.loss, z, a, work.y, label, n)
-
-
-@jit
-def sample_weight(samples, row):
-    return samples.weights[row] if len(samples.weights) > 0 else 1.0
 
 
 @jit(inline="early")
@@ -223,6 +200,7 @@ def train_sequential(
         if t + 1 == stop or is_sparse:
             accumulate_first(params, layout, work, samples.inputs, row, scale, decay)
         else:
+            expect(samples.inputs, order, t + AHEAD, 0, layout.sizes[0])
             step_and_first_sums(
                 params, layout, work, samples.inputs, row, order[t + 1], scale, decay
             )
