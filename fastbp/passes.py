@@ -18,7 +18,7 @@ class Pass(NamedTuple):
     """How a pass is made."""
 
     train: Callable[[int, int, int, float], Any]
-    """Trains on order[start:stop] with so many threads; takes and returns the sum of losses."""
+    """Trains on samples start to stop with so many threads; takes and returns the sum of losses."""
     block: int
     """Samples that a cut between two calls must leave together."""
     n_threads: int
@@ -94,7 +94,7 @@ def by_batches(
     """Mini-batches, with the optimizer's state in ``rule``; ``key`` is that of dropout's masks."""
     params, layout, dtype = network._buffer, network.layout, network.dtype
     eta = dtype.type(learning_rate)
-    batch_size = min(options["batch_size"], len(order))
+    batch_size = min(options["batch_size"], samples.inputs.n)
     is_listed, why = methods.skips_zeros(layout, dtype, samples.inputs)
     most = methods.batch_threads(layout, batch_size, options["n_threads"])
     limits = {

@@ -252,7 +252,7 @@ class Trainer:
                 for _ in range(epochs):
                     if self._stopped:
                         break
-                    order = self._generator.permutation(n) if self.shuffle else np.arange(n)
+                    order = self._generator.permutation(n) if self.shuffle else kernels.IN_ORDER
                     self._fit_epoch(network, samples, order, evaluation, listeners, bar)
         return self.history
 
@@ -315,9 +315,9 @@ class Trainer:
         """
         samples = self._training_samples(X, y)
         with _progress_bar(False, 0) as bar:
-            order, eta = np.arange(samples.inputs.n), self.current_learning_rate
+            eta = self.current_learning_rate
             options = self._checked_options(self.network, eta)
-            self._train(self.network, samples, order, eta, options, bar)
+            self._train(self.network, samples, kernels.IN_ORDER, eta, options, bar)
         return self
 
     def _checked_options(
@@ -404,7 +404,7 @@ class Trainer:
         bar: Any,
         listeners: Sequence[Callback] = (),
     ) -> tuple[float, int, float]:
-        """One pass over ``order``, or until stopped: mean loss, samples, seconds in kernels."""
+        """One pass, or until stopped: mean loss, samples, seconds in kernels."""
         _check_trainable(network)
         params = network._buffer
         if passes.is_per_sample(options):
@@ -423,7 +423,7 @@ class Trainer:
             self._crew = key, threads.Crew(this.n_threads, options["n_threads"] is not None)
         crew = self._crew[1]
         done, chunks, batch_size = 0, 0, options["batch_size"]
-        for start, stop in paced(len(order), 6 * network.n_params, this.block):
+        for start, stop in paced(samples.inputs.n, 6 * network.n_params, this.block):
             last_finite[:] = params
             began = time.perf_counter()
             try:

@@ -15,6 +15,7 @@ from numba import prange
 
 from ._jit import jit
 from .linear import WIDE, add_dots, add_rows, copy, fill, multiply_add, nonzeros
+from .samples import row_at
 from .simd import (
     broadcast,
     broadcast_item,
@@ -178,7 +179,7 @@ def backward_rows(W, rows, first, last, sparse, δ, out, stride):
 @jit(inline=False, parallel=True)
 def _read_on_threads(X, order, first, n, sparse, A, rows, x, counts, n_0, room):
     for t in prange(n):
-        read_inputs(X, order[first + t], t, sparse, A, rows, x, counts, n_0, room)
+        read_inputs(X, row_at(order, first + t), t, sparse, A, rows, x, counts, n_0, room)
 
 
 @jit(inline=False, parallel=True)
@@ -214,7 +215,7 @@ def _backward_on_threads(W, rows, count, sparse, δ, out, stride, threads):
 @jit
 def _read_alone(X, order, first, n, sparse, A, rows, x, counts, n_0, room):
     for t in range(n):
-        read_inputs(X, order[first + t], t, sparse, A, rows, x, counts, n_0, room)
+        read_inputs(X, row_at(order, first + t), t, sparse, A, rows, x, counts, n_0, room)
 
 
 @jit(inline=False)
@@ -234,7 +235,7 @@ def _close_alone(W, A, D, sparse, n, c, n_in, stride, room, width, tiles):
 
 @jit
 def read_block(X, order, first, n, sparse, A, rows, x, counts, n_0, room, threads):
-    """`read_inputs` of samples order[first : first + n]."""
+    """`read_inputs` of the pass's samples first to first + n."""
     if threads is None:
         _read_alone(X, order, first, n, sparse, A, rows, x, counts, n_0, room)
     elif threads[0] > 1:

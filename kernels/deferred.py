@@ -31,7 +31,7 @@ from .blocks import (
 )
 from .layout import DEFERRED, SEQUENTIAL
 from .linear import add_dots, add_rows, add_scaled, copy, fill, nonzeros, rank_one, scaled_sum
-from .samples import csr_row, expect, load_target, sample_weight
+from .samples import csr_row, expect, load_target, row_at, sample_weight
 from .sequential import output_layer_delta, sample_loss
 from .simd import matrix_rows, window
 
@@ -143,7 +143,7 @@ def update_layer(params, layout, plan, work, block, inputs, row, t, step, decay,
 
 @jit(inline="early")
 def open_block(params, layout, plan, block, inputs, order, first, n):
-    """Prepare for samples order[first : first + n]."""
+    """Prepare for the pass's samples first to first + n."""
     T = params.dtype.type
     width = block.width
     for l in range(1, len(layout.strides)):
@@ -206,7 +206,7 @@ def train_deferred(
         open_block(params, layout, plan, block, samples.inputs, order, first, n)
         c = T(1)
         for t in range(n):
-            row = order[first + t]
+            row = row_at(order, first + t)
             expect(samples.inputs, order, first + t + block.length, 0, layout.sizes[0])
             weight = sample_weight(samples, row)
             step = -learning_rate * T(weight)

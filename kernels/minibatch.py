@@ -36,7 +36,7 @@ from .rows import (
     part_start,
     workers_of,
 )
-from .samples import csr_row, row_at
+from .samples import csr_row, n_samples, row_at
 from .simd import lanes, transpose, window
 from .updates import (
     NO_STEP,
@@ -321,9 +321,7 @@ def train_minibatch(
     """
     T = params.dtype.type
     inputs = samples.inputs
-    total = len(order)
-    if total == 0:
-        total = max(len(inputs.X), len(inputs.indptr) - 1)
+    total = n_samples(order, inputs)
     weight_decay = regularization.weight_decay
     γ = T(1) - learning_rate * weight_decay
     for l in range(1, len(layout.strides)):

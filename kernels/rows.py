@@ -103,11 +103,11 @@ def add_first_part(W, stride, layout, batch, inputs, order, first, lo, n, part, 
             x = window(batch.x, t * room + top, count)
             add_rows(W, numbers, x, count, window(Z, (t - lo) * stride, stride), 0, stride, stride)
     else:
-        if len(order) > 0:
-            for t in range(lo, lo + n):
+        for t in range(lo, lo + n):
+            if len(order) > 0:
                 x = window(matrix_rows(inputs.X, order[first + t], 1), top, end - top)
                 copy(x, window(batch.inputs, t * room + top, end - top), end - top)
-                expect(inputs, order, first + t + batch.ahead, top, end)
+            expect(inputs, order, first + t + batch.ahead, top, end)
         A, across = input_rows(batch, inputs, order, first, lo, n, room)
         add_matrix_part(W, stride, A, across, n, top, end, Z)
 

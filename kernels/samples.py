@@ -11,14 +11,19 @@ def row_at(order, t):
 
 
 @jit
+def n_samples(order, inputs):
+    """Samples of the pass."""
+    return len(order) if len(order) > 0 else max(len(inputs.X), len(inputs.indptr) - 1)
+
+
+@jit
 def expect(inputs, order, t, start, stop):
     """Have inputs ``start`` to ``stop`` of the pass's sample t on their way, where X is dense.
 
     Rows in an order that no hardware can guess come from afar: a small network, which has learned
     from one sooner than the next arrives, waited for half of its time.
     """
-    n = len(inputs.X)
-    if n > 0 and t < (len(order) if len(order) > 0 else n):
+    if len(inputs.X) > 0 and t < n_samples(order, inputs):
         x = matrix_rows(inputs.X, row_at(order, t), 1)
         for i in range(start, stop, lanes(x)):
             prefetch(x, i)

@@ -14,7 +14,7 @@ from ._jit import jit
 from .activations import activate, times_derivative
 from .linear import add_dots, add_rows, add_scaled, copy, fill, rank_one, rank_one_add_rows
 from .losses import loss_value, output_delta
-from .samples import csr_row, expect, load_target, sample_weight
+from .samples import csr_row, expect, load_target, row_at, sample_weight
 from .simd import matrix_rows, window
 
 # Samples by which rows of inputs are asked for ahead.
@@ -161,7 +161,7 @@ def differentiate(params, layout, work, samples, row):
 def train_sequential(
     params, layout, work, samples, order, start, stop, learning_rate, weight_decay, loss_sum
 ):
-    """Per-sample SGD over samples ``order[start:stop]``, in that order.
+    """Per-sample SGD over samples start to stop of a pass.
 
     Parameters
     ----------
@@ -173,9 +173,9 @@ def train_sequential(
     samples : Samples
         A sample's weight multiplies its gradient and its loss.
     order : (n,) int64
-        Row numbers of the samples.
+        Row numbers of the pass's samples; empty for all rows as they come.
     start, stop : int
-        Part of ``order`` to train on.
+        Samples of the pass to train on.
     learning_rate, weight_decay : scalar of params' dtype
         η and λ.
     loss_sum : float
@@ -190,7 +190,7 @@ def train_sequential(
     decay = T(1) - learning_rate * weight_decay
     is_sparse = len(samples.inputs.indptr) > 0
     for t in range(start, stop):
-        row = order[t]
+        row = row_at(order, t)
         weight = sample_weight(samples, row)
         if t == start or is_sparse:
             first_sums(params, layout, work, samples.inputs, row)
@@ -202,6 +202,6 @@ def train_sequential(
         else:
             expect(samples.inputs, order, t + AHEAD, 0, layout.sizes[0])
             step_and_first_sums(
-                params, layout, work, samples.inputs, row, order[t + 1], scale, decay
+                params, layout, work, samples.inputs, row, row_at(order, t + 1), scale, decay
             )
     return loss_sum
