@@ -142,43 +142,50 @@ def multiply_add(W, stride, X, n, across, along, m, out, out_stride, start, stop
     Each element of W that has been loaded serves four rows of ``out``.
     """
     v = lanes(W)
-    two, one = zeros(W, 2), zeros(W, 1)
+    four, two, one = zeros(W, 4), zeros(W, 2), zeros(W, 1)
     panels = (n + PANEL - 1) // PANEL
     panel = (n + panels - 1) // panels
     for j in range(0, n, panel):
         count = min(panel, n - j)
         c = scale if j + count == n else W.dtype.type(1)
-        for r in range(0, m - 3, 4):
+        for r in range(0, m - 1, 4):
             x, o, w, k = r * across + j * along, r * out_stride, j * stride, start
+            left = m - r
             while k + 2 * v <= stop:
                 _multiply_add_four(
-                    two, W, w + k, stride, X, x, across, along, count, out, o + k, out_stride, c
-                )
+                    two, W, w + k, stride, X, x, across, along, count, out, o + k, out_stride, left,
+                    c,
+                )  # fmt: skip
                 k += 2 * v
             if k < stop:
                 _multiply_add_four(
-                    one, W, w + k, stride, X, x, across, along, count, out, o + k, out_stride, c
-                )
-        for r in range(m // 4 * 4, m):
-            x, o, w = r * across + j * along, r * out_stride, j * stride
-            for k in range(start, stop, v):
+                    one, W, w + k, stride, X, x, across, along, count, out, o + k, out_stride, left,
+                    c,
+                )  # fmt: skip
+        if m % 4 == 1:
+            x, o, w = (m - 1) * across + j * along, (m - 1) * out_stride, j * stride
+            k = start
+            # A vector's sum waits for itself at every row of W, unless others are taken meanwhile.
+            while k + 4 * v <= stop:
+                _multiply_add_one(four, W, w + k, stride, X, x, along, count, out, o + k, c)
+                k += 4 * v
+            while k < stop:
                 _multiply_add_one(one, W, w + k, stride, X, x, along, count, out, o + k, c)
+                k += v
 
 
 @jit
 def _multiply_add_four(
-    like, W, w, stride, X, x0, across, along, count, out, o0, out_stride, scale
+    like, W, w, stride, X, x0, across, along, count, out, o0, out_stride, left, scale
 ):  # fmt: skip
-    o1 = o0 + out_stride
-    o2 = o1 + out_stride
-    o3 = o2 + out_stride
+    # With two or three rows left, the last of them is computed again.
+    x1, o1 = x0 + across, o0 + out_stride
+    x2, o2 = (x1 + across, o1 + out_stride) if left > 2 else (x1, o1)
+    x3, o3 = (x2 + across, o2 + out_stride) if left > 3 else (x2, o2)
     s0 = load(like, out, o0)
     s1 = load(like, out, o1)
     s2 = load(like, out, o2)
     s3 = load(like, out, o3)
-    x1 = x0 + across
-    x2 = x1 + across
-    x3 = x2 + across
     for _ in range(count):
         row = load(like, W, w)
         s0 = fma(broadcast_item(like, X, x0), row, s0)
