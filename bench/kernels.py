@@ -76,7 +76,9 @@ def multiply_add_times(n, arrays):
             start, stop = tile_columns(stride, W, tile)
             for r in range(m):
                 fill(out, out.dtype.type(0), r * stride + start, r * stride + stop)
-            multiply_add(W, stride, X, len(x), len(x), 1, m, out, stride, start, stop, one)
+            multiply_add(
+                W, stride, X, len(x), len(x), 1, m, out, stride, out, stride, start, stop, one
+            )
 
 
 class Kernel(NamedTuple):

@@ -90,7 +90,7 @@ def open_tile(
     for t in range(n):
         fill(window(Z, t * stride, stride), T(0), start, stop)
     if not sparse:
-        multiply_add(W, stride, A, n_0, room, 1, n, Z, stride, start, stop, T(1))
+        multiply_add(W, stride, A, n_0, room, 1, n, Z, stride, Z, stride, start, stop, T(1))
         for t in range(tile, n, tiles):
             g = window(G, t * width, width)
             fill(g, T(0), 0, width)
@@ -115,7 +115,7 @@ def close_tile(W, A, D, sparse, n, c, n_in, stride, room, width, tile):
     """W ← c (W + Σ_s a_s d_sᵀ), a tile of its columns, for n samples."""
     start, stop = tile_columns(stride, W, tile)
     if not sparse:
-        multiply_add(D, stride, A, n, 1, room, n_in, W, stride, start, stop, c)
+        multiply_add(D, stride, A, n, 1, room, n_in, W, stride, W, stride, start, stop, c)
         return
     add_marked(W, A, D, n_in, n, c, start, stop, stride, width)
 

@@ -100,6 +100,7 @@ class Batch(NamedTuple):
     z: NDArray[np.floating]  # ditto: sums before the activation
     delta: NDArray[np.floating]  # ditto: ∂loss/∂z, times the sample's share of the mean
     in_parts: NDArray[np.bool_]  # (L,) whether a layer's inputs are summed up in `PARTS`
+    zeros: NDArray[np.floating]  # (widest,) never modified
     sums: NDArray[np.floating]  # ((PARTS − 1)·length·widest,) the sums of all parts but the first
     y: NDArray[np.floating]  # (length·strides[-1],) targets
     labels: NDArray[np.int64]  # (length,) class numbers, where there are any
@@ -266,7 +267,7 @@ def make_block(layout: Layout, plan: Plan, length: int, dtype: np.dtype) -> Bloc
 # The inputs of a layer of this size are summed up in parts, always: on several threads each takes
 # whole parts, and of their weights, which then stay in its core's cache, it computes both the sums
 # and the step. Smaller ones are over too soon, and larger ones leave that cache anyway; with many
-# samples it matters less than the sums that have to be added up.
+# samples it matters less than the sums that have to be added up. No part is empty.
 PARTS = 4
 _LEAST_INPUTS = 256
 _PART_BYTES = range(128 * 1024, 1024 * 1024)
@@ -356,6 +357,7 @@ def make_batch(
         z=aligned_zeros(n, dtype),
         delta=aligned_zeros(n if trains else 0, dtype),
         in_parts=read_only(np.array(in_parts)),
+        zeros=aligned_zeros(int(max(np.diff(layout.units))), dtype),
         sums=aligned_zeros((PARTS - 1) * length * widest, dtype),
         y=aligned_zeros(length * int(layout.strides[-1]), dtype),
         labels=np.zeros(length, np.int64),

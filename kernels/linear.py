@@ -135,11 +135,14 @@ PANEL = 128
 
 
 @jit(inline=False)
-def multiply_add(W, stride, X, n, across, along, m, out, out_stride, start, stop, scale):
-    """Out[r, start:stop] = scale (out[r, start:stop] + Σ_j X[r, j] W[j, start:stop]), in place.
+def multiply_add(
+    W, stride, X, n, across, along, m, base, base_stride, out, out_stride, start, stop, scale
+):  # fmt: skip
+    """Out[r, start:stop] = scale (base[r, start:stop] + Σ_j X[r, j] W[j, start:stop]).
 
     For r < m and j < n, n at least 1; X[r, j] is at r·across + j·along, so X may be transposed.
-    Each element of W that has been loaded serves four rows of ``out``.
+    The base may be ``out`` itself, or one row for all, such as a bias, with base_stride = 0. Each
+    element of W that has been loaded serves four rows of ``out``.
     """
     v = lanes(W)
     four, two, one = zeros(W, 4), zeros(W, 2), zeros(W, 1)
@@ -149,43 +152,50 @@ def multiply_add(W, stride, X, n, across, along, m, out, out_stride, start, stop
         count = min(panel, n - j)
         c = scale if j + count == n else W.dtype.type(1)
         for r in range(0, m - 1, 4):
-            x, o, w, k = r * across + j * along, r * out_stride, j * stride, start
-            left = m - r
+            x, b, o, k = r * across + j * along, r * base_stride, r * out_stride, start
+            w, left = j * stride, m - r
             while k + 2 * v <= stop:
                 _multiply_add_four(
-                    two, W, w + k, stride, X, x, across, along, count, out, o + k, out_stride, left,
-                    c,
+                    two, W, w + k, stride, X, x, across, along, count, base, b + k, base_stride,
+                    out, o + k, out_stride, left, c,
                 )  # fmt: skip
                 k += 2 * v
             if k < stop:
                 _multiply_add_four(
-                    one, W, w + k, stride, X, x, across, along, count, out, o + k, out_stride, left,
-                    c,
+                    one, W, w + k, stride, X, x, across, along, count, base, b + k, base_stride,
+                    out, o + k, out_stride, left, c,
                 )  # fmt: skip
         if m % 4 == 1:
-            x, o, w = (m - 1) * across + j * along, (m - 1) * out_stride, j * stride
-            k = start
+            r, w, k = m - 1, j * stride, start
+            x, b, o = r * across + j * along, r * base_stride, r * out_stride
             # A vector's sum waits for itself at every row of W, unless others are taken meanwhile.
             while k + 4 * v <= stop:
-                _multiply_add_one(four, W, w + k, stride, X, x, along, count, out, o + k, c)
+                _multiply_add_one(
+                    four, W, w + k, stride, X, x, along, count, base, b + k, out, o + k, c
+                )
                 k += 4 * v
             while k < stop:
-                _multiply_add_one(one, W, w + k, stride, X, x, along, count, out, o + k, c)
+                _multiply_add_one(
+                    one, W, w + k, stride, X, x, along, count, base, b + k, out, o + k, c
+                )
                 k += v
+        base, base_stride = out, out_stride
 
 
 @jit
 def _multiply_add_four(
-    like, W, w, stride, X, x0, across, along, count, out, o0, out_stride, left, scale
+    like, W, w, stride, X, x0, across, along, count, base, b0, base_stride, out, o0, out_stride,
+    left, scale,
 ):  # fmt: skip
     # With two or three rows left, the last of them is computed again.
-    x1, o1 = x0 + across, o0 + out_stride
-    x2, o2 = (x1 + across, o1 + out_stride) if left > 2 else (x1, o1)
-    x3, o3 = (x2 + across, o2 + out_stride) if left > 3 else (x2, o2)
-    s0 = load(like, out, o0)
-    s1 = load(like, out, o1)
-    s2 = load(like, out, o2)
-    s3 = load(like, out, o3)
+    third, fourth = int(left > 2), int(left > 3)
+    x1, b1, o1 = x0 + across, b0 + base_stride, o0 + out_stride
+    x2, b2, o2 = x1 + third * across, b1 + third * base_stride, o1 + third * out_stride
+    x3, b3, o3 = x2 + fourth * across, b2 + fourth * base_stride, o2 + fourth * out_stride
+    s0 = load(like, base, b0)
+    s1 = load(like, base, b1)
+    s2 = load(like, base, b2)
+    s3 = load(like, base, b3)
     for _ in range(count):
         row = load(like, W, w)
         s0 = fma(broadcast_item(like, X, x0), row, s0)
@@ -205,8 +215,8 @@ def _multiply_add_four(
 
 
 @jit
-def _multiply_add_one(like, W, w, stride, X, x, along, count, out, o, scale):
-    s = load(like, out, o)
+def _multiply_add_one(like, W, w, stride, X, x, along, count, base, b, out, o, scale):
+    s = load(like, base, b)
     for _ in range(count):
         s = fma(broadcast_item(like, X, x), load(like, W, w), s)
         x += along

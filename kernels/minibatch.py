@@ -122,7 +122,7 @@ def add_products(
         else:
             A, across = layer_rows(batch.fed, layout, batch, l, 0, m), room
         A = window(A, top, len(A) - top)
-        multiply_add(D, stride, A, m, 1, across, rows, target, stride, 0, stride, c)
+        multiply_add(D, stride, A, m, 1, across, rows, target, stride, target, stride, 0, stride, c)
 
 
 @jit

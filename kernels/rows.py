@@ -14,7 +14,7 @@ from ._jit import jit
 from .activations import SOFTMAX, activate, times_derivative
 from .elementary import softmax_rows
 from .layout import PARTS
-from .linear import add_rows, add_scaled, copy, fill, multiply_add, nonzeros, scale_row, times
+from .linear import add_rows, add_scaled, copy, multiply_add, nonzeros, scale_row, times
 from .losses import label_delta, label_losses, target_rows
 from .random import draw_mask
 from .samples import csr_row, expect, load_target, row_at, sample_weight
@@ -87,13 +87,15 @@ def part_of(n_in, i, like):
 
 
 @jit(inline="early")
-def add_first_part(W, stride, layout, batch, inputs, order, first, lo, n, part, top, end, Z):
-    """`add_part` of the first layer, whose inputs are read along the way."""
+def first_part(W, stride, layout, batch, inputs, order, first, lo, n, part, top, end, base, Z):
+    """`sum_part` of the first layer, whose inputs are read along the way."""
     room = layout.units[1]
     if len(inputs.indptr) > 0:
         for t in range(n):
             numbers, x, count = csr_row(inputs, row_at(order, first + lo + t))
-            add_rows(W, numbers, x, count, window(Z, t * stride, stride), 0, stride, stride)
+            z = window(Z, t * stride, stride)
+            copy(base, z, stride)
+            add_rows(W, numbers, x, count, z, 0, stride, stride)
     elif batch.is_listed:
         for t in range(lo, lo + n):
             list_inputs(batch, inputs, row_at(order, first + t), t, part, top, end, room)
@@ -101,7 +103,9 @@ def add_first_part(W, stride, layout, batch, inputs, order, first, lo, n, part, 
             count = batch.counts[t * PARTS + part]
             numbers = window(batch.rows, t * room + top, count)
             x = window(batch.x, t * room + top, count)
-            add_rows(W, numbers, x, count, window(Z, (t - lo) * stride, stride), 0, stride, stride)
+            z = window(Z, (t - lo) * stride, stride)
+            copy(base, z, stride)
+            add_rows(W, numbers, x, count, z, 0, stride, stride)
     else:
         for t in range(lo, lo + n):
             if len(order) > 0:
@@ -109,32 +113,34 @@ def add_first_part(W, stride, layout, batch, inputs, order, first, lo, n, part, 
                 copy(x, window(batch.inputs, t * room + top, end - top), end - top)
             expect(inputs, order, first + t + batch.ahead, top, end)
         A, across = input_rows(batch, inputs, order, first, lo, n, room)
-        add_matrix_part(W, stride, A, across, n, top, end, Z)
+        matrix_part(W, stride, A, across, n, top, end, base, Z)
 
 
 @jit(inline="early")
-def add_matrix_part(W, stride, A, across, n, top, end, Z):
-    """Z += A W of inputs ``top`` to ``end``, for n rows of A at that distance."""
-    if end > top:
-        part = window(W, top * stride, (end - top) * stride)
-        A = window(A, top, len(A) - top)
-        one = W.dtype.type(1)
-        multiply_add(part, stride, A, end - top, across, 1, n, Z, stride, 0, stride, one)
+def matrix_part(W, stride, A, across, n, top, end, base, Z):
+    """Z = base + A W of inputs ``top`` to ``end``, for n rows of A at that distance."""
+    part = window(W, top * stride, (end - top) * stride)
+    A = window(A, top, len(A) - top)
+    one = W.dtype.type(1)
+    multiply_add(part, stride, A, end - top, across, 1, n, base, 0, Z, stride, 0, stride, one)
 
 
 @jit(inline="early")
-def add_part(W, stride, layout, batch, inputs, order, first, l, lo, n, part, Z):
-    """Z += A_l W of a part of the inputs, or of all if there are no parts; samples lo to lo + n."""
+def sum_part(W, stride, layout, batch, inputs, order, first, l, lo, n, part, base, Z):
+    """Z = base + A_l W of a part of the inputs, or of all if there are no parts.
+
+    Of samples lo to lo + n, ``base`` being one row for all.
+    """
     n_in = layout.sizes[l]
     top, end = 0, n_in
     if batch.in_parts[l]:
         top, end = part_start(n_in, part, W), part_start(n_in, part + 1, W)
     if l == 0:
-        add_first_part(W, stride, layout, batch, inputs, order, first, lo, n, part, top, end, Z)
+        first_part(W, stride, layout, batch, inputs, order, first, lo, n, part, top, end, base, Z)
     else:
         A = layer_rows(batch.fed, layout, batch, l, lo, n)
         room = layout.units[l + 1] - layout.units[l]
-        add_matrix_part(W, stride, A, room, n, top, end, Z)
+        matrix_part(W, stride, A, room, n, top, end, base, Z)
 
 
 @jit(inline="early")
@@ -155,13 +161,11 @@ def layer_sums(params, layout, batch, inputs, order, first, l, lo, n, start, sto
     W = window(params, layout.blocks[l], layout.blocks[l + 1] - layout.blocks[l])
     for part in range(start, stop if batch.in_parts[l] else start + 1):
         Z = layer_rows(batch.z, layout, batch, l + 1, lo, n)
-        if part == 0:
-            for t in range(n):
-                copy(window(W, n_in * stride, stride), window(Z, t * stride, stride), stride)
-        else:
+        base = window(W, n_in * stride, stride)
+        if part > 0:
             Z = part_sums(layout, batch, l, lo, n, part)
-            fill(Z, Z.dtype.type(0), 0, n * stride)
-        add_part(W, stride, layout, batch, inputs, order, first, l, lo, n, part, Z)
+            base = batch.zeros
+        sum_part(W, stride, layout, batch, inputs, order, first, l, lo, n, part, base, Z)
         if part % 2 == 1 and part > start:
             add_second(layout, batch, l, lo, n, part)
 
@@ -284,12 +288,10 @@ def layer_deltas(layout, batch, l, lo, n, start, stop):
     D = layer_rows(batch.delta, layout, batch, l + 1, lo, n)
     below = layer_rows(batch.delta, layout, batch, l, lo, n)
     W_T = window(batch.transposed, batch.places[l], batch.places[l + 1] - batch.places[l])
-    T = below.dtype.type
+    one = below.dtype.type(1)
+    multiply_add(W_T, room, D, n_out, stride, 1, n, batch.zeros, 0, below, room, start, stop, one)
     # Of all columns, rows follow each other without a gap: as good as one.
     rows, columns = (1, n * room) if stop - start == room else (n, stop - start)
-    for t in range(rows):
-        fill(below, T(0), t * room + start, t * room + start + columns)
-    multiply_add(W_T, room, D, n_out, stride, 1, n, below, room, start, stop, T(1))
     for t in range(rows):
         place = t * room + start
         δ = window(below, place, columns)
