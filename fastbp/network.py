@@ -262,9 +262,10 @@ class Network:
         follows from sizes alone, so the sums are the same for any number of threads.
         """
         inputs = samples.inputs
+        n, is_sparse = inputs.n, inputs.is_sparse
         is_listed = methods.lists_zeros(self.layout, self.dtype, inputs)
-        length = min(inputs.n, kernels.LONGEST_STRETCH)
-        key = ("infer", length, is_listed, inputs.is_sparse)
+        length = min(n, kernels.LONGEST_STRETCH)
+        key = ("infer", length, is_listed, is_sparse)
         kept = self._kept.pop(key, None)
         spare = [kept] if kept else []
 
@@ -280,7 +281,7 @@ class Network:
                     length,
                     self.dtype,
                     is_listed=is_listed,
-                    is_sparse=inputs.is_sparse,
+                    is_sparse=is_sparse,
                     trains=False,
                 )
             sums: tuple[float, int] = kernels.infer(
@@ -292,9 +293,9 @@ class Network:
 
         operations = 2 * self._buffer.size  # a row
         rows = length * max(1, _BLOCK_OPERATIONS // (operations * length))
-        parts = threads.spread(block, inputs.n, rows, operations, n_threads)
+        losses, corrects = zip(*threads.spread(block, n, rows, operations, n_threads), strict=True)
         self._keep(key, spare.pop())
-        return sum(loss for loss, _ in parts), sum(correct for _, correct in parts)
+        return sum(losses), sum(corrects)
 
     def _keep(self, key: Any, scratch: Any) -> None:
         """Keep scratch for the next call of its kind; only one, and never one in use."""

@@ -24,8 +24,8 @@ _forked = False
 
 
 def _note_fork() -> None:
-    global _forked
-    _forked = True
+    global _forked, _helpers
+    _forked, _helpers = True, None
 
 
 if hasattr(os, "register_at_fork"):
@@ -60,8 +60,11 @@ def team(n_threads: int) -> Iterator[int]:
         _launching.release()
 
 
-# What threads of Python's must save, in floating-point operations: they take some 100 µs to start.
+# What helpers must save, in floating-point operations: it takes some 100 µs to wake them.
 _WORTH_SPREADING = 20_000_000
+
+# Threads of Python's, kept from call to call; those of a parent process are gone after a fork.
+_helpers: ThreadPoolExecutor | None = None
 
 
 def spread(
@@ -73,19 +76,36 @@ def spread(
 ) -> list[Result]:
     """Results of ``work(start, stop)`` for [0, n) in blocks of so many rows, in order.
 
-    The blocks go to Python's own threads where ``operations`` per row make that worth while.
-    Ctrl-C is heard between blocks.
+    The calling thread is helped where ``operations`` per row make that worth while. Of several
+    errors that of the first block is raised, and Ctrl-C is heard between blocks.
     """
+    global _helpers
     blocks = [(start, min(n, start + rows)) for start in range(0, n, rows)]
     most = min(n_threads or available(), len(blocks))
     if most == 1 or n * operations < _WORTH_SPREADING:
         return [work(*block) for block in blocks]
-    with ThreadPoolExecutor(most) as pool:
+    results: dict[int, Result] = {}
+    errors: dict[int, BaseException] = {}
+    waiting = iter(range(len(blocks)))
+
+    def take_turns() -> None:
+        i = -1
         try:
-            return list(pool.map(work, *zip(*blocks, strict=True)))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+            while not errors and (i := next(waiting, -1)) >= 0:
+                results[i] = work(*blocks[i])
+        except BaseException as error:
+            errors[i] = error
+
+    if _helpers is None:
+        _helpers = ThreadPoolExecutor(max(1, available() - 1), "fastbp")
+    running = [_helpers.submit(take_turns) for _ in range(most - 1)]
+    take_turns()
+    for helper in running:
+        if not helper.cancel():
+            helper.result()
+    if errors:
+        raise errors[min(errors)]
+    return [results[i] for i in range(len(blocks))]
 
 
 _launch_seconds: dict[int, float] = {}

@@ -152,14 +152,14 @@ def read_only(array: NDArray) -> NDArray:
 
 
 # What dense rows have instead of CSR, of the type of the real thing: a kernel is compiled once.
-_NO_DATA = {name: read_only(np.empty(0, name)) for name in ("float32", "float64")}
+_NO_DATA = {np.dtype(name): read_only(np.empty(0, name)) for name in ("float32", "float64")}
 _NO_INDICES = read_only(np.empty(0, np.int32))
 _NO_INDPTR = read_only(np.empty(0, np.int64))
 
 
 def dense_inputs(X: NDArray[np.floating]) -> Inputs:
     """``X``, C-contiguous (n, n_0), as kernels take it."""
-    return Inputs(X, _NO_DATA[X.dtype.name], _NO_INDICES, _NO_INDPTR)
+    return Inputs(X, _NO_DATA[X.dtype], _NO_INDICES, _NO_INDPTR)
 
 
 class Samples(NamedTuple):

@@ -1,5 +1,6 @@
 """Outputs, losses and gradients over many rows: blocks, threads, zeros, scratch."""
 
+import os
 import threading
 import tracemalloc
 
@@ -9,7 +10,7 @@ import scipy.sparse
 from naive import Naive, one_hot
 from test_minibatch import TIGHT, problem
 
-from fastbp import Network, kernels
+from fastbp import Network, kernels, threads
 from fastbp import network as network_module
 
 SIZES = (300, 70, 33, 5)
@@ -98,6 +99,43 @@ def test_ctrl_c_is_heard_between_blocks(small_blocks, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         network.predict(X)
     assert len(calls) < 12
+
+
+def test_helpers_are_kept_and_take_part(small_blocks):
+    barrier = threading.Barrier(2, timeout=30)
+    seen = set()
+
+    def work(start, stop):
+        if start < 2:
+            barrier.wait()  # passes if two threads are at it at once
+        seen.add(threading.current_thread())
+        return start
+
+    for _ in range(2):
+        assert threads.spread(work, 50, 1, 1, 2) == list(range(50))
+    assert len(seen) == 2
+    assert threading.current_thread() in seen
+
+
+def test_of_several_errors_the_first_blocks_is_raised(small_blocks):
+    network = make()
+    X = np.zeros((3000, 300))
+    X[2500, 7], X[600, 3], X[700, 1] = np.nan, np.inf, np.nan
+    for _ in range(5):
+        with pytest.raises(ValueError, match="X must be finite, got inf in row 600, column 3"):
+            network.predict(X)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_child_has_helpers_of_its_own(small_blocks):
+    network = make()
+    X = np.random.default_rng(0).normal(size=(1000, 300))
+    expected = network.predict_proba(X)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if np.array_equal(network.predict_proba(X), expected) else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_long_gradients_are_cut_at_whole_parts():
