@@ -270,7 +270,7 @@ def make_block(layout: Layout, plan: Plan, length: int, dtype: np.dtype) -> Bloc
 # samples it matters less than the sums that have to be added up. No part is empty.
 PARTS = 4
 _LEAST_INPUTS = 256
-_PART_BYTES = range(128 * 1024, 1024 * 1024)
+_PART_BYTES = range(128 * 1024, 1024 * 1024 + 1)
 _MOST_SAMPLES = 128
 # Rows that are to be in a core's second cache when a batch comes to them, beside all that it works
 # on there.
