@@ -6,7 +6,8 @@ python bench/calls.py --write    writes them into docs/training.md too
 Predictions are probabilities of 784-128-10, float32, by `Network.predict_proba`, by torch without
 gradients and by onnxruntime, the latter two from the array to the array as well. The gradient is
 that of the smallest of SimpleChains.jl's published cases: 24-8-2, tanh, squared error, 200 rows,
-float64. Results must agree before anything is timed; the systems alternate.
+float64. Results must agree before anything is timed; the systems alternate, with pauses in which
+their threads fall asleep.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import time
 
 import numba
 import numpy as np
-from machine import cores, describe
+from machine import PAUSE, cores, describe
 from report import conditions_of, figure, table, write_block
 
 from fastbp import Network, kernels
@@ -36,6 +37,7 @@ def medians(functions):
         repeats[name] = max(1, int(ROUND_SECONDS / (time.perf_counter() - began)))
     for _ in range(ROUNDS):
         for name, function in functions.items():
+            time.sleep(PAUSE)
             began = time.perf_counter()
             for _ in range(repeats[name]):
                 function()
@@ -202,7 +204,7 @@ def torch_gradient(network, X, y):
         a = linear(torch.tanh(linear(X, V, c)), W, b)
         loss = 0.5 * ((a - y) ** 2).sum(dim=1).mean()
         torch.autograd.grad(loss, flat)
-        return float(loss)
+        return float(loss.detach())
 
     return both
 

@@ -6,7 +6,8 @@
 All systems make the same steps, float32, ReLU, cross-entropy, of SGD with batches of 1, 32 and 256,
 and of Adam. Each is built with all of the
 settings that `peers` lists for it, trained for one pass from the same weights, and must reach the
-same loss; the fastest settings are kept. Then the systems alternate for a number of rounds. One
+same loss; the fastest settings are kept. Then the systems alternate for a number of rounds, with
+a pause in which the threads of the one before fall asleep. One
 that is too slow for its share of time makes its passes over fewer rows, of which it may find more
 in the caches. Two of the data sets are MNIST's images, as they are and with 0.001 added to
 every pixel, so that there are no zeros to skip.
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from machine import describe, peak_gflops
+from machine import PAUSE, describe, peak_gflops
 from peers import SYSTEMS
 
 from fastbp import Network, load_dataset
@@ -168,6 +169,7 @@ def measure(problem, kinds, rounds, seconds):
             )
     for _ in range(rounds):
         for (system, rows), entry in zip(running, entries, strict=True):
+            time.sleep(PAUSE)
             entry["microseconds"].append(seconds_of(system.run) / rows * 1e6)
     for (system, _), entry in zip(running, entries, strict=True):
         if not all(np.isfinite(p).all() for p in system.parameters()):

@@ -60,7 +60,11 @@ class Callback:
         """Begin a fit."""
 
     def on_chunk(self, trainer: Trainer, samples: int, loss: float) -> None:
-        """After so many samples of this epoch, with that mean loss."""
+        """After so many samples of this epoch, with that mean loss.
+
+        A trainer that is saved here goes on with a new epoch when it is loaded; one that is saved
+        after an epoch goes on bit for bit.
+        """
 
     def on_epoch(self, trainer: Trainer) -> None:
         """After an epoch, whose row in `Trainer.history` is the last."""

@@ -12,7 +12,7 @@ it is decoupled, w ← (1 − η·λ) w comes before the step; biases never deca
 
 from __future__ import annotations
 
-from dataclasses import asdict, astuple, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field, fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,7 +20,7 @@ import numpy as np
 from fastbp import kernels, validation
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Optimizer:
     """What all optimizers have.
 
@@ -44,12 +44,20 @@ class Optimizer:
         """Numbers that are kept for each parameter."""
         raise NotImplementedError
 
+    def __repr__(self) -> str:
+        changed = (
+            f"{each.name}={getattr(self, each.name)!r}"
+            for each in fields(self)
+            if getattr(self, each.name) != each.default
+        )
+        return f"{type(self).__name__}({', '.join(changed)})"
+
     def settings(self) -> tuple[float, ...]:
         """Fields of its own in order, as the kernels take them."""
         return astuple(self)[1:]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SGD(Optimizer):
     """Stochastic gradient descent, with heavy-ball momentum (Polyak 1964) or Nesterov's.
 
@@ -87,7 +95,7 @@ class SGD(Optimizer):
         return int(self.momentum != 0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RMSprop(Optimizer):
     """Steps divided by the root of a running mean of squared gradients (Hinton 2012).
 
@@ -122,7 +130,7 @@ class RMSprop(Optimizer):
         return 3 if self.centered else 2 if self.momentum != 0 else 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Adagrad(Optimizer):
     """Steps divided by the root of the sum of all squared gradients (Duchi et al., JMLR 2011).
 
@@ -149,7 +157,7 @@ class Adagrad(Optimizer):
         return 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Adadelta(Optimizer):
     """Steps in the proportion of running means of steps and gradients (Zeiler 2012).
 
@@ -178,7 +186,7 @@ class Adadelta(Optimizer):
         return 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Adam(Optimizer):
     """Running means of gradients and of their squares (Kingma & Ba, ICLR 2015, arXiv:1412.6980).
 
@@ -210,7 +218,7 @@ class Adam(Optimizer):
         return 3 if self.amsgrad else 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AdamW(Adam):
     """`Adam` with ``decoupled_weight_decay``, and by default one of 0.01 (ICLR 2019)."""
 
@@ -219,7 +227,7 @@ class AdamW(Adam):
     weight_decay: ClassVar[float] = 0.01
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NAdam(Optimizer):
     """`Adam` with Nesterov's look ahead (Dozat 2016).
 

@@ -308,12 +308,14 @@ class Trainer:
         """Table of the network's layers and, after a pass, how each was computed and why."""
         return "\n".join([self.network.summary(), *self._chosen[1]])
 
-    def partial_fit(self, X: ArrayLike, y: ArrayLike) -> Trainer:
+    def partial_fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Trainer:
         """Make one pass over the rows in the order given; arguments and errors as `fit`.
 
         Nothing is added to `history`.
         """
-        samples = self._training_samples(X, y)
+        samples = self._training_samples(X, y, sample_weight)
         with _progress_bar(False, 0) as bar:
             eta = self.current_learning_rate
             options = self._checked_options(self.network, eta)

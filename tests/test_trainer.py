@@ -13,7 +13,7 @@ import pytest
 from naive import Naive
 
 import fastbp
-from fastbp import DivergenceError, Network, Trainer, chunks, kernels
+from fastbp import DivergenceError, Network, Trainer, chunks, kernels, optimizers
 
 
 @pytest.fixture
@@ -152,6 +152,28 @@ def test_partial_fit_is_one_pass_in_the_order_given(blobs):
         assert trainer.partial_fit(X[i : i + 50], y[i : i + 50]) is trainer
     np.testing.assert_array_equal(parts.params, whole.params)
     assert len(trainer.history) == 0
+
+
+def test_partial_fit_takes_sample_weights(blobs):
+    X, y = blobs
+    weights = np.linspace(0.1, 3, 120)
+    whole, part = Network((4, 8, 3), seed=1), Network((4, 8, 3), seed=1)
+    fitted = Trainer(whole, shuffle=False)
+    fitted.fit(X, y, epochs=1, sample_weight=weights, progress=False)
+    Trainer(part).partial_fit(X, y, weights)
+    np.testing.assert_array_equal(part.params, whole.params)
+
+
+def test_an_optimizer_shows_what_differs_from_its_defaults():
+    for optimizer, shown in (
+        (optimizers.SGD(), "SGD()"),
+        (optimizers.AdamW(), "AdamW()"),
+        (optimizers.SGD(momentum=0.9, nesterov=True), "SGD(momentum=0.9, nesterov=True)"),
+        (optimizers.Adam(eps=0.5, decoupled_weight_decay=True),
+         "Adam(decoupled_weight_decay=True, eps=0.5)"),
+    ):  # fmt: skip
+        assert repr(optimizer) == shown
+        assert eval(shown, vars(optimizers)) == optimizer
 
 
 def test_weight_decay_spares_the_biases():
