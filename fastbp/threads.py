@@ -146,7 +146,7 @@ class Crew:
     # Blocks that try out a team for the first time, which may be too short to tell. And one part
     # that another program has slowed down tells nothing for long. So the slower of the two is tried
     # again, on an eighth of a chunk, in chunk 1, 2, 4, 8, … since it became so, and later in every
-    # so many.
+    # so many; chunks that are too short are not counted.
     _TRIAL, _AGAIN = 8, 32
     # Seconds that tell: a shorter part, as an epoch begins with, is spent on waking up the pool.
     _TELLING = 1e-3
@@ -166,21 +166,26 @@ class Crew:
                 start = end
         if start == stop:
             return
-        self._chunks += 1
         self._choose()
-        is_time = self._chunks % self._AGAIN == 0 or self._chunks.bit_count() == 1
-        if len(self._teams) > 1 and is_time:
-            end = min(stop, start + max(1, (stop - start) // block // 8) * block)
+        end = min(stop, start + max(1, (stop - start) // block // 8) * block)
+        if len(self._teams) > 1 and self._is_time(end - start):
             yield start, end, self._teams[self._best == 1]
             start = end
             self._choose()
         if start < stop:
             yield start, stop, self._best
 
+    def _is_time(self, samples: int) -> bool:
+        """Whether to try the slower team again, on so many samples: if they would tell."""
+        if samples * self._seconds[self._best] < self._TELLING:
+            return False
+        self._chunks += 1
+        return self._chunks % self._AGAIN == 0 or self._chunks.bit_count() == 1
+
     def _choose(self) -> None:
         best = min(self._teams, key=lambda size: self._seconds.get(size, 0.0))
         if best != self._best:
-            self._best, self._chunks = best, 1
+            self._best, self._chunks = best, 0
 
     def record(self, team_size: int, samples: int, seconds: float) -> None:
         """Note what a part took, unless it tells less than what is known."""

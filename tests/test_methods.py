@@ -152,6 +152,20 @@ def test_a_short_part_tells_nothing_against_a_long_one():
     assert list(crew.shares(0, 100, 10))[-1][2] == 2
 
 
+def test_teams_are_tried_again_where_that_can_tell():
+    """Passes begin with chunks too short to tell, which must not use up the trials."""
+    crew = threads.Crew(2, fixed=False)
+    long_ones = []
+    for turn in range(6):
+        for length in (10, 10, 10, 100_000):
+            for start, stop, size in crew.shares(0, length, 10):
+                slowed = 9 if turn == 0 and size == 2 else 1
+                crew.record(size, stop - start, slowed * (stop - start) * 1e-6 / size)
+        long_ones.append(size)
+    assert long_ones[0] == 1
+    assert long_ones[1:] == [2] * 5
+
+
 def test_a_moment_of_another_program_does_not_decide_for_long():
     crew = threads.Crew(2, fixed=False)
     taken = []
