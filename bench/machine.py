@@ -33,10 +33,10 @@ LEVELS = ("L1", "L2", "L3", "DRAM")
 # Where the system does not tell the sizes of its caches.
 USUAL_CACHES = {"L1": 32 << 10, "L2": 1 << 20, "L3": 16 << 20}
 TRIALS = 7
+TRIAL_SECONDS = 0.01
 # Threads of other libraries go on looking for work, on all cores, for up to this many seconds after
 # a call: 0.2 in LLVM's OpenMP (KMP_BLOCKTIME).
 PAUSE = 0.25
-TRIAL_SECONDS = 0.01
 
 
 class Bandwidth(NamedTuple):

@@ -8,7 +8,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 import numba
@@ -93,18 +93,28 @@ def spread(
         try:
             while not errors and (i := next(waiting, -1)) >= 0:
                 results[i] = work(*blocks[i])
-        except BaseException as error:
+        except Exception as error:
             errors[i] = error
+        except BaseException as error:  # Ctrl-C comes before any other
+            errors[-1] = error
 
-    if _helpers is None:
-        _helpers = ThreadPoolExecutor(max(1, available() - 1), "fastbp")
-    running = [_helpers.submit(take_turns) for _ in range(most - 1)]
-    take_turns()
-    for helper in running:
-        if not helper.cancel():
-            helper.result()
+    running: list[Future[None]] = []
+    try:
+        if _helpers is None:
+            _helpers = ThreadPoolExecutor(max(1, available() - 1), "fastbp")
+        with contextlib.suppress(RuntimeError):  # the interpreter is about to end: no new threads
+            for _ in range(most - 1):
+                running.append(_helpers.submit(take_turns))
+        take_turns()
+        wait([helper for helper in running if not helper.cancel()])
+    except BaseException as error:
+        errors[-1] = error  # helpers stop after the block that they are at
+        wait([helper for helper in running if not helper.cancel()])
     if errors:
-        raise errors[min(errors)]
+        try:
+            raise errors[min(errors)]
+        finally:
+            errors.clear()  # or an error would hold on to itself, and to all that was at hand
     return [results[i] for i in range(len(blocks))]
 
 
@@ -145,8 +155,8 @@ class Crew:
 
     # Blocks that try out a team for the first time, which may be too short to tell. And one part
     # that another program has slowed down tells nothing for long. So the slower of the two is tried
-    # again, on an eighth of a chunk, in chunk 1, 2, 4, 8, … since it became so, and later in every
-    # so many; chunks that are too short are not counted.
+    # again, in chunk 1, 2, 4, 8, … since it became so, and then in every 32nd: on an eighth of the
+    # chunk, or on all of one too short for that. Chunks that would not tell are not counted.
     _TRIAL, _AGAIN = 8, 32
     # Seconds that tell: a shorter part, as an epoch begins with, is spent on waking up the pool.
     _TELLING = 1e-3
@@ -168,6 +178,8 @@ class Crew:
             return
         self._choose()
         end = min(stop, start + max(1, (stop - start) // block // 8) * block)
+        if not self._tells(end - start):
+            end = stop
         if len(self._teams) > 1 and self._is_time(end - start):
             yield start, end, self._teams[self._best == 1]
             start = end
@@ -175,9 +187,12 @@ class Crew:
         if start < stop:
             yield start, stop, self._best
 
+    def _tells(self, samples: int) -> bool:
+        return samples * self._seconds.get(self._best, 0.0) >= self._TELLING
+
     def _is_time(self, samples: int) -> bool:
         """Whether to try the slower team again, on so many samples: if they would tell."""
-        if samples * self._seconds[self._best] < self._TELLING:
+        if not self._tells(samples):
             return False
         self._chunks += 1
         return self._chunks % self._AGAIN == 0 or self._chunks.bit_count() == 1
@@ -188,6 +203,7 @@ class Crew:
             self._best, self._chunks = best, 0
 
     def record(self, team_size: int, samples: int, seconds: float) -> None:
-        """Note what a part took, unless it tells less than what is known."""
-        if seconds >= self._TELLING or team_size not in self._seconds:
+        """Note what a part took, unless it is too short to tell against what is known."""
+        known = self._seconds.get(team_size, float("inf"))
+        if seconds >= self._TELLING or seconds / samples < known:
             self._seconds[team_size] = seconds / samples

@@ -207,7 +207,7 @@ def train_deferred(
         c = T(1)
         for t in range(n):
             row = row_at(order, first + t)
-            expect(samples.inputs, order, first + t + block.length, 0, layout.sizes[0])
+            expect(samples.inputs, order, first + t + block.ahead, 0, layout.sizes[0])
             weight = sample_weight(samples, row)
             step = -learning_rate * T(weight)
             next_c = c * γ

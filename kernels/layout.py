@@ -73,6 +73,7 @@ class Block(NamedTuple):
 
     length: int
     width: int
+    ahead: int  # samples by which rows of dense X are asked for ahead of their use
     a: NDArray[np.floating]  # inputs of each deferred layer: a row per sample if they are dense;
     # a row of ``width`` per input if they are sparse, so that zeros are whole rows
     d: NDArray[np.floating]  # pending factors d_s of each deferred layer, a row per sample
@@ -244,6 +245,16 @@ def make_work(layout: Layout, dtype: np.dtype) -> Work:
     )
 
 
+# Rows that are to be in a core's second cache when their turn comes, beside all that is worked on
+# there. With several threads some come to the wrong core, but nearer than they were.
+_AHEAD_BYTES = 128 * 1024
+
+
+def _rows_ahead(length: int, room: int, dtype: np.dtype) -> int:
+    """Samples by which rows are asked for ahead, of batches or blocks of that length."""
+    return min(length, max(1, _AHEAD_BYTES // (room * dtype.itemsize)))
+
+
 def make_block(layout: Layout, plan: Plan, length: int, dtype: np.dtype) -> Block:
     """Scratch for blocks of at most ``length`` samples, as far as the plan needs it."""
     width = padded(length, dtype)
@@ -254,6 +265,7 @@ def make_block(layout: Layout, plan: Plan, length: int, dtype: np.dtype) -> Bloc
     return Block(
         length=length,
         width=width,
+        ahead=_rows_ahead(length, int(layout.units[1]), dtype),
         a=aligned_zeros(n, dtype),
         d=aligned_zeros(n, dtype),
         z=aligned_zeros(first * int(layout.strides[0]), dtype),
@@ -267,14 +279,12 @@ def make_block(layout: Layout, plan: Plan, length: int, dtype: np.dtype) -> Bloc
 # The inputs of a layer of this size are summed up in parts, always: on several threads each takes
 # whole parts, and of their weights, which then stay in its core's cache, it computes both the sums
 # and the step. Smaller ones are over too soon, and larger ones leave that cache anyway; with many
-# samples it matters less than the sums that have to be added up. No part is empty.
+# samples it matters less than the sums that have to be added up. From 12 vectors
+# on no part is empty.
 PARTS = 4
 _LEAST_INPUTS = 256
 _PART_BYTES = range(128 * 1024, 1024 * 1024 + 1)
 _MOST_SAMPLES = 128
-# Rows that are to be in a core's second cache when a batch comes to them, beside all that it works
-# on there.
-_AHEAD_BYTES = 128 * 1024
 # Elements of a panel of the gradient, about: with its weights and moments in the nearest cache.
 _PANEL = 2048
 
@@ -349,7 +359,7 @@ def make_batch(
     return Batch(
         length=length,
         width=width,
-        ahead=min(length, max(1, _AHEAD_BYTES // (room * dtype.itemsize))),
+        ahead=_rows_ahead(length, room, dtype),
         inputs=aligned_zeros(0 if is_listed or is_sparse else length * room, dtype),
         a=a,
         fed=aligned_zeros(n, dtype) if drops else a,

@@ -141,8 +141,9 @@ def multiply_add(
     """Out[r, start:stop] = scale (base[r, start:stop] + Σ_j X[r, j] W[j, start:stop]).
 
     For r < m and j < n, n at least 1; X[r, j] is at r·across + j·along, so X may be transposed.
-    The base may be ``out`` itself, or one row for all, such as a bias, with base_stride = 0. Each
-    element of W that has been loaded serves four rows of ``out``.
+    The base may be ``out`` itself, or share nothing with it: such as a bias, one row for all, with
+    base_stride = 0. Each element of W that has been loaded serves four rows of ``out`` where there
+    are as many.
     """
     v = lanes(W)
     four, two, one = zeros(W, 4), zeros(W, 2), zeros(W, 1)
@@ -179,7 +180,7 @@ def multiply_add(
                     one, W, w + k, stride, X, x, along, count, base, b + k, out, o + k, c
                 )
                 k += v
-        base, base_stride = out, out_stride
+        base, base_stride = out, out_stride  # what the panels so far have summed up
 
 
 @jit

@@ -3,6 +3,7 @@
 import os
 import threading
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -101,7 +102,9 @@ def test_ctrl_c_is_heard_between_blocks(small_blocks, monkeypatch):
     assert len(calls) < 12
 
 
-def test_helpers_are_kept_and_take_part(small_blocks):
+def test_helpers_are_kept_and_take_part(small_blocks, monkeypatch):
+    helpers = ThreadPoolExecutor(1)
+    monkeypatch.setattr(threads, "_helpers", helpers)
     barrier = threading.Barrier(2, timeout=30)
     seen = set()
 
@@ -113,6 +116,7 @@ def test_helpers_are_kept_and_take_part(small_blocks):
 
     for _ in range(2):
         assert threads.spread(work, 50, 1, 1, 2) == list(range(50))
+    helpers.shutdown()
     assert len(seen) == 2
     assert threading.current_thread() in seen
 

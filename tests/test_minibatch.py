@@ -6,9 +6,11 @@ from conftest import assert_padding_is_zero, assert_same_on_threads
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive import Naive, Steps, one_hot
+from numba import njit
 
 import fastbp
-from fastbp import Network, Trainer, optimizers
+from fastbp import Network, Trainer, kernels, optimizers
+from fastbp.kernels import linear
 
 TIGHT = {"rtol": 1e-9, "atol": 1e-12}
 OPTIMIZERS = [
@@ -32,6 +34,51 @@ OPTIMIZERS = [
 # With Adam's own eps, a gradient that is all rounding would be divided by next to nothing.
 SETTINGS = {"sgd": {}, "adam": {"eps": 1e-3}}
 IDS = ["-".join([name, *map(str, options)]) for name, options in OPTIMIZERS]
+
+
+@njit(error_model="numpy")
+def call_multiply_add(W, stride, X, n, across, along, m, base, base_stride, out, scale):
+    linear.multiply_add(
+        W, stride, X, n, across, along, m, base, base_stride, out, stride, 0, stride, scale
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("m", range(1, 10))
+def test_products_of_any_number_of_rows(dtype, m, generator):
+    """And a row's sums do not depend on the rows beside it."""
+    kind = np.dtype(dtype)
+
+    def array(n):
+        values = kernels.aligned_zeros(n, kind)
+        values[:] = generator.normal(size=n)
+        return values
+
+    scale = kind.type(0.7)
+    for n, vectors in ((1, 1), (5, 2), (130, 3), (7, 5)):
+        stride = vectors * 64 // kind.itemsize
+        W, X, base = array(n * stride), array(m * n), array(m * stride)
+        out = array((m + 2) * stride)
+        before = out.copy()
+        call_multiply_add(W, stride, X, n, n, 1, m, base, 0, out, scale)
+        sums = X.reshape(m, n).astype(float) @ W.reshape(n, stride)
+        expected = 0.7 * (base[:stride] + sums)
+        got = out[: m * stride].reshape(m, stride)
+        tight = {"rtol": 1e-4, "atol": 1e-4} if dtype == "float32" else TIGHT
+        np.testing.assert_allclose(got, expected, **tight)
+        np.testing.assert_array_equal(out[m * stride :], before[m * stride :])
+        # X by columns, and added to what is there.
+        columns = np.ascontiguousarray(X.reshape(m, n).T).reshape(-1)
+        added = base.copy()
+        call_multiply_add(W, stride, columns, n, 1, m, m, added, stride, added, scale)
+        np.testing.assert_allclose(
+            added.reshape(m, stride), 0.7 * (base.reshape(m, stride) + sums), **tight
+        )
+        alone = array(stride)
+        for t in range(m):
+            row = X[t * n : (t + 1) * n].copy()
+            call_multiply_add(W, stride, row, n, n, 1, 1, base, 0, alone, scale)
+            np.testing.assert_array_equal(alone, got[t])
 
 
 def problem(sizes, n, seed=0, density=1.0):
@@ -211,7 +258,8 @@ def test_scratch_of_sparse_rows_is_no_matrix():
 THREADS = """
 import sys
 import numpy as np, scipy.sparse
-from fastbp import Network, Trainer, optimizers
+from fastbp import Network, Trainer, kernels, optimizers
+from fastbp.kernels import linear
 
 generator = np.random.default_rng(0)
 X = generator.normal(size=(500, 300)) * (generator.random((500, 300)) < 0.3)

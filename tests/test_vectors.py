@@ -22,7 +22,7 @@ for T, packed in ((float32, "ps"), (float64, "pd")):
             "_add_rows": (array, rows, array, n, array, n, n, n),
             "_add_dots_called": (array, rows, n, n, array, array, n),
             "_rank_one": (array, rows, array, n, array, n, T, T),
-            "multiply_add": (array, n, array, n, n, n, n, array, n, n, n, T),
+            "multiply_add": (array, n, array, n, n, n, n, array, n, array, n, n, n, T),
         }
         for name, arguments in functions.items():
             function = getattr(linear, name)
