@@ -8,7 +8,6 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 import numba
@@ -24,8 +23,8 @@ _forked = False
 
 
 def _note_fork() -> None:
-    global _forked, _helpers
-    _forked, _helpers = True, None
+    global _forked
+    _forked = True
 
 
 if hasattr(os, "register_at_fork"):
@@ -60,11 +59,8 @@ def team(n_threads: int) -> Iterator[int]:
         _launching.release()
 
 
-# What helpers must save, in floating-point operations: it takes some 100 µs to wake them.
+# What helpers must save, in floating-point operations: it takes some 100 µs to start them.
 _WORTH_SPREADING = 20_000_000
-
-# Threads of Python's, kept from call to call; those of a parent process are gone after a fork.
-_helpers: ThreadPoolExecutor | None = None
 
 
 def spread(
@@ -79,7 +75,6 @@ def spread(
     The calling thread is helped where ``operations`` per row make that worth while. Of several
     errors that of the first block is raised, and Ctrl-C is heard between blocks.
     """
-    global _helpers
     blocks = [(start, min(n, start + rows)) for start in range(0, n, rows)]
     most = min(n_threads or available(), len(blocks))
     if most == 1 or n * operations < _WORTH_SPREADING:
@@ -98,18 +93,23 @@ def spread(
         except BaseException as error:  # Ctrl-C comes before any other
             errors[-1] = error
 
-    running: list[Future[None]] = []
+    # New threads each time: Ctrl-C can leave the locks of a pool that is kept taken for ever.
+    helpers = [threading.Thread(target=take_turns) for _ in range(most - 1)]
+    started = []
     try:
-        if _helpers is None:
-            _helpers = ThreadPoolExecutor(max(1, available() - 1), "fastbp")
-        with contextlib.suppress(RuntimeError):  # the interpreter is about to end: no new threads
-            for _ in range(most - 1):
-                running.append(_helpers.submit(take_turns))
+        with contextlib.suppress(RuntimeError):  # none to be had, or the interpreter is ending
+            for helper in helpers:
+                helper.start()
+                started.append(helper)
         take_turns()
-        wait([helper for helper in running if not helper.cancel()])
     except BaseException as error:
         errors[-1] = error  # helpers stop after the block that they are at
-        wait([helper for helper in running if not helper.cancel()])
+    while started:
+        try:
+            started[-1].join()
+            started.pop()
+        except BaseException as error:
+            errors[-1] = error
     if errors:
         try:
             raise errors[min(errors)]

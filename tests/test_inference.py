@@ -3,7 +3,6 @@
 import os
 import threading
 import tracemalloc
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -102,9 +101,7 @@ def test_ctrl_c_is_heard_between_blocks(small_blocks, monkeypatch):
     assert len(calls) < 12
 
 
-def test_helpers_are_kept_and_take_part(small_blocks, monkeypatch):
-    helpers = ThreadPoolExecutor(1)
-    monkeypatch.setattr(threads, "_helpers", helpers)
+def test_helpers_take_part(small_blocks):
     barrier = threading.Barrier(2, timeout=30)
     seen = set()
 
@@ -114,9 +111,7 @@ def test_helpers_are_kept_and_take_part(small_blocks, monkeypatch):
         seen.add(threading.current_thread())
         return start
 
-    for _ in range(2):
-        assert threads.spread(work, 50, 1, 1, 2) == list(range(50))
-    helpers.shutdown()
+    assert threads.spread(work, 50, 1, 1, 2) == list(range(50))
     assert len(seen) == 2
     assert threading.current_thread() in seen
 
