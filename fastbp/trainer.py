@@ -426,6 +426,8 @@ class Trainer:
         crew = self._crew[1]
         done, chunks, batch_size = 0, 0, options["batch_size"]
         for start, stop in paced(samples.inputs.n, 6 * network.n_params, this.block):
+            if self._stopped:  # in the midst of a batch, which is the last
+                stop = min(stop, -(-start // batch_size) * batch_size)
             last_finite[:] = params
             began = time.perf_counter()
             try:

@@ -313,3 +313,27 @@ def test_a_function_as_a_schedule_is_not_saved(trainer, tmp_path):
     trainer.learning_rate = lambda epoch: 0.1
     with pytest.raises(ValueError, match=r"one of fastbp\.schedules to be saved"):
         fastbp.save(trainer, tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize("batch_size", [257, 300, 1000])
+def test_a_stop_ends_with_the_batch(batch_size):
+    """Also where chunks end within batches, which are longer than the scratch."""
+
+    class Stop(Callback):
+        seen = 0
+
+        def on_chunk(self, trainer, samples, loss):
+            self.seen = samples
+            trainer.stop()
+
+    generator = np.random.default_rng(0)
+    X, y = generator.normal(size=(60_000, 20)), generator.integers(0, 3, 60_000)
+    stop = Stop()
+    trainer = Trainer(Network((20, 64, 3), seed=0), batch_size=batch_size, shuffle=False)
+    trainer.fit(X, y, epochs=2, callbacks=[stop], progress=False)
+    assert len(trainer.history) == 1
+    assert stop.seen < 30_000
+    assert stop.seen % batch_size == 0
+    whole = Trainer(Network((20, 64, 3), seed=0), batch_size=batch_size)
+    whole.partial_fit(X[: stop.seen], y[: stop.seen])
+    np.testing.assert_array_equal(trainer.network.params, whole.network.params)
