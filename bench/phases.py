@@ -105,7 +105,7 @@ def batch_nanoseconds(sizes, batch_size):
     batch = kernels.make_batch(layout, batch_size, dtype)
     rule = kernels.make_rule(kernels.SGD, (0.0, 0.0), False, 0, 0, dtype)
     regularization = kernels.make_regularization(len(sizes) - 2, dtype)
-    arguments = batch_size, network.params, layout, batch, samples, np.arange(BATCH_ROWS)
+    arguments = batch_size, network.params, layout, batch, samples, kernels.IN_ORDER
 
     def train(n):
         kernels.train_minibatch(
@@ -129,7 +129,7 @@ def nanoseconds(sizes):
     """Of a sample, for each column."""
     network, samples = problem(sizes, ROWS)
     work = kernels.make_work(network.layout, network.dtype)
-    order = np.arange(ROWS)
+    order = kernels.IN_ORDER
     rates = np.float32(0.001), np.float32(0)
 
     def train(n):

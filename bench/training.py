@@ -4,13 +4,12 @@
     python bench/report.py FILE [--write]
 
 All systems make the same steps, float32, ReLU, cross-entropy, of SGD with batches of 1, 32 and 256,
-and of Adam. Each is built with all of the
-settings that `peers` lists for it, trained for one pass from the same weights, and must reach the
-same loss; the fastest settings are kept. Then the systems alternate for a number of rounds, with
-a pause in which the threads of the one before fall asleep. One
-that is too slow for its share of time makes its passes over fewer rows, of which it may find more
-in the caches. Two of the data sets are MNIST's images, as they are and with 0.001 added to
-every pixel, so that there are no zeros to skip.
+and of Adam. Each is built with all of the settings that `peers` lists for it, trained for one pass
+from the same weights, and must reach the same loss; the fastest settings are kept. Then the systems
+alternate for a number of rounds. Before a time is taken, the threads of what ran before get a pause
+to fall asleep in. A system that is too slow for its share of time makes its passes over fewer rows,
+of which it may find more in the caches. Two of the data sets are MNIST's images, as they are and
+with 0.001 added to every pixel, so that there are no zeros to skip.
 """
 
 import argparse
@@ -117,6 +116,7 @@ def verified(problem, batch_size=1, optimizer="sgd"):
             for mine, theirs in pairs:
                 mine[...] = theirs
             losses[name, *settings.values()] = trained.loss(problem.X[:rows], problem.y[:rows])
+            time.sleep(PAUSE)
             again = seconds_of(built.run)
             best = candidates.get(name)
             if best is None or again < 2 * best.seconds * rows:

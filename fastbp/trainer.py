@@ -313,9 +313,12 @@ class Trainer:
     ) -> Trainer:
         """Make one pass over the rows in the order given; arguments and errors as `fit`.
 
+        Weights are relative to the mean weight of these rows alone.
+
         Nothing is added to `history`.
         """
         samples = self._training_samples(X, y, sample_weight)
+        self._stopped = False  # as an earlier fit may have been
         with _progress_bar(False, 0) as bar:
             eta = self.current_learning_rate
             options = self._checked_options(self.network, eta)

@@ -53,6 +53,7 @@ class Work(NamedTuple):
     The padding of ``a``, ``z`` and ``delta`` stays zero.
     """
 
+    ahead: int  # samples by which rows of dense X are asked for ahead of their use
     a: NDArray[np.floating]  # (units[-1],) outputs of each layer; a_0 is not used
     z: NDArray[np.floating]  # (units[-1],) sums before the activation
     delta: NDArray[np.floating]  # (units[-1],) ∂loss/∂z
@@ -229,10 +230,23 @@ def aligned_zeros(n: int, dtype: np.dtype) -> NDArray[np.floating]:
     return raw[start : start + n * dtype.itemsize].view(dtype)
 
 
+# Rows that are to be in a core's second cache when their turn comes, beside all that is worked on
+# there. With several threads some come to the wrong core, but nearer than they were.
+_AHEAD_BYTES = 128 * 1024
+# So many steps of one sample are longer than a row is on its way.
+_STEPS_AHEAD = 8
+
+
+def _rows_ahead(length: int, room: int, dtype: np.dtype) -> int:
+    """Samples by which rows are asked for ahead: so many, if they do not take too much room."""
+    return min(length, max(1, _AHEAD_BYTES // (room * dtype.itemsize)))
+
+
 def make_work(layout: Layout, dtype: np.dtype) -> Work:
     """Scratch for one sample."""
     n = int(layout.units[-1])
     return Work(
+        ahead=_rows_ahead(_STEPS_AHEAD, int(layout.units[1]), dtype),
         a=aligned_zeros(n, dtype),
         z=aligned_zeros(n, dtype),
         delta=aligned_zeros(n, dtype),
@@ -243,16 +257,6 @@ def make_work(layout: Layout, dtype: np.dtype) -> Work:
         sums=aligned_zeros(int(max(np.diff(layout.units))), dtype),
         dots=aligned_zeros(2 * LONGEST_BLOCK, dtype),
     )
-
-
-# Rows that are to be in a core's second cache when their turn comes, beside all that is worked on
-# there. With several threads some come to the wrong core, but nearer than they were.
-_AHEAD_BYTES = 128 * 1024
-
-
-def _rows_ahead(length: int, room: int, dtype: np.dtype) -> int:
-    """Samples by which rows are asked for ahead, of batches or blocks of that length."""
-    return min(length, max(1, _AHEAD_BYTES // (room * dtype.itemsize)))
 
 
 def make_block(layout: Layout, plan: Plan, length: int, dtype: np.dtype) -> Block:

@@ -90,19 +90,17 @@ def part_of(n_in, i, like):
 def first_part(W, stride, layout, batch, inputs, order, first, lo, n, part, top, end, base, Z):
     """`sum_part` of the first layer, whose inputs are read along the way."""
     room = layout.units[1]
-    if len(inputs.indptr) > 0:
-        for t in range(n):
-            numbers, x, count = csr_row(inputs, row_at(order, first + lo + t))
-            z = window(Z, t * stride, stride)
-            copy(base, z, stride)
-            add_rows(W, numbers, x, count, z, 0, stride, stride)
-    elif batch.is_listed:
+    if len(inputs.indptr) > 0 or batch.is_listed:
         for t in range(lo, lo + n):
-            list_inputs(batch, inputs, row_at(order, first + t), t, part, top, end, room)
-            expect(inputs, order, first + t + batch.ahead, top, end)
-            count = batch.counts[t * PARTS + part]
-            numbers = window(batch.rows, t * room + top, count)
-            x = window(batch.x, t * room + top, count)
+            row = row_at(order, first + t)
+            if len(inputs.indptr) > 0:
+                numbers, x, count = csr_row(inputs, row)
+            else:
+                list_inputs(batch, inputs, row, t, part, top, end, room)
+                expect(inputs, order, first + t + batch.ahead, top, end)
+                count = batch.counts[t * PARTS + part]
+                numbers = window(batch.rows, t * room + top, count)
+                x = window(batch.x, t * room + top, count)
             z = window(Z, (t - lo) * stride, stride)
             copy(base, z, stride)
             add_rows(W, numbers, x, count, z, 0, stride, stride)

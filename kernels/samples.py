@@ -20,9 +20,9 @@ def n_samples(order, inputs):
 def expect(inputs, order, t, start, stop):
     """Have inputs ``start`` to ``stop`` of the pass's sample t on their way, where X is dense.
 
-    A small network, which has learned from a row sooner than the next arrives, waited for half of
-    its time where rows come in an order that no hardware can guess. It waits for rows in their own
-    order too: what guesses them begins anew at every batch, and at every page of memory.
+    A small network has learned from a row sooner than the next arrives in an order that no hardware
+    can guess. It waits for rows in their own order too: what guesses them begins anew at every
+    batch, and at every page of memory.
     """
     if len(inputs.X) > 0 and t < n_samples(order, inputs):
         x = matrix_rows(inputs.X, row_at(order, t), 1)

@@ -17,9 +17,6 @@ from .losses import loss_value, output_delta
 from .samples import csr_row, expect, load_target, row_at, sample_weight
 from .simd import matrix_rows, window
 
-# Samples by which rows of inputs are asked for ahead.
-AHEAD = 8
-
 
 @jit(inline="early")
 def first_sums(params, layout, work, inputs, row):
@@ -200,7 +197,7 @@ def train_sequential(
         if t + 1 == stop or is_sparse:
             accumulate_first(params, layout, work, samples.inputs, row, scale, decay)
         else:
-            expect(samples.inputs, order, t + AHEAD, 0, layout.sizes[0])
+            expect(samples.inputs, order, t + work.ahead, 0, layout.sizes[0])
             step_and_first_sums(
                 params, layout, work, samples.inputs, row, row_at(order, t + 1), scale, decay
             )

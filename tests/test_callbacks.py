@@ -315,6 +315,18 @@ def test_a_function_as_a_schedule_is_not_saved(trainer, tmp_path):
         fastbp.save(trainer, tmp_path / "model.safetensors")
 
 
+@pytest.mark.parametrize("batch_size", [1, 32, 300])
+def test_a_pass_after_a_stopped_fit_is_whole(batch_size):
+    generator = np.random.default_rng(0)
+    X, y = generator.normal(size=(60_000, 20)), generator.integers(0, 3, 60_000)
+    stopped = Trainer(Network((20, 64, 3), seed=0), batch_size=batch_size)
+    stopped.fit(X[:600], y[:600], epochs=2, callbacks=[lambda t: t.stop()], progress=False)
+    other = Trainer(stopped.network.copy(), batch_size=batch_size)
+    for trainer in (stopped, other):
+        trainer.partial_fit(X, y)
+    np.testing.assert_array_equal(stopped.network.params, other.network.params)
+
+
 @pytest.mark.parametrize("batch_size", [257, 300, 1000])
 def test_a_stop_ends_with_the_batch(batch_size):
     """Also where chunks end within batches, which are longer than the scratch."""

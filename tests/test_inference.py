@@ -133,7 +133,7 @@ def test_of_several_errors_the_first_blocks_is_raised(small_blocks):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Python 3.12: of a fork with threads
 def test_a_forked_child_has_helpers_of_its_own(small_blocks):
     def run():
         barrier = threading.Barrier(2, timeout=10)

@@ -258,8 +258,7 @@ def test_scratch_of_sparse_rows_is_no_matrix():
 THREADS = """
 import sys
 import numpy as np, scipy.sparse
-from fastbp import Network, Trainer, kernels, optimizers
-from fastbp.kernels import linear
+from fastbp import Network, Trainer, optimizers
 
 generator = np.random.default_rng(0)
 X = generator.normal(size=(500, 300)) * (generator.random((500, 300)) < 0.3)
