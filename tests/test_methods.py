@@ -153,21 +153,21 @@ def test_a_short_part_tells_nothing_against_a_long_one():
 
 
 @pytest.mark.parametrize(
-    ("chunks", "seconds"),
-    [((10, 10, 10, 100_000), 1e-6), ((300,), 2e-5)],
+    ("chunks", "seconds", "least"),
+    [((10, 10, 10, 100_000), 1e-6, 6), ((300,), 2e-5, 3)],  # a trial takes all of a short pass
     ids=["passes that begin with short chunks", "short passes"],
 )
-def test_a_slow_start_is_forgotten(chunks, seconds):
+def test_a_slow_start_is_forgotten(chunks, seconds, least):
     """Chunks too short to tell must not use up the trials."""
     crew = threads.Crew(2, fixed=False)
     taken = []
-    for turn in range(16):
+    for turn in range(7):
         for length in chunks:
             for start, stop, size in crew.shares(0, length, 10):
                 slowed = 9 if turn == 0 and size == 2 else 1
                 crew.record(size, stop - start, slowed * (stop - start) * seconds / size)
         taken.append(size)
-    assert taken[6:].count(2) >= 9
+    assert taken[1:].count(2) >= least
 
 
 def test_a_moment_of_another_program_does_not_decide_for_long():
