@@ -168,6 +168,13 @@ class Network:
         place = kernels.first_nonfinite(self._buffer, 0, self._buffer.size)
         return None if place < 0 else int(np.searchsorted(blocks, place, side="right"))
 
+    def _penalty(self, weight_decay: float, l1: float) -> float:
+        """½ λ ‖W‖² + λ₁ Σ|w| of all weights."""
+        penalty = 0.0
+        for W in self.weights if weight_decay > 0 or l1 > 0 else ():
+            penalty += 0.5 * weight_decay * float(np.vdot(W, W)) + l1 * float(np.abs(W).sum())
+        return penalty
+
     # Use ----------------------------------------------------------------------------------------
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
@@ -212,13 +219,13 @@ class Network:
             )
         return self._outputs(X)
 
-    def _outputs(self, X: ArrayLike) -> FloatArray:
+    def _outputs(self, X: ArrayLike, n_threads: int | None = None) -> FloatArray:
         # What needs no conversion is looked at block by block, when the rows are in the cache.
         is_ours = isinstance(X, np.ndarray) and X.dtype == self.dtype
         checked = validation.inputs(X, self.sizes[0], self.dtype, finite=not is_ours)
         outputs = np.empty((checked.n, self.sizes[-1]), self.dtype)
         samples = kernels.Samples(checked, _NO_LABELS, kernels.read_only(outputs[:0]), _NO_WEIGHTS)
-        self._infer(samples, outputs, check=is_ours)
+        self._infer(samples, outputs, n_threads, check=is_ours)
         return outputs
 
     def evaluate(

@@ -68,8 +68,8 @@ class Objective:
         if self.weight_decay > 0:
             decay = network.dtype.type(self.weight_decay)
             for W, g in zip(network.weights, network.views(gradient).weights, strict=True):
-                loss += 0.5 * self.weight_decay * float(np.vdot(W, W))
                 g += decay * W
+            loss += network._penalty(self.weight_decay, 0.0)
         return loss, gradient.astype(np.float64, copy=False)
 
     def differentiate(self, gradient: FloatArray) -> float:

@@ -70,19 +70,24 @@ class SGD(Optimizer):
     nesterov : bool, default False
         w ← w − η (g + μ b), in the form of Sutskever et al., ICML 2013. Needs a momentum and no
         dampening.
+    velocity : bool, default False
+        b takes η g in, and w ← w − b: another η slows down what is under way only bit by bit. With
+        one η it is the same, apart from rounding. scikit-learn and Keras have this form.
     """
 
     momentum: float = 0.0
     dampening: float = 0.0
     nesterov: bool = False
+    velocity: bool = False
 
     code: ClassVar[int] = kernels.SGD
     learning_rate: ClassVar[float] = 0.01
 
     def __post_init__(self) -> None:
-        validation.share("momentum", self.momentum)
+        validation.share("momentum", self.momentum, one=True)
         validation.share("dampening", self.dampening, one=True)
         validation.flag("nesterov", self.nesterov)
+        validation.flag("velocity", self.velocity)
         if self.nesterov and (self.momentum == 0 or self.dampening != 0):
             raise ValueError(
                 "nesterov needs a momentum above 0 and a dampening of 0; got "
@@ -198,12 +203,16 @@ class Adam(Optimizer):
         w ← w − η m̂ / (√v̂ + ε).
     amsgrad : bool, default False
         Divide by the largest v so far (Reddi et al., ICLR 2018).
+    uncorrected_eps : bool, default False
+        Add ε to √v, as in the paper's second form (its ε̂), in scikit-learn and in TensorFlow, and
+        not to √v̂; it matters in the first steps.
     """
 
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
     amsgrad: bool = False
+    uncorrected_eps: bool = False
 
     code: ClassVar[int] = kernels.ADAM
 
@@ -211,6 +220,7 @@ class Adam(Optimizer):
         validation.share("beta1", self.beta1)
         validation.share("beta2", self.beta2)
         validation.flag("amsgrad", self.amsgrad)
+        validation.flag("uncorrected_eps", self.uncorrected_eps)
 
     @property
     def n_moments(self) -> int:

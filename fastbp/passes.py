@@ -27,6 +27,8 @@ class Pass(NamedTuple):
     """Methods in a few words, for `History.method`."""
     reasons: tuple[str, ...]
     """Lines for `Trainer.summary`."""
+    penalty: Callable[[], float] | None = None
+    """Sum over samples of what penalties have added to the losses of their batches, if known."""
 
 
 def is_per_sample(options: dict[str, Any]) -> bool:
@@ -95,6 +97,8 @@ def by_batches(
     params, layout, dtype = network._buffer, network.layout, network.dtype
     eta = dtype.type(learning_rate)
     batch_size = min(options["batch_size"], samples.inputs.n)
+    # Of a batch of one sample, its weight would cancel.
+    by_batch = options["reduction"] == "batch" and batch_size > 1
     is_listed, why = methods.skips_zeros(layout, dtype, samples.inputs)
     most = methods.batch_threads(layout, batch_size, options["n_threads"])
     limits = {
@@ -109,6 +113,7 @@ def by_batches(
         l1=options["l1"],
         dropout=options["dropout"],
         key=key,
+        by_batch=by_batch,
         **limits,
     )
     batch = kernels.make_batch(
@@ -119,7 +124,8 @@ def by_batches(
         is_sparse=samples.inputs.is_sparse,
         is_plain=options["optimizer"].n_moments == 0
         and options["l1"] == 0
-        and options["clip_value"] is None,
+        and options["clip_value"] is None
+        and learning_rate * options["weight_decay"] < 1,
         is_whole=options["clip_norm"] is not None,
         drops=any(options["dropout"]),
         threads=most,
@@ -135,4 +141,11 @@ def by_batches(
     reason = f"mini-batches of {batch_size}, {options['optimizer']}; {why}"
     if most > 1:
         reason += f"; {most} threads"
-    return Pass(train, min(batch_size, batch.length), most, "mini-batches", (reason,))
+    return Pass(
+        train,
+        min(batch_size, batch.length),
+        most,
+        "mini-batches",
+        (reason,),
+        (lambda: float(batch.penalty[0])) if by_batch else None,
+    )

@@ -76,6 +76,11 @@ def save(
     tensors = dict(_named("", network.weights, network.biases))
     if trainer:
         options = trainer._checked_options()
+        if callable(options["shuffle"]):
+            raise ValueError(
+                "shuffle must be True or False to be saved, got a function; set trainer.shuffle "
+                "first."
+            )
         rule = trainer._current_rule(network, options["optimizer"])
         header["trainer"] = {
             "options": options

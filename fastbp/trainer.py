@@ -67,8 +67,10 @@ class Trainer:
     batch_size : int, default 1
         Samples per step, counted from the start of each pass; the last batch of a pass may be
         smaller. A batch as long as the data is full-batch gradient descent.
-    shuffle : bool, default True
-        Visit the samples of each epoch of `fit` in a new random order. The data are not copied.
+    shuffle : bool or callable, default True
+        Visit the samples of each epoch of `fit` in a new random order, or in the one that a
+        function gives when called with their number: an integer array of that length. The data
+        are not copied.
     seed : int, optional
         Of the order. Two fits with the same seed, data, machine and versions give the same bits.
     method : {"auto", "sequential", "zero-skipping", "deferred"} or sequence, default "auto"
@@ -106,6 +108,11 @@ class Trainer:
     label_smoothing : float, default 0.0
         ε of the targets (1 − ε) y + ε / K that are trained on, K being the number of classes, or
         2 for binary_cross_entropy (Szegedy et al., CVPR 2016). Training losses are with it.
+    reduction : {"mean", "batch"}, default "mean"
+        What is minimised, of a batch of m samples: with "mean", (1/m) Σ wᵢ lossᵢ plus penalties.
+        With "batch", Σ wᵢ lossᵢ plus penalties, all divided by Σ wᵢ, so λ is shared by its samples,
+        and weights count within the batch alone, as in scikit-learn. Either way weights have
+        first been divided by their mean over all rows, and batches of one sample are the same.
 
     Attributes
     ----------
@@ -134,7 +141,7 @@ class Trainer:
         *,
         learning_rate: float | Callable[[int], float] | None = None,
         batch_size: int = 1,
-        shuffle: bool = True,
+        shuffle: bool | Callable[[int], ArrayLike] = True,
         seed: int | None = None,
         method: str | Sequence[str] = "auto",
         block_size: int | None = None,
@@ -147,6 +154,7 @@ class Trainer:
         max_norm: float | None = None,
         class_weight: str | Mapping[int, float] | Sequence[float] | None = None,
         label_smoothing: float = 0.0,
+        reduction: str = "mean",
     ) -> None:
         if not isinstance(network, Network):
             raise ValueError(f"network must be a fastbp.Network, got {type(network).__name__}.")
@@ -170,12 +178,14 @@ class Trainer:
         self.max_norm = max_norm
         self.class_weight = class_weight
         self.label_smoothing = label_smoothing
+        self.reduction = reduction
         self.history = History()
         self._checked_options()
         self._chosen: tuple[str, tuple[str, ...]] = ("", ())
         self._crew: tuple[Any, threads.Crew] | None = None
         self._rule: tuple[optimizers.Optimizer, Network, kernels.Rule] | None = None
         self._stopped = False
+        self._penalty = 0.0  # what penalties added to the mean loss in the last pass
         sequence = np.random.SeedSequence(validation.seed(seed))
         self._generator = np.random.default_rng(sequence)
         self._key: tuple[int, ...] = tuple(sequence.spawn(1)[0].generate_state(2).tolist())
@@ -252,9 +262,14 @@ class Trainer:
                 for _ in range(epochs):
                     if self._stopped:
                         break
-                    order = self._generator.permutation(n) if self.shuffle else kernels.IN_ORDER
-                    self._fit_epoch(network, samples, order, evaluation, listeners, bar)
+                    self._fit_epoch(network, samples, self._order(n), evaluation, listeners, bar)
         return self.history
+
+    def _order(self, n: int) -> NDArray[np.int64]:
+        """Row numbers of an epoch, or none for the order given."""
+        if callable(self.shuffle):
+            return validation.order(f"shuffle({n})", self.shuffle(n), n)
+        return self._generator.permutation(n) if self.shuffle else kernels.IN_ORDER
 
     def _fit_epoch(
         self,
@@ -346,8 +361,11 @@ class Trainer:
         kind = network.dtype
         eta = self.current_learning_rate if eta is None else eta
         decay = validation.rate("weight_decay", self.weight_decay, kind, zero=True)
+        reduction = validation.choice("reduction", self.reduction, ("mean", "batch"))
+        shrinks = isinstance(optimizer, optimizers.SGD) or optimizer.decoupled_weight_decay
+        shares = reduction == "batch" and batch_size > 1  # λ, among samples
         # In the network's dtype, for a factor 1 − ηλ of 0 is divided by.
-        if kind.type(eta) * kind.type(decay) >= 1:
+        if shrinks and not shares and kind.type(eta) * kind.type(decay) >= 1:
             raise ValueError(
                 "learning_rate * weight_decay must be below 1, or the weights change sign at every "
                 f"step; got {eta!r} * {decay!r}."
@@ -363,7 +381,9 @@ class Trainer:
             "optimizer": optimizer,
             "learning_rate": self.learning_rate if callable(self.learning_rate) else eta,
             "batch_size": batch_size,
-            "shuffle": validation.flag("shuffle", self.shuffle),
+            "shuffle": self.shuffle
+            if callable(self.shuffle)
+            else validation.flag("shuffle", self.shuffle),
             "method": self.method,
             "block_size": block_size,
             "n_threads": n_threads,
@@ -377,6 +397,7 @@ class Trainer:
                 self.class_weight, 2 if n_outputs == 1 else n_outputs
             ),
             "label_smoothing": smoothing,
+            "reduction": reduction,
         }
         if not passes.is_per_sample(options) and (block_size is not None or self.method != "auto"):
             raise ValueError(
@@ -419,6 +440,7 @@ class Trainer:
             this = passes.by_batches(network, samples, order, eta, options, rule, self._key)
         self._chosen = this.label, this.reasons
         last_finite = np.empty_like(params)
+        penalty = network._penalty(options["weight_decay"], options["l1"])
         loss_sum, seconds = 0.0, 0.0
         # No rows: compiles or loads the kernel, outside of what is timed.
         this.train(0, 0, 1, 0.0)
@@ -456,6 +478,10 @@ class Trainer:
                 _check_trainable(network)
             if self._stopped and done % batch_size == 0:
                 break
+        if this.penalty is not None:
+            self._penalty = this.penalty() / done
+        else:  # of as many steps as samples, about the mean of first and last
+            self._penalty = (penalty + network._penalty(options["weight_decay"], options["l1"])) / 2
         return loss_sum / done, done, seconds
 
     def _current_rule(self, network: Network, optimizer: optimizers.Optimizer) -> kernels.Rule:

@@ -134,6 +134,19 @@ def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
     return value
 
 
+def order(name: str, rows: Any, n: int) -> NDArray[np.int64]:
+    """``rows`` as n row numbers from 0 to n − 1, which may come more than once."""
+    array = _numeric(name, rows)
+    legal = array.dtype.kind in "iu" and array.shape == (n,)
+    if not legal or array.min() < 0 or array.max() >= n:
+        raise ValueError(
+            f"{name} must be an integer array of shape ({n},) with rows from 0 to {n - 1}, got "
+            + (f"rows from {array.min()} to {array.max()}." if legal else
+               f"{array.dtype} of shape {array.shape}.")
+        )
+    return np.array(array, np.int64)
+
+
 def methods(value: Any, n_layers: int) -> tuple[str, ...]:
     """One method per layer, from one name or a sequence of them."""
     names = (value,) * n_layers if isinstance(value, str) else value

@@ -121,6 +121,7 @@ class Batch(NamedTuple):
     is_whole: bool  # whether the gradient is one of all parameters, summed up by stretches
     gradient: NDArray[np.floating]  # if not, a panel for each thread
     squares: NDArray[np.float64]  # (tiles[-1],) Σ g² of each panel
+    penalty: NDArray[np.float64]  # (1,) sum over samples, where `Regularization.by_batch`
 
 
 class Inputs(NamedTuple):
@@ -390,6 +391,7 @@ def make_batch(
         is_whole=is_whole,
         gradient=gradient,
         squares=np.zeros(tiles[-1]),
+        penalty=np.zeros(1),
     )
 
 

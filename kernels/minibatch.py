@@ -36,7 +36,7 @@ from .rows import (
     part_start,
     workers_of,
 )
-from .samples import csr_row, n_samples, row_at
+from .samples import batch_weight, csr_row, n_samples, row_at
 from .simd import lanes, transpose, window
 from .updates import (
     NO_STEP,
@@ -46,6 +46,8 @@ from .updates import (
     clip_factor,
     clipped_squares,
     limit_norms,
+    penalty,
+    shared_penalties,
     take_step,
 )
 
@@ -322,8 +324,7 @@ def train_minibatch(
     T = params.dtype.type
     inputs = samples.inputs
     total = n_samples(order, inputs)
-    weight_decay = regularization.weight_decay
-    γ = T(1) - learning_rate * weight_decay
+    penalties, by_batch = regularization, regularization.by_batch
     for l in range(1, len(layout.strides)):
         transpose_tile(params, layout, batch, l, 0, layout.sizes[l])
     first = start
@@ -333,9 +334,19 @@ def train_minibatch(
         m = min(batch.length - first % batch.length, end - first)
         steps = rule.code != NO_STEP and first + m == end
         clips = steps and regularization.clip_norm < np.inf
+        share = 1.0 / (end - begin)
+        loss_scale = 1.0
+        if by_batch:
+            weight = batch_weight(samples, order, begin, end)
+            share = 1.0 / weight if weight > 0 else 0.0
+            loss_scale = share * (end - begin)
+            regularization = shared_penalties(penalties, share, T)
+            if steps and (regularization.weight_decay > 0 or regularization.l1 > 0):
+                batch.penalty[0] += (end - begin) * penalty(regularization, params, layout)
+        weight_decay = regularization.weight_decay
+        γ = T(1) - learning_rate * weight_decay
         step = begin_step(rule, learning_rate, weight_decay, T, steps)
         # Plain SGD: W ← γ (W − (η/γ) G) and b ← b − γ (η/γ) Σ_t δ_t.
-        share = 1.0 / (end - begin)
         action, c = SUM_UP, T(1)
         if batch.is_plain:
             share *= -float(learning_rate) / float(γ)
@@ -361,7 +372,7 @@ def train_minibatch(
                 if limit_norms(W, layout.strides[l], regularization.max_norm) and l > 0:
                     transpose_tile(params, layout, batch, l, 0, layout.sizes[l])
         for t in range(m):
-            loss_sum += batch.losses[t]
+            loss_sum += loss_scale * batch.losses[t]
         if steps and batch.is_whole:
             fill(batch.gradient, T(0), 0, len(batch.gradient))
         rule.counts[2] += m

@@ -55,3 +55,14 @@ def load_target(samples, row, y):
 @jit
 def sample_weight(samples, row):
     return samples.weights[row] if len(samples.weights) > 0 else 1.0
+
+
+@jit
+def batch_weight(samples, order, begin, end):
+    """Sum of the weights of the pass's samples begin to end."""
+    if len(samples.weights) == 0:
+        return float(end - begin)
+    weight = 0.0
+    for t in range(begin, end):
+        weight += samples.weights[row_at(order, t)]
+    return weight

@@ -37,7 +37,7 @@ class Rule(NamedTuple):
     """An optimizer as the kernels see it."""
 
     code: int
-    settings: NDArray[np.float64]  # (4,) in the order of its fields in `fastbp.optimizers`
+    settings: NDArray[np.float64]  # (5,) in the order of its fields in `fastbp.optimizers`
     shrinks: bool  # whether weight decay is decoupled: w ← (1 − η·λ) w, and no part of g
     moments: NDArray[np.floating]  # one after the other, each laid out as the parameters
     n_params: int
@@ -55,6 +55,7 @@ class Regularization(NamedTuple):
     max_norm: float  # largest norm of a unit's weights, or infinity
     dropout: NDArray[np.float64]  # (L − 1,) share of each hidden layer's units
     key: NDArray[np.uint64]  # (2,) of the masks, 32 bits each
+    by_batch: bool  # whether a batch's losses and penalties are added up, and divided by its weight
 
 
 def make_rule(
@@ -62,7 +63,7 @@ def make_rule(
     dtype: np.dtype,
 ) -> Rule:  # fmt: skip
     """An optimizer at its start."""
-    padded_settings = np.zeros(4)
+    padded_settings = np.zeros(5)
     padded_settings[: len(settings)] = settings
     moments = aligned_zeros(n_moments * n_params, dtype)
     return Rule(code, read_only(padded_settings), shrinks, moments, n_params, np.zeros(3))
@@ -79,6 +80,7 @@ def make_regularization(
     max_norm: float = np.inf,
     dropout: Sequence[float] = (),
     key: Sequence[int] = (0, 0),
+    by_batch: bool = False,
 ) -> Regularization:
     """Regularization of a network with so many hidden layers; by default none."""
     T = dtype.type
@@ -86,6 +88,7 @@ def make_regularization(
         T(weight_decay), T(l1), T(clip_value), T(clip_norm), T(max_norm),
         read_only(np.array(dropout or (0.0,) * n_hidden, np.float64)),
         read_only(np.array(key, np.uint64)),
+        by_batch,
     )  # fmt: skip
 
 
@@ -93,6 +96,7 @@ class Step(NamedTuple):
     """What is the same for all parameters in one step; numbers of their dtype."""
 
     scale: float  # of the first moment, or of the gradient
+    inner_scale: float  # of the gradient before it enters SGD's moment
     gradient_scale: float  # of the gradient in NAdam
     root: float  # of √v, where v is corrected for its start at zero
     decay: float  # λ, added to g as λ w, of weights
@@ -106,12 +110,16 @@ def begin_step(rule, learning_rate, weight_decay, T, counts_it):
     p, counts = rule.settings, rule.counts
     η, λ = float(learning_rate), float(weight_decay)
     t = counts[0] + 1.0
-    scale, gradient_scale, root = η, 0.0, 1.0
-    if rule.code == ADAGRAD:
+    scale, inner_scale, gradient_scale, root = η, 1.0, 0.0, 1.0
+    if rule.code == SGD and p[3] != 0:
+        scale, inner_scale = 1.0, η
+    elif rule.code == ADAGRAD:
         scale = η / (1 + (t - 1) * p[0])
     elif rule.code == ADAM:
         scale = η / (1 - p[0] ** t)
         root = 1 / np.sqrt(1 - p[1] ** t)
+        if p[4] != 0:
+            scale, root = scale / root, 1.0
     elif rule.code == NADAM:
         μ = p[0] * (1 - 0.5 * 0.96 ** (t * p[3]))
         next_μ = p[0] * (1 - 0.5 * 0.96 ** ((t + 1) * p[3]))
@@ -124,7 +132,9 @@ def begin_step(rule, learning_rate, weight_decay, T, counts_it):
     if counts_it:
         counts[0] = t
     decay, keep = (0.0, 1 - η * λ) if rule.shrinks else (λ, 1.0)
-    return Step(T(scale), T(gradient_scale), T(root), T(decay), T(keep), t == 1)
+    return Step(
+        T(scale), T(inner_scale), T(gradient_scale), T(root), T(decay), T(keep), t == 1
+    )  # fmt: skip
 
 
 @jit
@@ -143,6 +153,31 @@ def adjust(regularization, c, w, g, n, is_weight):
         x = load(like, w, k)
         sign = where_positive(x, λ1) - where_positive(like - x, λ1)
         store(g, k, factor * clamp(load(like, g, k), like - limit, limit) + sign)
+
+
+@jit
+def shared_penalties(regularization, share, T):
+    """Penalties times ``share``, and the rest as it is."""
+    λ, λ1, clip_value, clip_norm, max_norm, dropout, key, by_batch = regularization
+    λ, λ1 = T(float(λ) * share), T(float(λ1) * share)
+    return Regularization(λ, λ1, clip_value, clip_norm, max_norm, dropout, key, by_batch)
+
+
+@jit
+def penalty(regularization, params, layout):
+    """½ λ ‖W‖² + λ₁ Σ|w| of all weights."""
+    like = zeros(params, 1)
+    squares, sizes = 0.0, 0.0
+    for l in range(len(layout.strides)):
+        s, a = like, like
+        start = layout.blocks[l]
+        for k in range(start, start + layout.sizes[l] * layout.strides[l], lanes(params)):
+            x = load(like, params, k)
+            s = s + x * x
+            a = a + maximum(x, like - x)
+        squares += float(total(s))
+        sizes += float(total(a))
+    return 0.5 * float(regularization.weight_decay) * squares + float(regularization.l1) * sizes
 
 
 @jit
@@ -223,13 +258,17 @@ def take_step(rule, step, w, g, place, n, is_weight):
 
 @jit
 def sgd(rule, step, w, g, place, n, λ, keep):
-    """With b ← μ b + (1 − τ) g, at first g: w ← w − η b, or w − η (g + μ b) with Nesterov."""
+    """With b ← μ b + (1 − τ) g, at first g: w ← w − η b, or w − η (g + μ b) with Nesterov.
+
+    Or η g takes the place of g, and the 1 that of η.
+    """
     p, T, like = rule.settings, w.dtype.type, zeros(w, 1)
     η, μ, τ = broadcast(like, step.scale), broadcast(like, T(p[0])), broadcast(like, T(1 - p[1]))
+    inner = broadcast(like, step.inner_scale)
     b = moment(rule, 0, place, n)
     for k in range(0, n, lanes(w)):
         x = keep * load(like, w, k)
-        d = load(like, g, k) + λ * load(like, w, k)
+        d = inner * (load(like, g, k) + λ * load(like, w, k))
         if len(b) > 0:
             first = d if step.is_first else μ * load(like, b, k) + τ * d
             store(b, k, first)
@@ -300,7 +339,7 @@ def adadelta(rule, step, w, g, place, n, λ, keep):
 def adam(rule, step, w, g, place, n, λ, keep):
     """With m ← β₁ m + (1 − β₁) g and v ← β₂ v + (1 − β₂) g²: w ← w − η m̂ / (√v̂ + ε).
 
-    m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ). AMSGrad takes the largest v so far. NAdam looks
+    m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ); or ε / √(1 − β₂ᵗ) takes the place of ε. AMSGrad takes the largest v so far. NAdam looks
     ahead: in place of η m̂ stands a sum of m and g, whose weights are the step's.
     """
     p, T, like = rule.settings, w.dtype.type, zeros(w, 1)

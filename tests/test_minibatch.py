@@ -205,7 +205,7 @@ def test_a_pass_over_one_sample_batches_is_per_sample_sgd():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: optimizers.SGD(momentum=1.0), "momentum must be a number from 0 to below 1"),
+        (lambda: optimizers.SGD(momentum=1.1), "momentum must be a number from 0 to 1"),
         (lambda: optimizers.SGD(nesterov=True), "nesterov needs a momentum above 0"),
         (lambda: optimizers.Adam(beta2=-0.1), "beta2 must be a number from 0 to below 1"),
         (lambda: optimizers.Adagrad(lr_decay=-1), "lr_decay must be a finite float64"),

@@ -1,0 +1,952 @@
+"""scikit-learn's multi-layer perceptrons, trained by fastbp (the ``sklearn`` extra).
+
+>>> from fastbp.sklearn import MLPClassifier  # instead of: from sklearn.neural_network import ...
+>>> from sklearn.datasets import load_iris
+>>> X, y = load_iris(return_X_y=True)
+>>> MLPClassifier(solver="lbfgs", hidden_layer_sizes=5, random_state=0).fit(X, y).score(X, y)
+0.98...
+
+The classes are scikit-learn's own with another engine: parameters, attributes, checks, warnings and
+texts are inherited, and so is the order of random draws. The same ``random_state`` therefore gives
+the same model, up to rounding. What is overridden is where scikit-learn computes: the network is
+made in `_initialize`, stochastic solvers are a `Trainer`, L-BFGS gets its gradient from an
+`Objective`, and predictions are the network's.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+import warnings
+from collections.abc import Iterable, Sequence
+from numbers import Real
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from fastbp import kernels, optimizers, validation
+from fastbp.callbacks import Callback
+from fastbp.network import Network
+from fastbp.objective import Objective
+from fastbp.trainer import DivergenceError, Trainer
+from fastbp.validation import FloatArray
+
+try:
+    import joblib
+    import sklearn.neural_network
+    from scipy.special import xlogy
+    from sklearn.base import is_classifier
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.model_selection import train_test_split
+    from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
+    from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
+    from sklearn.utils import column_or_1d, compute_sample_weight, shuffle
+    from sklearn.utils._param_validation import Interval, StrOptions
+    from sklearn.utils.metaestimators import available_if
+    from sklearn.utils.multiclass import unique_labels
+    from sklearn.utils.validation import check_is_fitted, validate_data
+except ImportError as error:
+    raise ImportError(
+        "fastbp.sklearn needs scikit-learn 1.9, which is not installed: "
+        "pip install 'fastbp[sklearn]'"
+    ) from error
+
+# scikit-learn's name of a unit's activation, and ours.
+_OUR_NAMES = {"logistic": "sigmoid"}
+_THEIR_NAMES = {ours: theirs for theirs, ours in _OUR_NAMES.items()}
+_THEIR_ACTIVATIONS = ("identity", "logistic", "tanh", "relu")
+
+
+class _Shuffled:
+    """scikit-learn's random orders: an epoch's is the last one's, shuffled again."""
+
+    def __init__(self, random_state: np.random.RandomState) -> None:
+        self.random_state = random_state
+        self.rows: NDArray[np.int64] | None = None
+
+    def __call__(self, n: int) -> NDArray[np.int64]:
+        rows = np.arange(n) if self.rows is None else self.rows
+        self.rows = shuffle(rows, random_state=self.random_state)
+        return self.rows
+
+
+class _HeldOut:
+    """Rows that a model is scored on while others train it."""
+
+    def __init__(self, X: Any, y: Any, sample_weight: Any, encoded: Any) -> None:
+        self.X, self.y, self.sample_weight, self.encoded = X, y, sample_weight, encoded
+
+
+class _Epochs(Callback):
+    """What scikit-learn does after an epoch: records, early stopping, the learning rate."""
+
+    def __init__(self, mlp: _Engine, n: int, held_out: _HeldOut | None, incremental: bool) -> None:
+        self.mlp, self.n, self.held_out, self.incremental = mlp, n, held_out, incremental
+
+    def on_epoch(self, trainer: Trainer) -> None:
+        """Note it, and stop if it is time."""
+        mlp = self.mlp
+        mlp.n_iter_ += 1
+        mlp.t_ += self.n
+        mlp.loss_ = mlp._on_their_scale(trainer.history.train_loss[-1]) + trainer._penalty
+        mlp.loss_curve_.append(mlp.loss_)
+        if mlp.verbose:
+            print(f"Iteration {mlp.n_iter_}, loss = {mlp.loss_:.8f}")
+        self._compare()
+        mlp._optimizer.iteration_ends(mlp.t_)
+        stops = False
+        if mlp._no_improvement_count > mlp.n_iter_no_change:
+            what = "Validation score" if mlp.early_stopping else "Training loss"
+            message = (
+                f"{what} did not improve more than tol={mlp.tol:f} for "
+                f"{mlp.n_iter_no_change} consecutive epochs."
+            )
+            stops = mlp._optimizer.trigger_stopping(message, mlp.verbose)
+            if not stops:
+                mlp._no_improvement_count = 0
+        if not callable(mlp.learning_rate):
+            trainer.learning_rate = mlp._optimizer.learning_rate
+        if stops:
+            mlp.stopped_ = True
+            trainer.stop()
+        elif not self.incremental and mlp.n_iter_ == mlp.max_iter:
+            warnings.warn(
+                f"Stochastic Optimizer: Maximum iterations ({mlp.max_iter}) reached and the "
+                "optimization hasn't converged yet.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+
+    def _compare(self) -> None:
+        """Score the epoch, count it if it is no improvement, and keep the best parameters."""
+        mlp, held_out = self.mlp, self.held_out
+        if mlp.early_stopping:
+            assert held_out is not None
+            mlp._update_no_improvement_count(True, held_out.X, held_out.y, held_out.sample_weight)
+            return
+        mlp._update_no_improvement_count(False, None, None, None)
+        improved = mlp.loss_curve_[-1] == mlp.best_loss_
+        if held_out is not None:
+            score = mlp._score(held_out.X, held_out.y, held_out.sample_weight)
+            mlp.validation_scores_.append(score)
+            improved = score > mlp.best_validation_score_
+            mlp.best_validation_score_ = max(score, mlp.best_validation_score_)
+        if mlp.restore_best_weights and improved:
+            mlp._best_coefs = [W.copy() for W in mlp.coefs_]
+            mlp._best_intercepts = [b.copy() for b in mlp.intercepts_]
+
+
+class _Engine:
+    """What both estimators override of scikit-learn's, and their parameters besides."""
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **BaseMultilayerPerceptron._parameter_constraints,
+        "activation": [StrOptions({*_THEIR_ACTIVATIONS, *kernels.HIDDEN}), "array-like"],
+        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"}), callable],
+        "optimizer": [StrOptions(set(optimizers.OPTIMIZERS)), optimizers.Optimizer, None],
+        "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
+        "restore_best_weights": ["boolean"],
+        "dtype": "no_validation",  # those below are checked where they are used
+        "n_jobs": "no_validation",
+        "callbacks": "no_validation",
+    }
+
+    trainer_: Trainer
+    stopped_: bool
+
+    # The network is the one place of the parameters: coefs_ and intercepts_ are views of it.
+
+    def _link(self) -> None:
+        network = self.trainer_.network
+        self.coefs_ = [W.T for W in network.weights]
+        self.intercepts_ = list(network.biases)
+        self._views = (*self.coefs_, *self.intercepts_)
+
+    def _set_parameters(
+        self, coefs: Sequence[FloatArray], intercepts: Sequence[FloatArray]
+    ) -> None:
+        for view, value in zip(self._views, (*coefs, *intercepts), strict=True):
+            view[...] = value
+
+    def _make_network(self) -> Network:
+        """Make the network of coefs_ and intercepts_, and its trainer."""
+        coefs, intercepts = self.coefs_, self.intercepts_
+        hidden = self.activation
+        if isinstance(hidden, str):
+            hidden = [hidden] * (len(coefs) - 1)
+        loss = self.loss
+        if loss == "log_loss":
+            loss = "cross_entropy" if self.out_activation_ == "softmax" else "binary_cross_entropy"
+        network = Network(
+            [len(coefs[0]), *(len(b) for b in intercepts)],
+            activation=[_OUR_NAMES.get(name, name) for name in hidden],
+            loss=loss,
+            output=_OUR_NAMES.get(self.out_activation_, self.out_activation_),
+            dtype=np.result_type(coefs[0], np.float32),
+            seed=0,
+        )
+        self.trainer_ = Trainer(network)
+        self._link()
+        self._set_parameters(coefs, intercepts)
+        return network
+
+    def _network(self) -> Network:
+        """The network, with what has been assigned to coefs_ and intercepts_ since."""
+        given = (*self.coefs_, *self.intercepts_)
+        views = getattr(self, "_views", ())
+        if len(given) == len(views) and all(a is b for a, b in zip(given, views, strict=True)):
+            return self.trainer_.network
+        if [np.shape(a) for a in given] != [np.shape(b) for b in views]:
+            return self._make_network()
+        self._set_parameters(self.coefs_, self.intercepts_)
+        self._link()
+        return self.trainer_.network
+
+    def __getstate__(self) -> dict[str, Any]:
+        if hasattr(self, "coefs_"):
+            self._network()
+        state = dict(super().__getstate__())  # type: ignore[misc]
+        if "trainer_" in state:
+            for views in ("coefs_", "intercepts_", "_views"):
+                del state[views]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[misc]
+        if hasattr(self, "trainer_"):
+            self._link()
+
+    # Fitting ------------------------------------------------------------------------------------
+
+    def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
+        X, y = super()._validate_input(X, y, incremental, reset)  # type: ignore[misc]
+        if self.dtype is not None:
+            X = X.astype(validation.dtype(self.dtype), copy=False)
+        return X, y
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any = None, incremental: bool = False) -> _Engine:
+        if incremental and self.early_stopping and getattr(self, "stopped_", False):
+            return self
+        return super()._fit(X, y, sample_weight, incremental)  # type: ignore[misc]
+
+    def _initialize(self, y: Any, layer_units: list[int], dtype: np.dtype[Any]) -> None:
+        super()._initialize(y, layer_units, dtype)  # type: ignore[misc]
+        if is_classifier(self) and self.loss != "log_loss":
+            self.out_activation_ = "logistic"
+        self._make_network()
+
+    def _targets(self, y: NDArray[Any]) -> NDArray[Any]:
+        """Rows of scikit-learn's targets as the network takes them."""
+        if self.out_activation_ == "softmax":
+            return np.argmax(y, axis=1)
+        return y.astype(np.int64) if y.dtype == bool else y
+
+    def _training_weights(self, y: NDArray[Any], sample_weight: Any) -> Any:
+        """Sample weights times class weights."""
+        if getattr(self, "class_weight", None) is None:
+            return sample_weight
+        weights = compute_sample_weight(
+            self.class_weight, self._label_binarizer.inverse_transform(y)
+        )
+        return weights if sample_weight is None else weights * sample_weight
+
+    def _hold_out(
+        self, X: Any, y: NDArray[Any], sample_weight: Any
+    ) -> tuple[Any, NDArray[Any], Any, _HeldOut | None]:
+        """Rows to train on with their targets and weights, and those to score on, if any."""
+        if self._eval_set is not None:
+            return X, y, sample_weight, self._given_rows(self._eval_set)
+        if not self.early_stopping:
+            return X, y, sample_weight, None
+        # As scikit-learn, which stratifies by a column: of two classes.
+        stratify = y if is_classifier(self) and self.n_outputs_ == 1 else None
+        parts = (X, y) if sample_weight is None else (X, y, sample_weight)
+        split = train_test_split(
+            *parts,
+            random_state=self._random_state,
+            test_size=self.validation_fraction,
+            stratify=stratify,
+        )
+        if split[1].shape[0] < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' "
+                "or the size of your dataset."
+            )
+        encoded = split[3]
+        labels = (
+            self._label_binarizer.inverse_transform(encoded) if is_classifier(self) else encoded
+        )
+        weights = (None, None) if sample_weight is None else split[4:]
+        return split[0], split[2], weights[0], _HeldOut(split[1], labels, weights[1], encoded)
+
+    def _given_rows(self, eval_set: Any) -> _HeldOut:
+        if not isinstance(eval_set, (tuple, list)) or len(eval_set) != 2:
+            raise ValueError(f"eval_set must be a pair (X, y), got {type(eval_set).__name__}.")
+        X, y = validate_data(
+            self,
+            *eval_set,
+            accept_sparse=["csr", "csc"],
+            multi_output=True,
+            y_numeric=not is_classifier(self),
+            dtype=(np.float64, np.float32),
+            reset=False,
+        )
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y)
+        if not is_classifier(self):
+            return _HeldOut(X, y, None, y.reshape(len(y), -1))
+        if len(unknown := np.setdiff1d(unique_labels(y), self.classes_)):
+            raise ValueError(
+                f"eval_set has classes not in `self.classes_`: {unknown}. `self.classes_` has "
+                f"{self.classes_}."
+            )
+        return _HeldOut(X, y, None, self._label_binarizer.transform(y).astype(bool))
+
+    def _n_threads(self) -> int | None:
+        if self.n_jobs is not None:
+            return int(joblib.effective_n_jobs(self.n_jobs))
+        # A thread of the caller's, such as joblib's, is one of several that are busy.
+        return None if threading.current_thread() is threading.main_thread() else 1
+
+    def _batch_size(self, n: int) -> int:
+        if isinstance(self.batch_size, str):
+            return min(200, n)
+        if self.batch_size > n:
+            warnings.warn(
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be "
+                "clipped",
+                stacklevel=2,
+            )
+        return int(min(self.batch_size, n))
+
+    def _begin(self, network: Network) -> None:
+        """A new trainer, and scikit-learn's optimizer without parameters: it keeps the rate."""
+        optimizer: Any = self.optimizer
+        if self.solver == "sgd" or optimizer is not None:
+            self._optimizer = SGDOptimizer(
+                [],
+                self.learning_rate_init,
+                self.learning_rate,
+                self.momentum,
+                self.nesterovs_momentum,
+                self.power_t,
+            )
+        else:
+            self._optimizer = AdamOptimizer([], self.learning_rate_init)
+        if optimizer is None and self.solver == "adam":
+            optimizer = optimizers.Adam(
+                float(self.beta_1), float(self.beta_2), float(self.epsilon), uncorrected_eps=True
+            )
+        elif optimizer is None and self.momentum == 0:
+            optimizer = optimizers.SGD()
+        elif optimizer is None:
+            nesterov = bool(self.nesterovs_momentum)
+            optimizer = optimizers.SGD(float(self.momentum), nesterov=nesterov, velocity=True)
+        draws = np.any(np.asarray(self.dropout) != 0)
+        self.trainer_ = Trainer(
+            network,
+            optimizer,
+            learning_rate=self._optimizer.learning_rate,
+            reduction="batch",
+            seed=int(self._random_state.randint(2**31)) if draws else 0,
+        )
+
+    def _fit_stochastic(
+        self,
+        X: Any,
+        y: NDArray[Any],
+        sample_weight: Any,
+        activations: Any,
+        deltas: Any,
+        coef_grads: Any,
+        intercept_grads: Any,
+        layer_units: Any,
+        incremental: bool,
+    ) -> None:
+        network = self._network()
+        if not incremental or not hasattr(self, "_optimizer"):
+            self._begin(network)
+        sample_weight = self._training_weights(y, sample_weight)
+        X, y, sample_weight, held_out = self._hold_out(X, y, sample_weight)
+        restores = self.early_stopping or self.restore_best_weights
+        self.stopped_ = False
+        if held_out is not None and self.validation_scores_ is None:
+            self.validation_scores_, self.best_validation_score_ = [], -np.inf
+        if not self.early_stopping and self.best_loss_ is None:
+            self.best_loss_ = np.inf
+        self._note_scale(y, sample_weight)
+        n = len(y)
+        trainer = self.trainer_
+        trainer.batch_size = self._batch_size(n)
+        trainer.shuffle = _Shuffled(self._random_state) if self.shuffle else False
+        # Weights are divided by their mean, and so the penalty must be.
+        mean_weight = 1.0 if sample_weight is None else float(np.mean(sample_weight))
+        trainer.weight_decay = float(self.alpha) / mean_weight
+        trainer.dropout = self.dropout
+        trainer.n_threads = self._n_threads()
+        if callable(self.learning_rate):
+            trainer.learning_rate = self.learning_rate
+        own = self.callbacks
+        own = () if own is None else tuple(own) if isinstance(own, Iterable) else (own,)
+        self.n_iter_ = 0
+        try:
+            trainer.fit(
+                X,
+                self._targets(y),
+                epochs=1 if incremental else self.max_iter,
+                sample_weight=sample_weight,
+                eval_set=(held_out.X, self._targets(held_out.encoded))
+                if own and held_out
+                else None,
+                callbacks=[_Epochs(self, n, held_out, incremental), *own],
+                progress=False,
+            )
+        except KeyboardInterrupt:
+            warnings.warn("Training interrupted by user.", stacklevel=2)
+        except DivergenceError as error:
+            raise ValueError(
+                "Solver produced non-finite parameter weights. The input data may"
+                " contain large values and need to be preprocessed."
+            ) from error
+        finally:
+            trainer.shuffle = bool(self.shuffle)  # of no state, to be saved and to go on with
+        if restores and (self.stopped_ or not incremental):
+            self._set_parameters(self._best_coefs, self._best_intercepts)
+
+    def _fit_lbfgs(self, X: Any, y: NDArray[Any], sample_weight: Any, *scratch: Any) -> None:
+        if self.optimizer is not None:
+            raise ValueError(
+                f"optimizer must be None for the solver 'lbfgs', got {self.optimizer!r}."
+            )
+        network = self._network()
+        sample_weight = self._training_weights(y, sample_weight)
+        total = len(y) if sample_weight is None else float(np.sum(sample_weight))
+        self._note_scale(y, sample_weight)
+        self._objective: Objective = network.objective(
+            X, self._targets(y), sample_weight=sample_weight, weight_decay=self.alpha / total
+        )
+        try:
+            super()._fit_lbfgs(X, y, sample_weight, *scratch)  # type: ignore[misc]
+        finally:
+            del self._objective
+        penalty = network._penalty(self.alpha / total, 0.0)
+        self.loss_ = self._on_their_scale(self.loss_ - penalty - self._scale[1]) + penalty
+
+    def _loss_grad_lbfgs(
+        self, packed: NDArray[np.float64], *arguments: Any
+    ) -> tuple[float, NDArray[np.float64]]:
+        self._unpack(packed)
+        network = self.trainer_.network
+        loss, gradient = self._objective(network.params)
+        weights, biases = network.views(gradient)
+        return loss + self._scale[1], np.concatenate([*(W.T.ravel() for W in weights), *biases])
+
+    def _unpack(self, packed: NDArray[np.float64]) -> None:
+        coefs = [packed[start:stop].reshape(shape) for start, stop, shape in self._coef_indptr]
+        self._set_parameters(coefs, [packed[start:stop] for start, stop in self._intercept_indptr])
+
+    def _note_scale(self, y: NDArray[Any], sample_weight: Any) -> None:
+        """Note how scikit-learn's loss follows from ours: it is a factor of it, plus a number."""
+        factor, shift = 1.0, 0.0
+        if self.loss == "squared_error" and not is_classifier(self):
+            factor = 1 / self.n_outputs_  # the mean over outputs
+        elif self.loss == "poisson":  # the deviance
+            shift = float(np.average(xlogy(y, y) - y, weights=sample_weight, axis=0).sum())
+        self._scale = factor, shift
+
+    def _on_their_scale(self, loss: float) -> float:
+        factor, shift = self._scale
+        return factor * loss + shift
+
+    # Prediction ---------------------------------------------------------------------------------
+
+    def _forward_pass_fast(self, X: Any, check_input: bool = True) -> FloatArray:
+        if check_input:
+            X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
+        return self._network()._outputs(X, self._n_threads())
+
+    # Exchange -----------------------------------------------------------------------------------
+
+    @classmethod
+    def from_sklearn(cls, estimator: Any) -> Any:
+        """Take over a fitted estimator of scikit-learn's.
+
+        Parameters
+        ----------
+        estimator : sklearn.neural_network.MLPClassifier or MLPRegressor
+            Fitted; it is copied. Of its optimizer, only the learning rate is taken over: the
+            moments of a `partial_fit` that goes on begin anew.
+
+        Returns
+        -------
+        MLPClassifier or MLPRegressor
+            With the same parameters, weights and records; predictions agree to rounding.
+
+        Raises
+        ------
+        ValueError
+            If it is not the estimator that this class stands for.
+        sklearn.exceptions.NotFittedError
+            If it is not fitted.
+        """
+        if not isinstance(estimator, cls._theirs):
+            raise ValueError(
+                f"estimator must be a sklearn.neural_network.{cls._theirs.__name__}, got "
+                f"{type(estimator).__name__}."
+            )
+        check_is_fitted(estimator)
+        parameters = estimator.get_params(deep=False)
+        ours = cls(**parameters)
+        _copy_state(estimator, ours, {*parameters, "_optimizer"})
+        ours._make_network()
+        if rate := getattr(getattr(estimator, "_optimizer", None), "learning_rate", None):
+            ours._begin(ours.trainer_.network)
+            ours._link()
+            if estimator.solver == "sgd":
+                ours._optimizer.learning_rate = ours.trainer_.learning_rate = rate
+        return ours
+
+    def to_sklearn(self) -> Any:
+        """Give an estimator of scikit-learn's with these weights.
+
+        Returns
+        -------
+        sklearn.neural_network.MLPClassifier or MLPRegressor
+            Fitted, and independent of this one; predictions agree to rounding. Parameters that
+            scikit-learn does not have are left out: they matter to training alone.
+
+        Raises
+        ------
+        ValueError
+            If it has an activation or a loss that scikit-learn does not have.
+        sklearn.exceptions.NotFittedError
+            If it is not fitted.
+        """
+        check_is_fitted(self)
+        network = self._network()
+        names = {_THEIR_NAMES.get(name, name) for name in network.activations[:-1]} or {"identity"}
+        if len(names) > 1 or not names <= set(_THEIR_ACTIVATIONS):
+            raise ValueError(
+                "activation must be one of scikit-learn's for all hidden layers, "
+                f"{', '.join(_THEIR_ACTIVATIONS)}; got {self.activation!r}."
+            )
+        if self.loss not in ("log_loss", "squared_error", "poisson") or (
+            is_classifier(self) and self.loss != "log_loss"
+        ):
+            raise ValueError(f"loss must be one of scikit-learn's, got {self.loss!r}.")
+        parameters = {name: getattr(self, name) for name in self._theirs._get_param_names()}
+        parameters["activation"] = names.pop()
+        if callable(self.learning_rate):
+            parameters["learning_rate"] = "constant"
+        theirs = self._theirs(**parameters)
+        ours = {"trainer_", "stopped_", "_optimizer", "_views", "_scale", "_eval_set"}
+        _copy_state(self, theirs, {*self.get_params(deep=False), *ours})
+        theirs.coefs_ = [np.ascontiguousarray(W) for W in self.coefs_]
+        theirs.intercepts_ = [b.copy() for b in self.intercepts_]
+        return theirs
+
+
+def _copy_state(source: Any, target: Any, without: set[str]) -> None:
+    """Give the target deep copies of the source's attributes, but for those names."""
+    state = {name: value for name, value in vars(source).items() if name not in without}
+    vars(target).update(copy.deepcopy(state))
+
+
+class MLPClassifier(_Engine, sklearn.neural_network.MLPClassifier):  # type: ignore[misc]
+    """scikit-learn's MLPClassifier, fast.
+
+    Parameters, defaults and attributes are those of `sklearn.neural_network.MLPClassifier`, and:
+
+    Parameters
+    ----------
+    activation : str or sequence of str, default "relu"
+        identity, logistic, tanh or relu, or another one of `fastbp.Network`; for all hidden layers,
+        or one per hidden layer.
+    learning_rate : {"constant", "invscaling", "adaptive"} or callable, default "constant"
+        Or what gives the rate of each epoch when called with its number from 0, such as one of
+        `fastbp.schedules`, for any stochastic solver.
+    optimizer : str or fastbp.optimizers.Optimizer, optional
+        Takes the place of the solver's; ``learning_rate_init`` is its learning rate, and
+        ``learning_rate`` its schedule.
+    dropout : float or sequence of float, default 0.0
+        Share of the units of each hidden layer that are left out at random; see `fastbp.Trainer`.
+    restore_best_weights : bool, default False
+        End a fit with the weights of its best epoch: by the score on ``eval_set`` if there is one,
+        else by the training loss. With ``early_stopping`` that is always so.
+    dtype : {"float32", "float64"}, optional
+        Of weights and arithmetic; by default that of X, and float64 for other numbers.
+    n_jobs : int, optional
+        Threads; they change no bit of a result. -1 means all processors. By default as many as
+        pay, but 1 in a thread that is not the program's main thread.
+    callbacks : sequence of fastbp.callbacks.Callback or callable, optional
+        They see the `Trainer` after every epoch.
+    class_weight : dict, list of dict or "balanced", optional
+        As in scikit-learn's other classifiers: it multiplies ``sample_weight``. "balanced" counts
+        the classes of each call.
+    loss : str, default "log_loss"
+        Or binary_cross_entropy, squared_error, huber or absolute_error, of outputs that are
+        logistic, one for each class.
+
+    Attributes
+    ----------
+    trainer_ : fastbp.Trainer
+        What trained, with ``trainer_.network`` and ``trainer_.history``. ``coefs_`` and
+        ``intercepts_`` are views of that network's parameters.
+    stopped_ : bool
+        Whether the last fit stopped before ``max_iter``; see `partial_fit`.
+
+    Notes
+    -----
+    docs/sklearn.md lists all differences.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.model_selection import train_test_split
+    >>> X, y = load_digits(return_X_y=True)
+    >>> X_train, X_test, y_train, y_test = train_test_split(X / 16, y, random_state=0)
+    >>> mlp = MLPClassifier(random_state=0, max_iter=50, tol=0.01).fit(X_train, y_train)
+    >>> mlp.score(X_test, y_test) > 0.95
+    True
+    """
+
+    _theirs = sklearn.neural_network.MLPClassifier
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **_Engine._parameter_constraints,
+        "loss": [
+            StrOptions(
+                {"log_loss", "binary_cross_entropy", "squared_error", "huber", "absolute_error"}
+            )
+        ],
+        "class_weight": [dict, list, StrOptions({"balanced"}), None],
+    }
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: Any = "auto",
+        learning_rate: Any = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        loss: str = "log_loss",
+        optimizer: str | optimizers.Optimizer | None = None,
+        dropout: float | Sequence[float] = 0.0,
+        restore_best_weights: bool = False,
+        dtype: DTypeLike = None,
+        n_jobs: int | None = None,
+        callbacks: Any = None,
+        class_weight: Any = None,
+    ) -> None:
+        super().__init__(
+            hidden_layer_sizes=hidden_layer_sizes,
+            activation=activation,
+            solver=solver,
+            alpha=alpha,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            learning_rate_init=learning_rate_init,
+            power_t=power_t,
+            max_iter=max_iter,
+            shuffle=shuffle,
+            random_state=random_state,
+            tol=tol,
+            verbose=verbose,
+            warm_start=warm_start,
+            momentum=momentum,
+            nesterovs_momentum=nesterovs_momentum,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            n_iter_no_change=n_iter_no_change,
+            max_fun=max_fun,
+        )
+        self.loss = loss
+        self.optimizer = optimizer
+        self.dropout = dropout
+        self.restore_best_weights = restore_best_weights
+        self.dtype = dtype
+        self.n_jobs = n_jobs
+        self.callbacks = callbacks
+        self.class_weight = class_weight
+
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, *, eval_set: Any = None
+    ) -> MLPClassifier:
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), optional
+        eval_set : (X, y), optional
+            Rows to score every epoch on, in ``validation_scores_``; with ``early_stopping`` they
+            take the place of a share of the training rows.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            As scikit-learn's, and if ``eval_set`` does not fit.
+        """
+        self._eval_set = eval_set
+        try:
+            return super().fit(X, y, sample_weight)
+        finally:
+            del self._eval_set
+
+    @available_if(lambda self: self._check_solver())
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        classes: Any = None,
+        *,
+        eval_set: Any = None,
+    ) -> MLPClassifier:
+        """Make one pass over the rows; the optimizer's state carries on.
+
+        With ``early_stopping``, which scikit-learn refuses here, every pass is scored, on
+        ``eval_set`` or on a share of the rows that is held out. When the score has not improved
+        for ``n_iter_no_change`` passes, ``stopped_`` becomes True and the best weights are
+        restored, and further passes leave them alone, until the next `fit`.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), optional
+        classes : array-like, optional
+            All classes, which the first call must name.
+        eval_set : (X, y), optional
+            As in `fit`.
+
+        Returns
+        -------
+        self
+        """
+        self._eval_set = eval_set
+        try:
+            return super().partial_fit(X, y, sample_weight, classes)
+        finally:
+            del self._eval_set
+
+    def predict_proba(self, X: Any) -> FloatArray:
+        """Probability of each class, or of each label, (n_samples, n_classes).
+
+        With a loss of separate classes, rows are divided by their sum where a row has one class.
+        """
+        proba: FloatArray = super().predict_proba(X)
+        if self._label_binarizer.y_type_ == "multiclass" and self.out_activation_ != "softmax":
+            proba /= np.maximum(proba.sum(axis=1, keepdims=True), np.finfo(proba.dtype).tiny)
+        return proba
+
+
+class MLPRegressor(_Engine, sklearn.neural_network.MLPRegressor):  # type: ignore[misc]
+    """scikit-learn's MLPRegressor, fast.
+
+    Parameters, defaults and attributes are those of `sklearn.neural_network.MLPRegressor`, and:
+
+    Parameters
+    ----------
+    loss : str, default "squared_error"
+        squared_error or poisson, or huber or absolute_error of `fastbp.Network`.
+    activation : str or sequence of str, default "relu"
+        identity, logistic, tanh or relu, or another one of `fastbp.Network`; for all hidden layers,
+        or one per hidden layer.
+    learning_rate : {"constant", "invscaling", "adaptive"} or callable, default "constant"
+        Or what gives the rate of each epoch when called with its number from 0, such as one of
+        `fastbp.schedules`, for any stochastic solver.
+    optimizer : str or fastbp.optimizers.Optimizer, optional
+        Takes the place of the solver's; ``learning_rate_init`` is its learning rate, and
+        ``learning_rate`` its schedule.
+    dropout : float or sequence of float, default 0.0
+        Share of the units of each hidden layer that are left out at random; see `fastbp.Trainer`.
+    restore_best_weights : bool, default False
+        End a fit with the weights of its best epoch: by the score on ``eval_set`` if there is one,
+        else by the training loss. With ``early_stopping`` that is always so.
+    dtype : {"float32", "float64"}, optional
+        Of weights and arithmetic; by default that of X, and float64 for other numbers.
+    n_jobs : int, optional
+        Threads; they change no bit of a result. -1 means all processors. By default as many as
+        pay, but 1 in a thread that is not the program's main thread.
+    callbacks : sequence of fastbp.callbacks.Callback or callable, optional
+        They see the `Trainer` after every epoch.
+
+    Attributes
+    ----------
+    trainer_ : fastbp.Trainer
+        What trained, with ``trainer_.network`` and ``trainer_.history``. ``coefs_`` and
+        ``intercepts_`` are views of that network's parameters.
+    stopped_ : bool
+        Whether the last fit stopped before ``max_iter``; see `partial_fit`.
+
+    Notes
+    -----
+    docs/sklearn.md lists all differences.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_regression
+    >>> X, y = make_regression(n_samples=200, n_features=5, random_state=0)
+    >>> mlp = MLPRegressor(solver="lbfgs", hidden_layer_sizes=20, random_state=0, max_iter=500)
+    >>> mlp.fit(X, y / 100).score(X, y / 100) > 0.99
+    True
+    """
+
+    _theirs = sklearn.neural_network.MLPRegressor
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **_Engine._parameter_constraints,
+        "loss": [StrOptions({"squared_error", "poisson", "huber", "absolute_error"})],
+    }
+
+    def __init__(
+        self,
+        loss: str = "squared_error",
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: Any = "auto",
+        learning_rate: Any = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        optimizer: str | optimizers.Optimizer | None = None,
+        dropout: float | Sequence[float] = 0.0,
+        restore_best_weights: bool = False,
+        dtype: DTypeLike = None,
+        n_jobs: int | None = None,
+        callbacks: Any = None,
+    ) -> None:
+        super().__init__(
+            loss=loss,
+            hidden_layer_sizes=hidden_layer_sizes,
+            activation=activation,
+            solver=solver,
+            alpha=alpha,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            learning_rate_init=learning_rate_init,
+            power_t=power_t,
+            max_iter=max_iter,
+            shuffle=shuffle,
+            random_state=random_state,
+            tol=tol,
+            verbose=verbose,
+            warm_start=warm_start,
+            momentum=momentum,
+            nesterovs_momentum=nesterovs_momentum,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            n_iter_no_change=n_iter_no_change,
+            max_fun=max_fun,
+        )
+        self.optimizer = optimizer
+        self.dropout = dropout
+        self.restore_best_weights = restore_best_weights
+        self.dtype = dtype
+        self.n_jobs = n_jobs
+        self.callbacks = callbacks
+
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, *, eval_set: Any = None
+    ) -> MLPRegressor:
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), optional
+        eval_set : (X, y), optional
+            Rows to score every epoch on, in ``validation_scores_``; with ``early_stopping`` they
+            take the place of a share of the training rows.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            As scikit-learn's, and if ``eval_set`` does not fit.
+        """
+        self._eval_set = eval_set
+        try:
+            return super().fit(X, y, sample_weight)
+        finally:
+            del self._eval_set
+
+    @available_if(lambda self: self._check_solver())
+    def partial_fit(
+        self, X: Any, y: Any, sample_weight: Any = None, *, eval_set: Any = None
+    ) -> MLPRegressor:
+        """Make one pass over the rows; the optimizer's state carries on.
+
+        With ``early_stopping``, which scikit-learn refuses here, every pass is scored, on
+        ``eval_set`` or on a share of the rows that is held out. When the score has not improved
+        for ``n_iter_no_change`` passes, ``stopped_`` becomes True and the best weights are
+        restored, and further passes leave them alone, until the next `fit`.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), optional
+        eval_set : (X, y), optional
+            As in `fit`.
+
+        Returns
+        -------
+        self
+        """
+        self._eval_set = eval_set
+        try:
+            return super().partial_fit(X, y, sample_weight)
+        finally:
+            del self._eval_set
