@@ -484,6 +484,23 @@ class Trainer:
             self._penalty = (penalty + network._penalty(options["weight_decay"], options["l1"])) / 2
         return loss_sum / done, done, seconds
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what was measured on this machine; the optimizer's state as plain arrays."""
+        state = dict(vars(self), _crew=None)
+        if self._rule is not None and self._rule[1] is self.network:
+            optimizer, _, rule = self._rule
+            state["_rule"] = optimizer, rule.moments, rule.counts
+        else:
+            state["_rule"] = None
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        kept = state["_rule"]
+        vars(self).update(state, _rule=None)
+        if kept is not None:  # arrays as the kernels take them: aligned, read-only where they are
+            rule = self._current_rule(self.network, kept[0])
+            rule.moments[:], rule.counts[:] = kept[1:]
+
     def _current_rule(self, network: Network, optimizer: optimizers.Optimizer) -> kernels.Rule:
         """The optimizer's state; new where the optimizer or the network is another one."""
         if self._rule is None or self._rule[0] != optimizer or self._rule[1] is not network:
