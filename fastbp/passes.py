@@ -17,8 +17,9 @@ Order = NDArray[np.int64]
 class Pass(NamedTuple):
     """How a pass is made."""
 
-    train: Callable[[int, int, int, float], Any]
-    """Trains on samples start to stop with so many threads; takes and returns the sum of losses."""
+    train: Callable[[Order, int, int, int, float], Any]
+    """Trains on samples start to stop of an order with so many threads; takes and returns the sum
+    of losses."""
     block: int
     """Samples that a cut between two calls must leave together."""
     n_threads: int
@@ -28,7 +29,7 @@ class Pass(NamedTuple):
     reasons: tuple[str, ...]
     """Lines for `Trainer.summary`."""
     penalty: Callable[[], float] | None = None
-    """Sum over samples of what penalties have added to the losses of their batches, if known."""
+    """Sum over samples of what penalties added to their batches' losses since last asked for."""
 
 
 def is_per_sample(options: dict[str, Any]) -> bool:
@@ -45,7 +46,6 @@ def is_per_sample(options: dict[str, Any]) -> bool:
 def per_sample(
     network: Network,
     samples: kernels.Samples,
-    order: Order,
     learning_rate: float,
     options: dict[str, Any],
 ) -> Pass:
@@ -65,7 +65,7 @@ def per_sample(
     reasons = tuple(f"layer {i}  {why}" for i, why in enumerate(choice.reasons, start=1))
     if choice.is_sequential:
 
-        def train(start: int, stop: int, n_threads: int, loss_sum: float) -> Any:
+        def train(order: Order, start: int, stop: int, n_threads: int, loss_sum: float) -> Any:
             return kernels.train_sequential(
                 params, layout, work, samples, order, start, stop, *rates, loss_sum
             )
@@ -73,7 +73,7 @@ def per_sample(
         return Pass(train, 1, 1, choice.label, reasons)
     block = kernels.make_block(layout, choice.plan, choice.block_size, dtype)
 
-    def train_blocks(start: int, stop: int, n_threads: int, loss_sum: float) -> Any:
+    def train_blocks(order: Order, start: int, stop: int, n_threads: int, loss_sum: float) -> Any:
         with threads.team(n_threads) as n:
             return kernels.train_deferred(
                 params, layout, choice.on_threads(n), work, block, samples, order,
@@ -87,7 +87,6 @@ def per_sample(
 def by_batches(
     network: Network,
     samples: kernels.Samples,
-    order: Order,
     learning_rate: float,
     options: dict[str, Any],
     rule: kernels.Rule,
@@ -131,12 +130,17 @@ def by_batches(
         threads=most,
     )
 
-    def train(start: int, stop: int, n_threads: int, loss_sum: float) -> Any:
+    def train(order: Order, start: int, stop: int, n_threads: int, loss_sum: float) -> Any:
         with threads.team(n_threads) as n:
             return kernels.train_minibatch(
                 params, layout, batch, rule, regularization, samples, order, start, stop,
                 batch_size, eta, loss_sum, n if most > 1 else None,
             )  # fmt: skip
+
+    def penalty() -> float:
+        value = float(batch.penalty[0])
+        batch.penalty[0] = 0
+        return value
 
     reason = f"mini-batches of {batch_size}, {options['optimizer']}; {why}"
     if most > 1:
@@ -147,5 +151,5 @@ def by_batches(
         most,
         "mini-batches",
         (reason,),
-        (lambda: float(batch.penalty[0])) if by_batch else None,
+        penalty if by_batch else None,
     )

@@ -3,6 +3,7 @@
 A message names the argument, what was given and what is allowed.
 """
 
+import contextlib
 import math
 import numbers
 import operator
@@ -39,17 +40,14 @@ def integer(name: str, value: Any, minimum: int) -> int:
 
 def rate(name: str, value: Any, kind: np.dtype[Any], *, zero: bool = False) -> float:
     """``value`` as a float that is finite and above zero in ``kind``, or zero where allowed."""
-    allowed = f"a finite {kind} number " + ("of at least 0" if zero else "above 0")
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        raise ValueError(f"{name} must be {allowed}, got {value!r}.")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    with np.errstate(over="ignore"):
-        rounded = float(kind.type(number))
+    number = rounded = math.nan
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError), np.errstate(over="ignore"):
+            number = float(value)
+            rounded = float(kind.type(number))
     if not math.isfinite(rounded) or number < 0 or (rounded == 0 and not (zero and number == 0)):
-        raise ValueError(f"{name} must be {allowed}, got {value!r}.")
+        bound = "of at least 0" if zero else "above 0"
+        raise ValueError(f"{name} must be a finite {kind} number {bound}, got {value!r}.")
     return number
 
 

@@ -116,6 +116,7 @@ class Batch(NamedTuple):
     marked: NDArray[np.floating]  # (units[1]·width,) ditto: a row per input, zeros included
     heights: NDArray[np.int64]  # (L,) rows of weights in a panel of each layer
     tiles: NDArray[np.int64]  # (L + 1,) number of each layer's first panel; the last: of panels
+    loads: NDArray[np.int64]  # (tiles[-1] + 1,) weights in all panels before each, and in all
     panel: int  # elements of the largest panel
     is_plain: bool  # whether plain SGD's step is added to the weights, with no gradient apart
     is_whole: bool  # whether the gradient is one of all parameters, summed up by stretches
@@ -292,6 +293,8 @@ _PART_BYTES = range(128 * 1024, 1024 * 1024 + 1)
 _MOST_SAMPLES = 128
 # Elements of a panel of the gradient, about: with its weights and moments in the nearest cache.
 _PANEL = 2048
+# Panels that each of several threads takes, at least: the more, the more equal their shares.
+_PANELS_A_THREAD = 8
 
 
 def make_batch(
@@ -335,16 +338,24 @@ def make_batch(
     room = int(layout.units[1])
     n = (int(layout.units[-1]) - room) * length
     listed = length if is_listed else 0
+    # Several threads get equal shares of small panels; but squares are summed up panel by panel.
+    target = _PANEL
+    if threads > 1 and not is_whole:
+        target = min(target, int(layout.blocks[-1]) // (_PANELS_A_THREAD * threads))
     is_whole = is_whole or gradient is not None
     is_whole = is_whole or batch_size > length or (is_sparse and not is_plain)
     heights, tiles, places, panel = [], [0], [0], 0
-    in_parts, widest = [], 0
+    in_parts, widest, loads = [], 0, [0]
     for l, stride in enumerate(layout.strides.tolist()):
         n_in = int(layout.sizes[l])
-        height = max(lanes, _PANEL // stride // lanes * lanes)
+        # Whole vectors of what is transposed; of the first layer, what is multiplied at a time.
+        step = lanes if l > 0 else 4
+        height = max(step, target // stride // step * step)
         if l == 0 and is_sparse:
             height = n_in  # a sample's rows are anywhere
         heights.append(height)
+        for top in range(0, n_in, height):
+            loads.append(loads[-1] + min(height, n_in - top) * stride)
         in_parts.append(
             n_in >= _LEAST_INPUTS
             and length <= _MOST_SAMPLES
@@ -386,6 +397,7 @@ def make_batch(
         marked=aligned_zeros(room * width if is_listed and trains else 0, dtype),
         heights=_constant(heights),
         tiles=_constant(tiles),
+        loads=_constant(loads),
         panel=panel,
         is_plain=is_plain and not is_whole,
         is_whole=is_whole,

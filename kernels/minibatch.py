@@ -65,8 +65,7 @@ def through_layers(
 
     Layers from ``summed`` to ``end``, as `forward_rows` has them, and back to ``floor``.
     """
-    v = lanes(params)
-    group = (m + v * parts - 1) // (v * parts) * v
+    group = (m + 8 * parts - 1) // (8 * parts) * 8
     lo = part * group
     n = min(group, m - lo)
     if n > 0:
@@ -221,7 +220,8 @@ def _take_tiles_on_threads(
     for slot in prange(threads):
         for l in range(len(layout.strides)):
             for tile in range(batch.tiles[l], batch.tiles[l + 1]):
-                owner = tile % threads
+                middle = (batch.loads[tile] + batch.loads[tile + 1]) // 2
+                owner = middle * threads // batch.loads[len(batch.loads) - 1]
                 if batch.in_parts[l]:  # as they were dealt out for the sums
                     top = (tile - batch.tiles[l]) * batch.heights[l]
                     owner = part_of(layout.sizes[l], top, params) * workers_of(threads) // PARTS

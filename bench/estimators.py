@@ -1,0 +1,204 @@
+"""scikit-learn's own MLPs beside fastbp.sklearn's: the same code, parameters, data and epochs.
+
+    python bench/estimators.py --images FOLDER_OF_MNIST            prints the tables
+    python bench/estimators.py --images FOLDER_OF_MNIST --write    writes them too
+
+Models of one ``random_state`` are compared before anything is timed: after five epochs their
+``coefs_`` must agree to rtol 1e-7 in float64, and 1e-3 in float32. Then fits alternate, with pauses
+in which threads fall asleep; scikit-learn's products have both cores as well. With one sample a
+step, fits are of the first rows, for scikit-learn takes minutes over all of them. A search is over
+24 candidates, in two processes that are there already; the first search of a program, which starts
+them, is timed by itself.
+"""
+
+import argparse
+import os
+import statistics
+import time
+import warnings
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import sklearn.neural_network as theirs
+from machine import PAUSE, describe
+from report import conditions_of, figure, table, write_block
+from sklearn.datasets import load_digits, make_regression
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import GridSearchCV
+
+import fastbp.sklearn as ours
+from fastbp import load_dataset
+
+SECONDS = 0.4
+PREDICTED_ROWS = (1, 10, 100, 1000, 10_000)
+# Rows of one sample a step.
+FEW = 2000
+STEPS = {
+    "Adam": {"solver": "adam"},
+    "SGD, Nesterov 0.9": {"solver": "sgd"},
+    "plain SGD": {"solver": "sgd", "momentum": 0},
+}
+RTOL = {"float64": 1e-7, "float32": 1e-3}
+
+
+class Problem(NamedTuple):
+    """Data, and which of the two estimators learns them."""
+
+    name: str
+    kind: str
+    X: np.ndarray
+    y: np.ndarray
+
+
+def problems(images):
+    """Those that the comparison is made on."""
+    X, y = load_digits(return_X_y=True)
+    yield Problem("digits, 1,797×64", "MLPClassifier", X / 16, y)
+    if images is None:
+        print("MNIST left out: no folder of images, see --images")
+    else:
+        X, y = load_dataset(images)[:2]
+        yield Problem(
+            "MNIST, 10,000×784", "MLPClassifier", X[:10_000].astype("float64"), y[:10_000]
+        )
+    X, y = make_regression(20_000, 50, random_state=0)
+    yield Problem("regression, 20,000×50", "MLPRegressor", X, y / 100)
+
+
+def pair(kind, **parameters):
+    """The two estimators: theirs, ours."""
+    settings = {"random_state": 0, "tol": 0.0, "n_iter_no_change": np.inf} | parameters
+    return getattr(theirs, kind)(**settings), getattr(ours, kind)(**settings)
+
+
+def seconds_of(function, *arguments):
+    time.sleep(PAUSE)
+    began = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - began
+
+
+def compared(kind, X, y, rtol, **parameters):
+    """Refuse to time what does not learn the same."""
+    models = [model.fit(X, y) for model in pair(kind, max_iter=5, **parameters)]
+    for reference, mine in zip(models[0].coefs_, models[1].coefs_, strict=True):
+        np.testing.assert_allclose(mine, reference, rtol=rtol, atol=rtol * 1e-2)
+
+
+def alternate(functions, arguments, rounds):
+    """Median seconds of each function, and the median of the first's over the second's."""
+    times = [[seconds_of(function, *arguments) for function in functions] for _ in range(rounds)]
+    return [statistics.median(column) for column in zip(*times, strict=True)], statistics.median(
+        first / second for first, second in times
+    )
+
+
+def fits(problem, dtype, rounds):
+    """Rows of the table of fits."""
+    for batch_size in ("auto", 1):
+        for steps, parameters in STEPS.items():
+            few = FEW if batch_size == 1 else len(problem.X)
+            X, y = problem.X[:few].astype(dtype), problem.y[:few]
+            y = y.astype(dtype) if problem.kind == "MLPRegressor" else y
+            parameters = parameters | {"batch_size": batch_size}
+            compared(problem.kind, X[:1000], y[:1000], RTOL[dtype], **parameters)
+            one = seconds_of(pair(problem.kind, max_iter=1, **parameters)[0].fit, X, y)
+            epochs = max(2, round(SECONDS / one))
+            models = pair(problem.kind, max_iter=epochs, **parameters)
+            models[1].fit(X, y)
+            times, ratio = alternate([model.fit for model in models], (X, y), rounds)
+            each = [seconds / epochs / len(X) * 1e6 for seconds in times]
+            row = [problem.name, dtype, str(batch_size), steps, *map(figure, each)]
+            print(*row, figure(ratio), sep=" | ", flush=True)
+            yield [*row, f"**{figure(ratio)}×**"]
+
+
+def repeat(often, call, X):
+    for _ in range(often):
+        call(X)
+
+
+def predictions(problem, rounds):
+    """Rows of the table of predictions."""
+    models = [
+        model.fit(problem.X[:2000], problem.y[:2000]) for model in pair(problem.kind, max_iter=2)
+    ]
+    name = "predict_proba" if problem.kind == "MLPClassifier" else "predict"
+    for n in PREDICTED_ROWS:
+        X = np.resize(problem.X, (n, problem.X.shape[1]))
+        calls = [getattr(model, name) for model in models]
+        np.testing.assert_allclose(calls[1](X), calls[0](X), rtol=1e-6, atol=1e-9)
+        often = max(1, round(0.02 / seconds_of(calls[0], X)))
+        repeated = [partial(repeat, often, call) for call in calls]
+        times, ratio = alternate(repeated, (X,), rounds)
+        row = [problem.name, name, f"{n:,}", *(figure(s / often * 1e6) for s in times)]
+        print(*row, figure(ratio), sep=" | ", flush=True)
+        yield [*row, f"**{figure(ratio)}×**"]
+
+
+def search(model):
+    """Of 24 candidates, in two processes."""
+    X, y = load_digits(return_X_y=True)
+    grid = {
+        "hidden_layer_sizes": [(50,), (100,)],
+        "alpha": [1e-4, 1e-2, 1.0],
+        "learning_rate_init": [1e-3, 1e-2],
+        "activation": ["relu", "tanh"],
+    }
+    return GridSearchCV(model, grid, n_jobs=2, cv=3).fit(X / 16, y)
+
+
+def searches(rounds):
+    """Rows of the table of searches."""
+    models = pair("MLPClassifier", max_iter=30)
+    calls = [partial(search, model) for model in models]
+    first = [seconds_of(call) for call in calls]
+    times, ratio = alternate(calls, (), rounds)
+    yield [
+        "digits, 3 folds, 30 epochs",
+        *map(figure, times),
+        f"**{figure(ratio)}×**",
+    ]
+    yield ["the first of a program", *map(figure, first), f"**{figure(first[0] / first[1])}×**"]
+
+
+def main():
+    """Print the tables, and write them."""
+    parser = argparse.ArgumentParser(description="Compare with scikit-learn's estimators.")
+    parser.add_argument("--images", metavar="FOLDER", default=os.environ.get("FASTBP_MNIST"),
+                        help="IDX files of MNIST; by default $FASTBP_MNIST")  # fmt: skip
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--write", action="store_true", help="write the documentation too")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore", ConvergenceWarning)
+    fitted = [["data", "dtype", "batch_size", "steps", "scikit-learn", "fastbp", "ratio"]]
+    predicted = [["data", "call", "rows", "scikit-learn", "fastbp", "ratio"]]
+    for problem in problems(options.images):
+        for dtype in RTOL:
+            fitted += fits(problem, dtype, options.rounds)
+        predicted += predictions(problem, options.rounds)
+    searched = [["`GridSearchCV(n_jobs=2)`, seconds", "scikit-learn", "fastbp", "ratio"]]
+    searched += searches(max(3, options.rounds // 2))
+    conditions = (
+        f"Medians of {options.rounds} rounds; one hidden layer of 100 units and everything else as "
+        f"scikit-learn has it. {conditions_of(describe())}"
+    )
+    short = [[row[0], *row[2:]] for row in fitted if row[1] in ("dtype", "float64")]
+    summary = "\n\n".join([f"µs a sample and epoch, float64.\n\n{table(short)}", conditions])
+    details = "\n\n".join(
+        [
+            f"Fits, µs a sample and epoch:\n\n{table(fitted)}",
+            f"Predictions, µs a call:\n\n{table(predicted)}",
+            f"Searches:\n\n{table(searched)}",
+            conditions,
+        ]
+    )
+    print(summary, details, sep="\n\n")
+    if options.write:
+        write_block("README.md", "bench/estimators.py", summary)
+        write_block("docs/sklearn.md", "bench/estimators.py", details)
+
+
+if __name__ == "__main__":
+    main()
