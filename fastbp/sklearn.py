@@ -20,7 +20,7 @@ import threading
 import warnings
 from collections.abc import Iterable, Sequence
 from numbers import Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -74,11 +74,15 @@ class _Shuffled:
         return self.rows
 
 
-class _HeldOut:
+class _HeldOut(NamedTuple):
     """Rows that a model is scored on while others train it."""
 
-    def __init__(self, X: Any, y: Any, sample_weight: Any, encoded: Any) -> None:
-        self.X, self.y, self.sample_weight, self.encoded = X, y, sample_weight, encoded
+    X: Any
+    y: Any
+    """Labels, or numbers."""
+    sample_weight: Any
+    encoded: Any
+    """The same as rows of targets."""
 
 
 class _Epochs(Callback):
@@ -140,7 +144,7 @@ class _Epochs(Callback):
             mlp._best_intercepts = [b.copy() for b in mlp.intercepts_]
 
 
-class _Engine:
+class _Engine(BaseMultilayerPerceptron):
     """What both estimators override of scikit-learn's, and their parameters besides."""
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
@@ -157,6 +161,10 @@ class _Engine:
 
     trainer_: Trainer
     stopped_: bool
+    loss_: float
+    best_loss_: float | None
+    validation_scores_: Any
+    best_validation_score_: Any
 
     # The network is the one place of the parameters: coefs_ and intercepts_ are views of it.
 
@@ -209,21 +217,21 @@ class _Engine:
     def __getstate__(self) -> dict[str, Any]:
         if hasattr(self, "coefs_"):
             self._network()
-        state = dict(super().__getstate__())  # type: ignore[misc]
+        state = dict(super().__getstate__())
         if "trainer_" in state:
             for views in ("coefs_", "intercepts_", "_views"):
                 del state[views]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[misc]
+        super().__setstate__(state)
         if hasattr(self, "trainer_"):
             self._link()
 
     # Fitting ------------------------------------------------------------------------------------
 
     def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
-        X, y = super()._validate_input(X, y, incremental, reset)  # type: ignore[misc]
+        X, y = super()._validate_input(X, y, incremental, reset)
         if self.dtype is not None:
             X = X.astype(validation.dtype(self.dtype), copy=False)
         return X, y
@@ -231,19 +239,18 @@ class _Engine:
     def _fit(self, X: Any, y: Any, sample_weight: Any = None, incremental: bool = False) -> _Engine:
         if incremental and self.early_stopping and getattr(self, "stopped_", False):
             return self
-        return super()._fit(X, y, sample_weight, incremental)  # type: ignore[misc]
+        super()._fit(X, y, sample_weight, incremental)
+        return self
 
     def _initialize(self, y: Any, layer_units: list[int], dtype: np.dtype[Any]) -> None:
-        super()._initialize(y, layer_units, dtype)  # type: ignore[misc]
+        super()._initialize(y, layer_units, dtype)
         if is_classifier(self) and self.loss != "log_loss":
             self.out_activation_ = "logistic"
         self._make_network()
 
     def _targets(self, y: NDArray[Any]) -> NDArray[Any]:
         """Rows of scikit-learn's targets as the network takes them."""
-        if self.out_activation_ == "softmax":
-            return np.argmax(y, axis=1)
-        return y.astype(np.int64) if y.dtype == bool else y
+        return np.asarray(np.argmax(y, axis=1) if self.out_activation_ == "softmax" else y)
 
     def _training_weights(self, y: NDArray[Any], sample_weight: Any) -> Any:
         """Sample weights times class weights."""
@@ -430,7 +437,7 @@ class _Engine:
             X, self._targets(y), sample_weight=sample_weight, weight_decay=self.alpha / total
         )
         try:
-            super()._fit_lbfgs(X, y, sample_weight, *scratch)  # type: ignore[misc]
+            super()._fit_lbfgs(X, y, sample_weight, *scratch)
         finally:
             del self._objective
         penalty = network._penalty(self.alpha / total, 0.0)
@@ -556,7 +563,7 @@ def _copy_state(source: Any, target: Any, without: set[str]) -> None:
     vars(target).update(copy.deepcopy(state))
 
 
-class MLPClassifier(_Engine, sklearn.neural_network.MLPClassifier):  # type: ignore[misc]
+class MLPClassifier(_Engine, sklearn.neural_network.MLPClassifier):
     """scikit-learn's MLPClassifier, fast.
 
     Parameters, defaults and attributes are those of `sklearn.neural_network.MLPClassifier`, and:
@@ -655,7 +662,7 @@ class MLPClassifier(_Engine, sklearn.neural_network.MLPClassifier):  # type: ign
         optimizer: str | optimizers.Optimizer | None = None,
         dropout: float | Sequence[float] = 0.0,
         restore_best_weights: bool = False,
-        dtype: DTypeLike = None,
+        dtype: DTypeLike | None = None,
         n_jobs: int | None = None,
         callbacks: Any = None,
         class_weight: Any = None,
@@ -719,9 +726,10 @@ class MLPClassifier(_Engine, sklearn.neural_network.MLPClassifier):  # type: ign
         """
         self._eval_set = eval_set
         try:
-            return super().fit(X, y, sample_weight)
+            super().fit(X, y, sample_weight)
         finally:
             del self._eval_set
+        return self
 
     @available_if(lambda self: self._check_solver())
     def partial_fit(
@@ -756,9 +764,10 @@ class MLPClassifier(_Engine, sklearn.neural_network.MLPClassifier):  # type: ign
         """
         self._eval_set = eval_set
         try:
-            return super().partial_fit(X, y, sample_weight, classes)
+            super().partial_fit(X, y, sample_weight, classes)
         finally:
             del self._eval_set
+        return self
 
     def predict_proba(self, X: Any) -> FloatArray:
         """Probability of each class, or of each label, (n_samples, n_classes).
@@ -771,7 +780,7 @@ class MLPClassifier(_Engine, sklearn.neural_network.MLPClassifier):  # type: ign
         return proba
 
 
-class MLPRegressor(_Engine, sklearn.neural_network.MLPRegressor):  # type: ignore[misc]
+class MLPRegressor(_Engine, sklearn.neural_network.MLPRegressor):
     """scikit-learn's MLPRegressor, fast.
 
     Parameters, defaults and attributes are those of `sklearn.neural_network.MLPRegressor`, and:
@@ -859,7 +868,7 @@ class MLPRegressor(_Engine, sklearn.neural_network.MLPRegressor):  # type: ignor
         optimizer: str | optimizers.Optimizer | None = None,
         dropout: float | Sequence[float] = 0.0,
         restore_best_weights: bool = False,
-        dtype: DTypeLike = None,
+        dtype: DTypeLike | None = None,
         n_jobs: int | None = None,
         callbacks: Any = None,
     ) -> None:
@@ -921,9 +930,10 @@ class MLPRegressor(_Engine, sklearn.neural_network.MLPRegressor):  # type: ignor
         """
         self._eval_set = eval_set
         try:
-            return super().fit(X, y, sample_weight)
+            super().fit(X, y, sample_weight)
         finally:
             del self._eval_set
+        return self
 
     @available_if(lambda self: self._check_solver())
     def partial_fit(
@@ -950,6 +960,7 @@ class MLPRegressor(_Engine, sklearn.neural_network.MLPRegressor):  # type: ignor
         """
         self._eval_set = eval_set
         try:
-            return super().partial_fit(X, y, sample_weight)
+            super().partial_fit(X, y, sample_weight)
         finally:
             del self._eval_set
+        return self

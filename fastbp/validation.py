@@ -139,8 +139,11 @@ def order(name: str, rows: Any, n: int) -> NDArray[np.int64]:
     if not legal or array.min() < 0 or array.max() >= n:
         raise ValueError(
             f"{name} must be an integer array of shape ({n},) with rows from 0 to {n - 1}, got "
-            + (f"rows from {array.min()} to {array.max()}." if legal else
-               f"{array.dtype} of shape {array.shape}.")
+            + (
+                f"rows from {array.min()} to {array.max()}."
+                if legal
+                else f"{array.dtype} of shape {array.shape}."
+            )
         )
     return np.array(array, np.int64)
 

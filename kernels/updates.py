@@ -339,8 +339,9 @@ def adadelta(rule, step, w, g, place, n, λ, keep):
 def adam(rule, step, w, g, place, n, λ, keep):
     """With m ← β₁ m + (1 − β₁) g and v ← β₂ v + (1 − β₂) g²: w ← w − η m̂ / (√v̂ + ε).
 
-    m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ); or ε / √(1 − β₂ᵗ) takes the place of ε. AMSGrad takes the largest v so far. NAdam looks
-    ahead: in place of η m̂ stands a sum of m and g, whose weights are the step's.
+    m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ); or ε / √(1 − β₂ᵗ) takes the place of ε. AMSGrad
+    takes the largest v so far. NAdam looks ahead: in place of η m̂ stands a sum of m and g, whose
+    weights are the step's.
     """
     p, T, like = rule.settings, w.dtype.type, zeros(w, 1)
     η, now = broadcast(like, step.scale), broadcast(like, step.gradient_scale)
