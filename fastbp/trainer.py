@@ -18,6 +18,10 @@ from fastbp.history import History
 from fastbp.network import Network
 
 
+# So many pieces of a pass have an error of a 64th of that of one.
+_PENALTY_PIECES = 8
+
+
 class DivergenceError(ArithmeticError):
     """Training produced parameters or a loss that are not finite.
 
@@ -186,7 +190,8 @@ class Trainer:
         self._rule: tuple[optimizers.Optimizer, Network, kernels.Rule] | None = None
         self._last: tuple[tuple[Any, ...], tuple[Any, ...], passes.Pass] | None = None
         self._stopped = False
-        self._penalty = 0.0  # what penalties added to the mean loss in the last pass
+        # What penalties added to the mean loss in the last pass, if reduction is "batch".
+        self._penalty = 0.0
         sequence = np.random.SeedSequence(validation.seed(seed))
         self._generator = np.random.default_rng(sequence)
         self._key: tuple[int, ...] = tuple(sequence.spawn(1)[0].generate_state(2).tolist())
@@ -442,7 +447,11 @@ class Trainer:
         self._chosen = this.label, this.reasons
         last_finite = np.empty_like(params)
         penalties = options["weight_decay"], options["l1"]
-        penalty = network._penalty(*penalties) if this.penalty is None else 0.0
+        # Of steps as many as samples, no kernel sums up penalties: their mean over each piece of
+        # the pass is about that of its two ends.
+        sampled = options["reduction"] == "batch" and this.penalty is None and any(penalties)
+        pieces = _PENALTY_PIECES if sampled else 1
+        before, penalty_sum = network._penalty(*penalties) if sampled else 0.0, 0.0
         loss_sum, seconds = 0.0, 0.0
         # No rows: compiles or loads the kernel, outside of what is timed.
         this.train(order, 0, 0, 1, 0.0)
@@ -452,7 +461,7 @@ class Trainer:
             self._crew = key, threads.Crew(this.n_threads, options["n_threads"] is not None)
         crew = self._crew[1]
         done, chunks, batch_size = 0, 0, options["batch_size"]
-        for start, stop in paced(samples.inputs.n, 6 * network.n_params, this.block):
+        for start, stop in paced(samples.inputs.n, 6 * network.n_params, this.block, pieces):
             if self._stopped:  # in the midst of a batch, which is the last
                 stop = min(stop, -(-start // batch_size) * batch_size)
             last_finite[:] = params
@@ -471,6 +480,10 @@ class Trainer:
             seconds += time.perf_counter() - began
             if diverged:
                 raise DivergenceError(len(self.history) + 1, layer, eta)
+            if sampled:
+                after = network._penalty(*penalties)
+                penalty_sum += (stop - start) * (before + after) / 2
+                before = after
             bar.update(stop - start)
             done, chunks = stop, chunks + 1
             for listener in listeners:
@@ -481,9 +494,8 @@ class Trainer:
             if self._stopped and done % batch_size == 0:
                 break
         if this.penalty is not None:
-            self._penalty = this.penalty() / done
-        else:  # of as many steps as samples, about the mean of first and last
-            self._penalty = (penalty + network._penalty(*penalties)) / 2
+            penalty_sum = this.penalty()
+        self._penalty = penalty_sum / done
         return loss_sum / done, done, seconds
 
     def _made_pass(

@@ -38,7 +38,7 @@ class Record(Callback):
 
 @pytest.fixture
 def chunks_of_ten(monkeypatch):
-    def paced(n, operations, block=1):
+    def paced(n, operations, block=1, pieces=1):
         for start in range(0, n, 10):
             yield start, min(n, start + 10)
 
@@ -247,7 +247,7 @@ def test_stop_loses_nothing_of_a_long_batch(monkeypatch, generator):
         def on_chunk(self, trainer, samples, loss):
             trainer.stop()
 
-    def paced(n, operations, block=1):
+    def paced(n, operations, block=1, pieces=1):
         for start in range(0, n, 256):
             yield start, min(n, start + 256)
 

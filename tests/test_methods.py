@@ -201,7 +201,7 @@ def test_chunks_of_whole_blocks_change_no_bit(generator, monkeypatch):
     results = []
     for rows in (1, 50, 1000):
 
-        def paced(n, operations, block, rows=rows):
+        def paced(n, operations, block, pieces, rows=rows):
             size = max(1, rows // block) * block
             for start in range(0, n, size):
                 yield start, min(n, start + size)

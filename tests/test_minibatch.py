@@ -181,7 +181,7 @@ def test_chunks_of_whole_batches_change_no_bit(optimizer, monkeypatch):
     for cuts in ([500], [32, 192, 500]):
         network = Network((20, 30, 3), seed=0)
 
-        def paced(n, operations, block=1, cuts=cuts):
+        def paced(n, operations, block=1, pieces=1, cuts=cuts):
             start = 0
             for stop in cuts:
                 yield start, stop

@@ -1,0 +1,267 @@
+"""fastbp.sklearn against scikit-learn's own estimators: the same models, records, words."""
+
+import contextlib
+import io
+import warnings
+
+import numpy as np
+import pytest
+import sklearn.neural_network as theirs
+from scipy.sparse import csc_matrix, csr_array
+from sklearn.datasets import load_breast_cancer, load_digits, make_multilabel_classification
+from sklearn.exceptions import ConvergenceWarning
+
+import fastbp.sklearn as ours
+
+RECORDS = [
+    "loss_",
+    "loss_curve_",
+    "best_loss_",
+    "validation_scores_",
+    "best_validation_score_",
+    "n_iter_",
+    "t_",
+    "n_layers_",
+    "n_outputs_",
+    "out_activation_",
+    "n_features_in_",
+    "classes_",
+]
+DIGITS = load_digits(return_X_y=True)
+X, y = DIGITS[0][:330] / 16, DIGITS[1][:330]
+CANCER = load_breast_cancer(return_X_y=True)
+BINARY = (CANCER[0] - CANCER[0].mean(axis=0)) / CANCER[0].std(axis=0), CANCER[1]
+MULTILABEL = make_multilabel_classification(250, 12, n_classes=4, random_state=0)
+GENERATOR = np.random.default_rng(0)
+REGRESSION = X, X @ GENERATOR.normal(size=(64, 2)) + GENERATOR.normal(size=(330, 2))
+COUNTS = X, GENERATOR.poisson(np.exp(X[:, :20].mean(axis=1)))
+WEIGHTS = GENERATOR.uniform(0.1, 2, 600)
+
+
+def outcome(estimator, fit):
+    """What comes of a fit: the estimator, what it warned of and printed, or its error."""
+    printed = io.StringIO()
+    with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stdout(printed):
+        warnings.simplefilter("always")
+        try:
+            fit(estimator)
+        except Exception as error:
+            return None, (type(error), str(error))
+    return estimator, [(w.category, str(w.message)) for w in caught], printed.getvalue()
+
+
+def assert_same_model(mine, reference, rtol=1e-7):
+    pairs = zip(
+        mine.coefs_ + mine.intercepts_, reference.coefs_ + reference.intercepts_, strict=True
+    )
+    for a, b in pairs:
+        assert a.shape == b.shape
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-300)
+
+
+def assert_same(kind, fit, rtol=1e-7, loss_rtol=1e-9, **parameters):
+    """The same fit, by both."""
+    parameters = {"random_state": 1, "max_iter": 5} | parameters
+    mine, *mine_said = outcome(getattr(ours, kind)(**parameters), fit)
+    reference, *reference_said = outcome(getattr(theirs, kind)(**parameters), fit)
+    assert mine_said == reference_said
+    if reference is None:
+        assert mine is None
+        return
+    assert_same_model(mine, reference, rtol)
+    for name in RECORDS:
+        assert hasattr(mine, name) == hasattr(reference, name), name
+        a, b = getattr(mine, name, None), getattr(reference, name, None)
+        if b is None or isinstance(b, str):
+            assert a == b, name
+        elif name == "classes_":
+            np.testing.assert_array_equal(a, b)
+        else:
+            np.testing.assert_allclose(a, b, rtol=loss_rtol, err_msg=name)
+
+
+RULES = [
+    {"solver": "adam"},
+    {"solver": "adam", "beta_1": 0.5, "beta_2": 0.9, "epsilon": 1e-4},
+    *(
+        {"solver": "sgd", "learning_rate": schedule, "learning_rate_init": 0.01, **momentum}
+        for schedule in ("constant", "invscaling", "adaptive")
+        for momentum in (
+            {"momentum": 0},
+            {"momentum": 0.5, "nesterovs_momentum": False},
+            {"momentum": 0.9},
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu"])
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: "-".join(map(str, rule.values())))
+def test_every_rule_batch_size_and_alpha(rule, activation):
+    """Without shuffling; the last batch of a pass is smaller, and has a penalty of its own."""
+    # Ten times n_iter_no_change is never reached: adaptive rates fall.
+    falls = {"tol": 0.5, "n_iter_no_change": 1} if rule.get("learning_rate") == "adaptive" else {}
+    for batch_size, rows in (("auto", 330), (37, 330), (1, 40)):
+        for alpha in (0, 1e-4, 1.0):
+            # The penalties of as many steps as samples are sampled.
+            loss_rtol = 0.05 if batch_size == 1 else 1e-9
+            assert_same(
+                "MLPClassifier",
+                lambda e, rows=rows: e.fit(X[:rows], y[:rows]),
+                loss_rtol=loss_rtol,
+                hidden_layer_sizes=(20, 11),
+                activation=activation,
+                batch_size=batch_size,
+                alpha=alpha,
+                shuffle=False,
+                **rule,
+                **falls,
+            )
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+@pytest.mark.parametrize("form", [csr_array, csc_matrix, np.asfortranarray])
+def test_sparse_and_dense(solver, form):
+    for batch_size in (64, 1):
+        assert_same(
+            "MLPClassifier",
+            lambda e: e.fit(form(X[:130]), y[:130]),
+            loss_rtol=1e-3 if batch_size == 1 else 1e-9,
+            solver=solver,
+            batch_size=batch_size,
+        )
+
+
+def test_loss_curve_of_single_samples_is_close():
+    assert_same("MLPClassifier", lambda e: e.fit(X, y), loss_rtol=1e-3, batch_size=1, alpha=0.01)
+
+
+PROBLEMS = {
+    "classes": ("MLPClassifier", (X, y)),
+    "binary": ("MLPClassifier", BINARY),
+    "text": ("MLPClassifier", (BINARY[0], np.array(["no", "yes"])[BINARY[1]])),
+    "labels": ("MLPClassifier", MULTILABEL),
+    "regression": ("MLPRegressor", (X, REGRESSION[1][:, 0])),
+    "column": ("MLPRegressor", (X, REGRESSION[1][:, :1])),
+    "outputs": ("MLPRegressor", REGRESSION),
+    "counts": ("MLPRegressor", COUNTS),
+}
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_shuffled_weighted_stopped(problem, solver):
+    kind, (data, target) = PROBLEMS[problem]
+    weights = WEIGHTS[: len(data)]
+    settings = {"solver": solver} | ({"loss": "poisson"} if problem == "counts" else {})
+    assert_same(kind, lambda e: e.fit(data, target), verbose=True, **settings)
+    if problem != "counts":  # whose constant is a weighted mean over all rows
+        assert_same(kind, lambda e: e.fit(data, target, weights), **settings)
+    stops = {"tol": 0.9, "n_iter_no_change": 2, "max_iter": 20, "verbose": True}
+    if problem != "text":  # scikit-learn cannot score text before 1.9.2
+        early = settings | stops | {"early_stopping": True}
+        assert_same(kind, lambda e: e.fit(data, target), **early)
+    assert_same(kind, lambda e: e.fit(data, target), **(settings | stops | {"tol": 1e4}))
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_lbfgs(problem):
+    kind, (data, target) = PROBLEMS[problem]
+    settings = {"loss": "poisson"} if problem == "counts" else {}
+    weights = WEIGHTS[: len(data)]
+    for fit in (lambda e: e.fit(data, target), lambda e: e.fit(data, target, weights)):
+        # Few iterations: searches along a line magnify rounding.
+        assert_same(kind, fit, rtol=1e-2, loss_rtol=1e-6, solver="lbfgs", **settings)
+
+
+def test_lbfgs_minimises_what_its_gradient_belongs_to():
+    """scikit-learn's loss of several outputs does not (its issue 8349)."""
+    reports = []
+    for module in (ours, theirs):
+        model = module.MLPRegressor(
+            hidden_layer_sizes=20,
+            activation="tanh",
+            solver="lbfgs",
+            random_state=0,
+            max_iter=1000,
+            tol=1e-6,
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(*REGRESSION)
+        reports.append(model.loss_)
+    assert reports[0] <= reports[1]
+
+
+def by_parts(classes=None):
+    def fit(estimator):
+        for start in (0, 100, 200):
+            rows = slice(start, start + 130)
+            named = {"classes": classes} if classes is not None and start == 0 else {}
+            estimator.partial_fit(X[rows], y[rows], **named)
+
+    return fit
+
+
+def after_fit(estimator):
+    estimator.fit(X, y).set_params(alpha=1.0)
+    estimator.partial_fit(X[:50], y[:50]).partial_fit(X[:250], y[:250])
+
+
+def twice(estimator):
+    estimator.fit(X, y).set_params(max_iter=2, learning_rate_init=0.1).fit(X, y)
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+def test_calls_in_a_row(solver):
+    kind = "MLPClassifier"
+    assert_same(kind, by_parts(range(10)), solver=solver)
+    assert_same(kind, after_fit, solver=solver, learning_rate="invscaling")
+    assert_same(kind, twice, solver=solver)
+    assert_same(kind, twice, solver=solver, warm_start=True)
+    assert_same("MLPRegressor", by_parts(), solver=solver)
+
+
+UNWANTED = [
+    lambda e: by_parts()(e),  # no classes
+    lambda e: e.fit(X, y).partial_fit(X, y + 1),
+    lambda e: e.fit(X[:5], y[:5]),
+    lambda e: e.fit(X, y).fit(X[y < 5], y[y < 5]),
+    lambda e: e.fit(X, y).predict(X[:, :3]),
+    lambda e: e.predict(X),
+    lambda e: e.fit(X, np.zeros(330)).predict(X),
+    lambda e: e.fit(X, y, WEIGHTS),
+    lambda e: e.fit(np.where(X > 0.9, np.nan, X), y),
+    lambda e: e.set_params(alpha=-1).fit(X, y),
+    lambda e: e.set_params(solver="newton").fit(X, y),
+    lambda e: e.set_params(hidden_layer_sizes=(3, 0)).fit(X, y),
+    lambda e: e.set_params(hidden_layer_sizes=()).fit(X, y),
+    lambda e: e.set_params(batch_size=1000).fit(X, y),
+    lambda e: e.set_params(solver="lbfgs").partial_fit(X, y, classes=range(10)),
+    lambda e: e.set_params(early_stopping=True, validation_fraction=0.001).fit(X, y),
+    lambda e: e.set_params(alpha=1e4, n_iter_no_change=np.inf).fit(X, y),
+    lambda e: e.set_params(solver="sgd", momentum=1).fit(X, y),
+    lambda e: e.set_params(random_state=np.random.RandomState(3)).fit(X, y),
+]
+
+
+@pytest.mark.parametrize("fit", UNWANTED)
+@pytest.mark.parametrize("warm_start", [False, True])
+def test_errors_warnings_and_borders(fit, warm_start):
+    assert_same("MLPClassifier", fit, warm_start=warm_start)
+
+
+def test_divergence_is_told_in_their_words():
+    fit = lambda e: e.fit(REGRESSION[0] * 1e10, REGRESSION[1] * 1e200)  # noqa: E731
+    words = [outcome(m.MLPRegressor(solver="sgd"), fit)[1] for m in (ours, theirs)]
+    assert words[0] == words[1]
+    assert words[0][0] is ValueError
+
+
+def test_float32_stays_float32():
+    model = ours.MLPClassifier(max_iter=3, random_state=0)
+    with pytest.warns(ConvergenceWarning):
+        model.fit(X.astype(np.float32), y)
+    assert model.coefs_[0].dtype == model.predict_proba(X).dtype == np.float32
+    assert_same("MLPClassifier", lambda e: e.fit(X.astype(np.float32), y), rtol=0.1, loss_rtol=1e-4)
