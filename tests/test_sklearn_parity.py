@@ -13,20 +13,9 @@ from sklearn.exceptions import ConvergenceWarning
 
 import fastbp.sklearn as ours
 
-RECORDS = [
-    "loss_",
-    "loss_curve_",
-    "best_loss_",
-    "validation_scores_",
-    "best_validation_score_",
-    "n_iter_",
-    "t_",
-    "n_layers_",
-    "n_outputs_",
-    "out_activation_",
-    "n_features_in_",
-    "classes_",
-]
+RECORDS = ["loss_", "loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_"]
+RECORDS += ["n_iter_", "t_", "n_layers_", "n_outputs_", "out_activation_", "n_features_in_"]
+RECORDS += ["classes_"]
 DIGITS = load_digits(return_X_y=True)
 X, y = DIGITS[0][:330] / 16, DIGITS[1][:330]
 CANCER = load_breast_cancer(return_X_y=True)
