@@ -3,6 +3,8 @@
 import doctest
 import importlib
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
         "fastbp.optimizers",
         "fastbp.schedules",
         "fastbp.callbacks",
+        "fastbp.sklearn",
     ],
 )
 def test_docstring_examples(name):
@@ -34,7 +37,7 @@ def test_readme_examples(tmp_path, monkeypatch, capsys):
     blocks = re.findall(
         r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S
     )
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     names = {}
     for block in blocks:
         exec(block, names)
@@ -51,8 +54,18 @@ def test_examples_that_import_fastbp_stand_alone(document, n):
         exec(block, {})
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.stem)
+def test_examples_run(path):
+    program = [sys.executable, "-W", "error", str(path)]
+    done = subprocess.run(program, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    last = done.stdout.splitlines()[-1]
+    assert float(re.search(r"\d\.\d+", last)[0]) > 0, last
+    assert "warning" not in done.stderr.lower()
+
+
 def test_benchmarks_have_written_their_tables():
-    for document in ("README.md", "docs/layout.md", "docs/training.md"):
+    for document in ("README.md", "docs/layout.md", "docs/training.md", "docs/sklearn.md"):
         blocks = re.findall(
             r"<!-- (bench/\w+\.py) -->\n(.*?)<!-- end -->",
             (ROOT / document).read_text(encoding="utf-8"),

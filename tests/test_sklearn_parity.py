@@ -148,9 +148,8 @@ def test_shuffled_weighted_stopped(problem, solver):
     if problem != "counts":  # whose constant is a weighted mean over all rows
         assert_same(kind, lambda e: e.fit(data, target, weights), **settings)
     stops = {"tol": 0.9, "n_iter_no_change": 2, "max_iter": 20, "verbose": True}
-    if problem != "text":  # scikit-learn cannot score text before 1.9.2
-        early = settings | stops | {"early_stopping": True}
-        assert_same(kind, lambda e: e.fit(data, target), **early)
+    early = settings | stops | {"early_stopping": True}
+    assert_same(kind, lambda e: e.fit(data, target), **early)
     assert_same(kind, lambda e: e.fit(data, target), **(settings | stops | {"tol": 1e4}))
 
 
