@@ -3,8 +3,8 @@
 >>> from fastbp.sklearn import MLPClassifier  # instead of: from sklearn.neural_network import ...
 >>> from sklearn.datasets import load_iris
 >>> X, y = load_iris(return_X_y=True)
->>> MLPClassifier(solver="lbfgs", hidden_layer_sizes=5, random_state=0).fit(X, y).score(X, y)
-0.98...
+>>> MLPClassifier(solver="lbfgs", random_state=0).fit(X, y).score(X, y) > 0.95
+True
 
 The classes are scikit-learn's own with another engine: parameters, attributes, checks, warnings and
 texts are inherited, and so is the order of random draws. The same ``random_state`` therefore gives

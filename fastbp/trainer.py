@@ -17,7 +17,6 @@ from fastbp.chunks import paced
 from fastbp.history import History
 from fastbp.network import Network
 
-
 # So many pieces of a pass have an error of a 64th of that of one.
 _PENALTY_PIECES = 8
 
