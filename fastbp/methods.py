@@ -109,11 +109,17 @@ def lists_zeros(layout: kernels.Layout, dtype: np.dtype, inputs: kernels.Inputs)
     return inputs.n >= _SAMPLED_ROWS and skips_zeros(layout, dtype, inputs)[0]
 
 
-def batch_threads(layout: kernels.Layout, batch_size: int, n_threads: int | None) -> int:
-    """Threads for mini-batches: as many as are asked for, or as many as pay."""
+def batch_threads(
+    layout: kernels.Layout, batch_size: int, n_threads: int | None, moment_bytes: int = 0
+) -> int:
+    """Threads for mini-batches: as many as are asked for, or as many as pay.
+
+    ``moment_bytes`` is the size of what the optimizer keeps for a parameter.
+    """
     most = _most_threads(n_threads)
-    # Forward, back and gradient, in two parallel loops.
-    seconds = 3 * min(batch_size, kernels.LONGEST_STRETCH) * int(layout.blocks[-1]) / _BLOCK_SPEED
+    # Forward, back and gradient, in two parallel loops; and the step.
+    operations = 3 * min(batch_size, kernels.LONGEST_STRETCH)
+    seconds = (operations + moment_bytes) * int(layout.blocks[-1]) / _BLOCK_SPEED
     return most if most > 1 and _pays(seconds / 2, most, n_threads) else 1
 
 

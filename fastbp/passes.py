@@ -99,7 +99,8 @@ def by_batches(
     # Of a batch of one sample, its weight would cancel.
     by_batch = options["reduction"] == "batch" and batch_size > 1
     is_listed, why = methods.skips_zeros(layout, dtype, samples.inputs)
-    most = methods.batch_threads(layout, batch_size, options["n_threads"])
+    moment_bytes = options["optimizer"].n_moments * dtype.itemsize
+    most = methods.batch_threads(layout, batch_size, options["n_threads"], moment_bytes)
     limits = {
         name: options[name]
         for name in ("clip_value", "clip_norm", "max_norm")

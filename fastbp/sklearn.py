@@ -115,7 +115,7 @@ class _Epochs(Callback):
         if not callable(mlp.learning_rate):
             trainer.learning_rate = mlp._optimizer.learning_rate
         if stops:
-            mlp.stopped_ = True
+            mlp.stopped_ = self.incremental
             trainer.stop()
         elif not self.incremental and mlp.n_iter_ == mlp.max_iter:
             warnings.warn(
@@ -165,6 +165,7 @@ class _Engine(BaseMultilayerPerceptron):
     best_loss_: float | None
     validation_scores_: Any
     best_validation_score_: Any
+    _passes_alone = False  # whether the last call was of partial_fit
 
     # The network is the one place of the parameters: coefs_ and intercepts_ are views of it.
 
@@ -381,6 +382,9 @@ class _Engine(BaseMultilayerPerceptron):
         X, y, sample_weight, held_out = self._hold_out(X, y, sample_weight)
         restores = self.early_stopping or self.restore_best_weights
         self.stopped_ = False
+        if incremental and self.early_stopping and not self._passes_alone:
+            self._no_improvement_count = 0  # what a fit has counted is over
+        self._passes_alone = incremental
         if held_out is not None and self.validation_scores_ is None:
             self.validation_scores_, self.best_validation_score_ = [], -np.inf
         if not self.early_stopping and self.best_loss_ is None:
@@ -535,7 +539,7 @@ class _Engine(BaseMultilayerPerceptron):
         """
         check_is_fitted(self)
         network = self._network()
-        names = {_THEIR_NAMES.get(name, name) for name in network.activations[:-1]} or {"identity"}
+        names = {_THEIR_NAMES.get(name, name) for name in network.activations[:-1]} or {"relu"}
         if len(names) > 1 or not names <= set(_THEIR_ACTIVATIONS):
             raise ValueError(
                 "activation must be one of scikit-learn's for all hidden layers, "
@@ -550,7 +554,7 @@ class _Engine(BaseMultilayerPerceptron):
         if callable(self.learning_rate):
             parameters["learning_rate"] = "constant"
         theirs = self._theirs(**parameters)
-        ours = {"trainer_", "stopped_", "_optimizer", "_views", "_scale", "_eval_set"}
+        ours = {"trainer_", "stopped_", "_optimizer", "_views", "_scale", "_passes_alone"}
         _copy_state(self, theirs, {*self.get_params(deep=False), *ours})
         theirs.coefs_ = [np.ascontiguousarray(W) for W in self.coefs_]
         theirs.intercepts_ = [b.copy() for b in self.intercepts_]
@@ -604,7 +608,7 @@ class MLPClassifier(_Engine, sklearn.neural_network.MLPClassifier):
         What trained, with ``trainer_.network`` and ``trainer_.history``. ``coefs_`` and
         ``intercepts_`` are views of that network's parameters.
     stopped_ : bool
-        Whether the last fit stopped before ``max_iter``; see `partial_fit`.
+        Whether `partial_fit` has stopped early.
 
     Notes
     -----
@@ -817,7 +821,7 @@ class MLPRegressor(_Engine, sklearn.neural_network.MLPRegressor):
         What trained, with ``trainer_.network`` and ``trainer_.history``. ``coefs_`` and
         ``intercepts_`` are views of that network's parameters.
     stopped_ : bool
-        Whether the last fit stopped before ``max_iter``; see `partial_fit`.
+        Whether `partial_fit` has stopped early.
 
     Notes
     -----

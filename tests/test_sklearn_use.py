@@ -124,9 +124,9 @@ def test_threads_change_no_bit_and_are_one_beside_others(monkeypatch):
     seen = []
     spied = fastbp.methods.batch_threads
 
-    def spy(layout, batch_size, n_threads):
+    def spy(layout, batch_size, n_threads, *others):
         seen.append(n_threads)
-        return spied(layout, batch_size, n_threads)
+        return spied(layout, batch_size, n_threads, *others)
 
     monkeypatch.setattr("fastbp.methods.batch_threads", spy)
     models = [fitted(n_jobs=1), fitted(n_jobs=2), fitted()]
@@ -258,7 +258,10 @@ def test_partial_fit_stops_early():
     weights = model.coefs_[0].copy()
     model.partial_fit(X, y)
     np.testing.assert_array_equal(model.coefs_[0], weights)
-    assert model.fit(X, y).n_iter_ > 0
+    assert not model.set_params(tol=0.5).fit(X, y).stopped_  # but it has stopped before its end
+    assert model.n_iter_ < model.max_iter
+    for _ in range(2):
+        assert not model.partial_fit(X, y).stopped_
     held_out = MLPRegressor(early_stopping=True, random_state=0).partial_fit(X, y)
     assert held_out.t_ == len(X) - 180
     assert len(held_out.validation_scores_) == 1
