@@ -70,7 +70,7 @@ def test_chunk_sizes_change_no_bit(blobs, monkeypatch):
     first, history = fitted(*blobs)
     for rows in (1, 7, 50):
 
-        def cut(n, operations, rows=rows):
+        def cut(n, operations, *_, rows=rows):
             yield from ((i, min(n, i + rows)) for i in range(0, n, rows))
 
         monkeypatch.setattr("fastbp.trainer.paced", cut)
@@ -90,8 +90,8 @@ def test_chunk_sizes_change_no_bit(blobs, monkeypatch):
 def test_every_long_call_is_cut_into_chunks(entry, use, places, blobs, monkeypatch):
     """Ctrl-C, bars and checks rely on it: the cuts of `paced` are the kernel's rows."""
     cuts = [(0, 50), (50, 53), (53, 120)]
-    monkeypatch.setattr("fastbp.trainer.paced", lambda n, operations, block: iter(cuts))
-    monkeypatch.setattr("fastbp.objective.paced", lambda n, operations, block: iter(cuts))
+    monkeypatch.setattr("fastbp.trainer.paced", lambda n, *_: iter(cuts))
+    monkeypatch.setattr("fastbp.objective.paced", lambda n, *_: iter(cuts))
     real, seen = getattr(kernels, entry), []
 
     def spy(*arguments):
@@ -289,7 +289,7 @@ def test_divergence_keeps_the_state_of_the_last_chunk(blobs, monkeypatch):
     """Not that of the epoch's start: what was learned up to the chunk stays."""
     network = Network((4, 3), seed=0)
     cuts = [(0, 9), (9, 50), (50, 120)]
-    monkeypatch.setattr("fastbp.trainer.paced", lambda n, operations, block: iter(cuts))
+    monkeypatch.setattr("fastbp.trainer.paced", lambda n, *_: iter(cuts))
 
     def train(params, layout, work, samples, order, start, stop, *rest):
         network.biases[0][...] = np.nan if start == 50 else stop
