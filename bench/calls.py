@@ -49,7 +49,9 @@ def medians(functions):
 def infer_often(times, params, layout, batch, samples, out):
     """Calls from compiled code, which pay for nothing but the kernel."""
     for _ in range(times):
-        kernels.infer(params, layout, batch, samples, kernels.IN_ORDER, 0, len(out), out, 0.0, 0)
+        kernels.infer(
+            params, layout, batch, samples, kernels.IN_ORDER, 0, len(out), out, False, 0.0, 0
+        )
 
 
 @numba.njit

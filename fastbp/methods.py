@@ -17,8 +17,9 @@ import numpy as np
 from fastbp import kernels, threads
 from fastbp.kernels import DEFERRED, METHODS, SEQUENTIAL, SKIPPING
 
-# Rows of X that are looked at to find how many of its entries are zero.
-_SAMPLED_ROWS = 256
+# About so many rows of X are looked at to find how many of its entries are zero: before passes that
+# train, and before one look at each row, which is over sooner.
+_SAMPLED_ROWS, _ROWS_FOR_ONE_LOOK = 256, 32
 # From this share of zeros on, finding them costs less than they do.
 _SPARSE = 0.4
 # Share of zeros expected behind a ReLU.
@@ -84,21 +85,24 @@ L1 = _cache_bytes(1, 32 * 1024)
 L2 = _cache_bytes(2, 512 * 1024)
 
 
-def zero_share(inputs: kernels.Inputs) -> float:
-    """Share of zeros in X, from rows spread over all of it."""
+def zero_share(inputs: kernels.Inputs, sampled_rows: int = _SAMPLED_ROWS) -> float:
+    """Share of zeros in X, from about ``sampled_rows`` rows spread over all of it."""
     if inputs.is_sparse:
         return float(1 - len(inputs.data) / max(1, inputs.n * inputs.X.shape[1]))
-    rows = inputs.X[:: max(1, inputs.n // _SAMPLED_ROWS)]
-    return 1 - np.count_nonzero(rows) / rows.size
+    rows = inputs.X[:: max(1, inputs.n // sampled_rows)]
+    return 1 - np.count_nonzero(rows.astype(np.bool_)) / rows.size  # counts floats slowly
 
 
 def skips_zeros(
-    layout: kernels.Layout, dtype: np.dtype, inputs: kernels.Inputs
+    layout: kernels.Layout,
+    dtype: np.dtype,
+    inputs: kernels.Inputs,
+    sampled_rows: int = _SAMPLED_ROWS,
 ) -> tuple[bool, str]:
     """Whether mini-batches list what is not zero in dense X, by the rule of `choose`; and why."""
     if inputs.is_sparse:
         return False, "X is sparse"
-    zeros = zero_share(inputs)
+    zeros = zero_share(inputs, sampled_rows)
     chosen, skips, _ = _layer_method(layout, dtype, inputs, zeros, "auto", 0)
     skips = skips and chosen != SEQUENTIAL
     return skips, f"{zeros:.0%} of X is zero, {'skipped' if skips else 'not skipped'}"
@@ -106,7 +110,9 @@ def skips_zeros(
 
 def lists_zeros(layout: kernels.Layout, dtype: np.dtype, inputs: kernels.Inputs) -> bool:
     """`skips_zeros` for one look at each row, where a few rows are over before that is known."""
-    return inputs.n >= _SAMPLED_ROWS and skips_zeros(layout, dtype, inputs)[0]
+    return (
+        inputs.n >= _ROWS_FOR_ONE_LOOK and skips_zeros(layout, dtype, inputs, _ROWS_FOR_ONE_LOOK)[0]
+    )
 
 
 def batch_threads(

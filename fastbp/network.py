@@ -35,8 +35,6 @@ class Evaluation(NamedTuple):
 # Stand-ins for what predictions do without.
 _NO_LABELS = kernels.read_only(np.empty(0, np.int64))
 _NO_WEIGHTS = kernels.read_only(np.empty(0))
-# Floating-point operations of a block of rows: about a millisecond.
-_BLOCK_OPERATIONS = 30_000_000
 
 
 class Network:
@@ -219,13 +217,16 @@ class Network:
             )
         return self._outputs(X)
 
-    def _outputs(self, X: ArrayLike, n_threads: int | None = None) -> FloatArray:
-        # What needs no conversion is looked at block by block, when the rows are in the cache.
+    def _outputs(
+        self, X: ArrayLike, n_threads: int | None = None, check: bool = True
+    ) -> FloatArray:
+        # What needs no conversion is looked at when the rows are in the cache.
         is_ours = isinstance(X, np.ndarray) and X.dtype == self.dtype
-        checked = validation.inputs(X, self.sizes[0], self.dtype, finite=not is_ours)
+        finite = check and not is_ours
+        checked = validation.inputs(X, self.sizes[0], self.dtype, finite=finite)
         outputs = np.empty((checked.n, self.sizes[-1]), self.dtype)
         samples = kernels.Samples(checked, _NO_LABELS, kernels.read_only(outputs[:0]), _NO_WEIGHTS)
-        self._infer(samples, outputs, n_threads, check=is_ours)
+        self._infer(samples, outputs, n_threads, check=check and is_ours)
         return outputs
 
     def evaluate(
@@ -273,13 +274,9 @@ class Network:
         is_listed = methods.lists_zeros(self.layout, self.dtype, inputs)
         length = min(n, kernels.LONGEST_STRETCH)
         key = ("infer", length, is_listed, is_sparse)
-        kept = self._kept.pop(key, None)
-        spare = [kept] if kept else []
+        spare = self._kept.pop(key, [])
 
         def block(start: int, stop: int) -> tuple[float, int]:
-            if check:
-                width = self.sizes[0]
-                validation.check_finite("X", inputs.X, start * width, stop * width)
             try:
                 batch = spare.pop()
             except IndexError:
@@ -291,18 +288,19 @@ class Network:
                     is_sparse=is_sparse,
                     trains=False,
                 )
-            sums: tuple[float, int] = kernels.infer(
+            loss_sum, n_correct, is_finite = kernels.infer(
                 self._buffer, self.layout, batch, samples, kernels.IN_ORDER, start, stop, outputs,
-                0.0, 0,
+                check, 0.0, 0,
             )  # fmt: skip
             spare.append(batch)
-            return sums
+            if not is_finite:
+                validation.check_finite("X", inputs.X, start * self.sizes[0], stop * self.sizes[0])
+                raise ValueError("X must not change while it is used.")
+            return loss_sum, n_correct
 
-        operations = 2 * self._buffer.size  # a row
-        rows = length * max(1, _BLOCK_OPERATIONS // (operations * length))
-        losses, corrects = zip(*threads.spread(block, n, rows, operations, n_threads), strict=True)
-        self._keep(key, spare.pop())
-        return sum(losses), sum(corrects)
+        sums = threads.spread(block, n, 2 * self._buffer.size, n_threads)
+        self._keep(key, spare)
+        return sum(loss for loss, _ in sums), sum(n_correct for _, n_correct in sums)
 
     def _keep(self, key: Any, scratch: Any) -> None:
         """Keep scratch for the next call of its kind; only one, and never one in use."""

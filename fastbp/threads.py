@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
+import queue
 import statistics
 import threading
 import time
@@ -23,8 +25,10 @@ _forked = False
 
 
 def _note_fork() -> None:
-    global _forked
+    global _forked, _errands
     _forked = True
+    _errands = queue.SimpleQueue()  # the parent's helpers are not the child's
+    _helpers.clear()
 
 
 if hasattr(os, "register_at_fork"):
@@ -59,25 +63,86 @@ def team(n_threads: int) -> Iterator[int]:
         _launching.release()
 
 
-# What helpers must save, in floating-point operations: it takes some 100 µs to start them.
-_WORTH_SPREADING = 20_000_000
+# In floating-point operations: work worth sharing, for a helper wakes up some 20 µs late; about the
+# least of a block, for a call of a kernel takes some µs; and about the most, a millisecond.
+_WORTH_SPREADING, _SMALLEST, _LARGEST = 6_000_000, 3_000_000, 30_000_000
+# Rows of a block are a multiple of this, as kernels take them.
+_ROWS = 16
+
+
+def _blocks(n: int, operations: int) -> list[tuple[int, int]]:
+    """Cut [0, n) into blocks of (start, stop), with so many ``operations`` per row."""
+    total = n * operations
+    if total < _WORTH_SPREADING:
+        return [(0, n)]
+    # About equal, and an even number, for two to share.
+    size = min(_LARGEST, max(_SMALLEST, total // 16))
+    count = 2 * max(1, round(total / (2 * size)))
+    length = -(-n // (count * _ROWS)) * _ROWS
+    return [(start, min(n, start + length)) for start in range(0, n, length)]
+
+
+class _Errand:
+    """Work that a helper may do, which raises nothing; it is done when `settle` has returned."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._work: Callable[[], None] | None = work
+        self._taken: dict[str, str] = {}
+        self._done = _thread.allocate_lock()
+        self._done.acquire()
+
+    def _take(self, who: str) -> bool:
+        """Whether it falls to them: to the first who asks."""
+        return self._taken.setdefault("by", who) == who
+
+    def run(self) -> None:
+        """Do it, as a helper, unless the caller has done without."""
+        if self._take("helper") and self._work is not None:
+            self._work()
+            self._work = None  # or the caller's data would live as long as this helper waits
+            self._done.release()
+
+    def settle(self) -> None:
+        """Wait for who has begun it, or see that nobody does.
+
+        Ctrl-C may interrupt that anywhere, even when the lock has just been taken: call it again.
+        """
+        if self._take("caller"):
+            self._work = None
+        while self._work is not None:
+            self._done.acquire()
+
+
+# Helpers wait here, for to start one takes some 100 µs. Ctrl-C can strike anywhere, so there is
+# nothing in common that it could leave half done: the queue is C's, and an errand has its own lock.
+_errands: queue.SimpleQueue[_Errand] = queue.SimpleQueue()
+_helpers: list[int] = []
+
+
+def _help(errands: queue.SimpleQueue[_Errand]) -> None:
+    while True:
+        errands.get().run()
+
+
+def _send_out(errand: _Errand, n_helpers: int) -> None:
+    """Leave it to any helper that has time; there are as many as a call has asked for."""
+    while len(_helpers) < n_helpers:
+        _helpers.append(_thread.start_new_thread(_help, (_errands,)))
+    _errands.put(errand)
 
 
 def spread(
-    work: Callable[[int, int], Result],
-    n: int,
-    rows: int,
-    operations: int,
-    n_threads: int | None,
+    work: Callable[[int, int], Result], n: int, operations: int, n_threads: int | None
 ) -> list[Result]:
-    """Results of ``work(start, stop)`` for [0, n) in blocks of so many rows, in order.
+    """Results of ``work(start, stop)`` for [0, n) in blocks, in order.
 
-    The calling thread is helped where ``operations`` per row make that worth while. Of several
-    errors that of the first block is raised, and Ctrl-C is heard between blocks.
+    The calling thread is helped where ``operations`` per row make that worth while; where blocks
+    begin does not depend on that. Of several errors that of the first block is raised, and Ctrl-C
+    is heard between blocks.
     """
-    blocks = [(start, min(n, start + rows)) for start in range(0, n, rows)]
+    blocks = _blocks(n, operations)
     most = min(n_threads or available(), len(blocks))
-    if most == 1 or n * operations < _WORTH_SPREADING:
+    if most == 1:
         return [work(*block) for block in blocks]
     results: dict[int, Result] = {}
     errors: dict[int, BaseException] = {}
@@ -93,21 +158,19 @@ def spread(
         except BaseException as error:  # Ctrl-C comes before any other
             errors[-1] = error
 
-    # New threads each time: Ctrl-C can leave the locks of a pool that is kept taken for ever.
-    helpers = [threading.Thread(target=take_turns) for _ in range(most - 1)]
-    started = []
+    errands: list[_Errand] = []
     try:
-        with contextlib.suppress(RuntimeError):  # none to be had, or the interpreter is ending
-            for helper in helpers:
-                helper.start()
-                started.append(helper)
+        with contextlib.suppress(RuntimeError):  # no thread to be had
+            for _ in range(most - 1):
+                errands.append(_Errand(take_turns))
+                _send_out(errands[-1], most - 1)
         take_turns()
     except BaseException as error:
         errors[-1] = error  # helpers stop after the block that they are at
-    while started:
+    while errands:
         try:
-            started[-1].join()
-            started.pop()
+            errands[-1].settle()
+            errands.pop()
         except BaseException as error:
             errors[-1] = error
     if errors:

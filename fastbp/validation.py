@@ -229,18 +229,22 @@ def output_activation(output: Any, loss: str) -> str:
     return output
 
 
-def _numeric(name: str, values: ArrayLike) -> NDArray[Any]:
-    """``values`` as an array of real numbers, not converted yet."""
+def _array(name: str, values: ArrayLike) -> NDArray[Any]:
     if hasattr(values, "toarray") and hasattr(values, "nnz"):
         raise ValueError(f"{name} must be a dense array, got a sparse one; pass {name}.toarray().")
     if np.ma.is_masked(values):
         raise ValueError(f"{name} must have no masked entries; fill or drop them first.")
     try:
-        array = np.asarray(values)
+        return np.asarray(values)
     except ValueError:
         raise ValueError(
             f"{name} must be a rectangular array, got rows of unequal length."
         ) from None
+
+
+def _numeric(name: str, values: ArrayLike) -> NDArray[Any]:
+    """``values`` as an array of real numbers, not converted yet."""
+    array = values if type(values) is np.ndarray else _array(name, values)
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}.")
     return array

@@ -1,8 +1,12 @@
 """Outputs, losses and gradients over many rows: blocks, threads, zeros, scratch."""
 
+import gc
+import itertools
 import os
 import threading
+import time
 import tracemalloc
+import weakref
 
 import numpy as np
 import pytest
@@ -11,7 +15,6 @@ from naive import Naive, one_hot
 from test_minibatch import TIGHT, problem
 
 from fastbp import Network, kernels, threads
-from fastbp import network as network_module
 
 SIZES = (300, 70, 33, 5)
 
@@ -46,9 +49,9 @@ def test_every_way_equals_the_oracle(n, density, sparse):
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    """Blocks of 256 rows, and threads for any work."""
-    monkeypatch.setattr(network_module, "_BLOCK_OPERATIONS", 1)
-    monkeypatch.setattr("fastbp.threads._WORTH_SPREADING", 0)
+    """Blocks of 16 rows, and threads for any work."""
+    for name in ("_WORTH_SPREADING", "_SMALLEST", "_LARGEST"):
+        monkeypatch.setattr(threads, name, 1)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -106,14 +109,22 @@ def test_helpers_take_part(small_blocks):
     seen = set()
 
     def work(start, stop):
-        if start < 2:
+        if start < 32:
             barrier.wait()  # passes if two threads are at it at once
-        seen.add(threading.current_thread())
+        seen.add(threading.get_ident())
         return start
 
-    assert threads.spread(work, 50, 1, 1, 2) == list(range(50))
+    assert threads.spread(work, 800, 1, 2) == list(range(0, 800, 16))
     assert len(seen) == 2
-    assert threading.current_thread() in seen
+    assert threading.get_ident() in seen
+    # Helpers are kept, but nothing of what they were given.
+    helpers = list(threads._helpers)
+    alive = weakref.ref(work)
+    del work
+    gc.collect()
+    assert alive() is None
+    threads.spread(lambda *_: time.sleep(0.01), 64, 1, 2)
+    assert threads._helpers == helpers
 
 
 def test_of_several_errors_the_first_blocks_is_raised(small_blocks):
@@ -124,7 +135,7 @@ def test_of_several_errors_the_first_blocks_is_raised(small_blocks):
         raise ValueError(f"block {start}")
 
     with pytest.raises(ValueError, match="block 0"):
-        threads.spread(work, 5, 1, 1, 2)
+        threads.spread(work, 80, 1, 2)
     network = make()
     X = np.zeros((3000, 300))
     X[2500, 7], X[600, 3] = np.nan, np.inf
@@ -132,12 +143,48 @@ def test_of_several_errors_the_first_blocks_is_raised(small_blocks):
         network.predict(X)
 
 
+def test_who_is_interrupted_while_settling_can_settle_again():
+    """Ctrl-C can strike when the lock has been taken, but the wait is not over yet."""
+    begun = threading.Event()
+    errand = threads._Errand(begun.set)
+    helper = threading.Thread(target=errand.run)
+    helper.start()
+    helper.join()
+    assert begun.is_set()
+    assert errand._done.acquire(timeout=30)
+    again = threading.Thread(target=errand.settle, daemon=True)
+    again.start()
+    again.join(timeout=30)
+    assert not again.is_alive()
+
+
+def test_what_no_helper_has_begun_is_not_waited_for():
+    errand = threads._Errand(lambda: pytest.fail("it was settled"))
+    errand.settle()
+    errand.run()
+
+
+@pytest.mark.parametrize("n", [1, 15, 16, 17, 1000, 100_003])
+@pytest.mark.parametrize("operations", [1, 500, 1_000_000, 100_000_000])
+def test_blocks_cover_all_rows_and_are_neither_small_nor_large(n, operations):
+    blocks = threads._blocks(n, operations)
+    assert blocks[0][0] == 0
+    assert blocks[-1][1] == n
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(blocks))
+    for start, stop in blocks[:-1]:
+        assert (stop - start) % 16 == 0
+        assert (stop - start) * operations >= threads._SMALLEST / 2
+        assert (stop - start - 16) * operations <= 1.5 * threads._LARGEST
+    if n * operations >= threads._WORTH_SPREADING and n > 16:
+        assert len(blocks) >= 2
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Python 3.12: of a fork with threads
 def test_a_forked_child_has_helpers_of_its_own(small_blocks):
     def run():
         barrier = threading.Barrier(2, timeout=10)
-        return threads.spread(lambda start, stop: barrier.wait() >= 0, 2, 1, 1, 2)
+        return threads.spread(lambda start, stop: barrier.wait() >= 0, 32, 1, 2)
 
     assert run() == [True, True]
     child = os.fork()
