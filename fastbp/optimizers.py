@@ -71,8 +71,9 @@ class SGD(Optimizer):
         w ← w − η (g + μ b), in the form of Sutskever et al., ICML 2013. Needs a momentum and no
         dampening.
     velocity : bool, default False
-        b takes η g in, and w ← w − b: another η slows down what is under way only bit by bit. With
-        one η it is the same, apart from rounding. scikit-learn and Keras have this form.
+        Put η g for g: b ← μ b + (1 − τ) η g and w ← w − b, or w ← w − (η g + μ b) with Nesterov's.
+        Another η slows down what is under way only bit by bit. With one η it is the same, apart
+        from rounding. scikit-learn and Keras have this form.
     """
 
     momentum: float = 0.0

@@ -36,7 +36,8 @@ def is_per_sample(options: dict[str, Any]) -> bool:
     """Whether a step is one sample's and plain SGD's, which has methods of its own."""
     return (
         options["batch_size"] == 1
-        and options["optimizer"] == optimizers.SGD()
+        and isinstance(options["optimizer"], optimizers.SGD)
+        and options["optimizer"].n_moments == 0
         and options["l1"] == 0
         and not any(options["dropout"])
         and options["clip_value"] is options["clip_norm"] is options["max_norm"] is None
@@ -96,7 +97,7 @@ def by_batches(
     params, layout, dtype = network._buffer, network.layout, network.dtype
     eta = dtype.type(learning_rate)
     batch_size = min(options["batch_size"], samples.inputs.n)
-    # Of a batch of one sample, its weight would cancel.
+    # With batch_size=1, all weights would cancel.
     by_batch = options["reduction"] == "batch" and batch_size > 1
     is_listed, why = methods.skips_zeros(layout, dtype, samples.inputs)
     moment_bytes = options["optimizer"].n_moments * dtype.itemsize
@@ -116,6 +117,10 @@ def by_batches(
         by_batch=by_batch,
         **limits,
     )
+    # A plain step shrinks weights by γ = 1 − ηλ first, and divides by it; of a batch's own share of
+    # λ, the lightest may be alone in its batch.
+    weights = samples.weights
+    least = float(weights[weights > 0].min()) if by_batch and len(weights) else 1.0
     batch = kernels.make_batch(
         layout,
         batch_size,
@@ -125,7 +130,7 @@ def by_batches(
         is_plain=options["optimizer"].n_moments == 0
         and options["l1"] == 0
         and options["clip_value"] is None
-        and learning_rate * options["weight_decay"] < 1,
+        and dtype.type(learning_rate * options["weight_decay"] / least) < 1,
         is_whole=options["clip_norm"] is not None,
         drops=any(options["dropout"]),
         threads=most,

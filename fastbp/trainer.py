@@ -115,7 +115,7 @@ class Trainer:
         What is minimised, of a batch of m samples: with "mean", (1/m) Σ wᵢ lossᵢ plus penalties.
         With "batch", Σ wᵢ lossᵢ plus penalties, all divided by Σ wᵢ, so λ is shared by its samples,
         and weights count within the batch alone, as in scikit-learn. Either way weights have
-        first been divided by their mean over all rows, and batches of one sample are the same.
+        first been divided by their mean over all rows, and with ``batch_size=1`` they are the same.
 
     Attributes
     ----------

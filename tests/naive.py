@@ -219,9 +219,11 @@ class Steps:
         state["t"] += 1
         return self.rule(g, state, **self.settings)
 
-    def sgd(self, g, s, momentum=0.0, dampening=0.0, nesterov=False):
+    def sgd(self, g, s, momentum=0.0, dampening=0.0, nesterov=False, velocity=False):
+        before, after = (self.learning_rate, 1) if velocity else (1, self.learning_rate)
+        g = before * g
         s["b"] = momentum * s["b"] + (1 - dampening) * g if "b" in s else g
-        return self.learning_rate * (g + momentum * s["b"] if nesterov else s["b"])
+        return after * (g + momentum * s["b"] if nesterov else s["b"])
 
     def rmsprop(self, g, s, alpha=0.99, eps=1e-8, momentum=0.0, centered=False):
         s["v"] = alpha * s.get("v", 0) + (1 - alpha) * g**2
@@ -245,11 +247,13 @@ class Steps:
         s["v"] = beta2 * s.get("v", 0) + (1 - beta2) * g**2
         return s["m"], s["v"] / (1 - beta2 ** s["t"])
 
-    def adam(self, g, s, beta1=0.9, beta2=0.999, eps=1e-8, amsgrad=False):
+    def adam(self, g, s, beta1=0.9, beta2=0.999, eps=1e-8, amsgrad=False, uncorrected_eps=False):
         m, v = self.moments(g, s, beta1, beta2)
         if amsgrad:
             s["most"] = np.maximum(s.get("most", 0), s["v"])
             v = s["most"] / (1 - beta2 ** s["t"])
+        if uncorrected_eps:
+            eps /= math.sqrt(1 - beta2 ** s["t"])
         return self.learning_rate * m / (1 - beta1 ** s["t"]) / (np.sqrt(v) + eps)
 
     def nadam(self, g, s, beta1=0.9, beta2=0.999, eps=1e-8, momentum_decay=0.004):

@@ -18,6 +18,8 @@ OPTIMIZERS = [
     ("sgd", {"momentum": 0.9}),
     ("sgd", {"momentum": 0.9, "dampening": 0.3}),
     ("sgd", {"momentum": 0.8, "nesterov": True}),
+    ("sgd", {"momentum": 0.9, "velocity": True}),
+    ("sgd", {"momentum": 0.9, "nesterov": True, "velocity": True}),
     ("rmsprop", {}),
     ("rmsprop", {"momentum": 0.5}),
     ("rmsprop", {"centered": True, "alpha": 0.9}),
@@ -28,6 +30,7 @@ OPTIMIZERS = [
     ("adam", {}),
     ("adam", {"beta1": 0.5, "beta2": 0.9, "eps": 1e-4}),
     ("adam", {"amsgrad": True, "beta2": 0.5}),
+    ("adam", {"uncorrected_eps": True, "eps": 1e-4}),
     ("nadam", {}),
     ("nadam", {"momentum_decay": 0.1}),
 ]
@@ -105,10 +108,70 @@ def test_every_optimizer_equals_the_oracle(name, options, batch_size):
         network, optimizers.OPTIMIZERS[name](**options), learning_rate=0.02, batch_size=batch_size,
         weight_decay=0.1,
     )  # fmt: skip
-    for _ in range(2):  # the state carries on
+    for learning_rate in (0.02, 0.05):  # the state carries on
+        trainer.learning_rate = steps.learning_rate = learning_rate
         trainer.partial_fit(X, y)
         oracle.train_batches(X, one_hot(y, 3), np.arange(40), batch_size, steps, 0.1)
     assert_same(network, oracle)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 50])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_penalties_and_weights_of_a_batch_alone(batch_size, weighted):
+    """reduction="batch": (Σ wᵢ lossᵢ + ½ λ ‖W‖² + λ₁ Σ|w|) / Σ wᵢ; of one sample, the mean."""
+    X, y = problem((6, 5, 3), 40)
+    network = Network((6, 5, 3), activation="tanh", dtype="float64", seed=1)
+    oracle, steps = Naive.of(network), Steps("sgd", 0.05)
+    weights = np.linspace(0.5, 2, 40) if weighted else np.ones(40)
+    Trainer(
+        network, learning_rate=0.05, batch_size=batch_size, reduction="batch", weight_decay=0.3,
+        l1=0.1,
+    ).partial_fit(X, y, sample_weight=weights)  # fmt: skip
+    weights /= weights.mean()
+    for start in range(0, 40, batch_size):
+        rows = np.arange(40)[start : start + batch_size]
+        total = 1.0 if batch_size == 1 else weights[rows].sum()
+        share = weights * len(rows) / total
+        oracle.train_batches(
+            X, one_hot(y, 3), rows, batch_size, steps, 0.3 / total, share, l1=0.1 / total
+        )
+    assert_same(network, oracle)
+
+
+def test_a_light_batch_may_have_more_decay_than_weights():
+    """1 − ηλ/Σw is 0 in the first batch: nothing may be divided by it."""
+    X, y = problem((6, 5, 3), 4)
+    network = Network((6, 5, 3), activation="tanh", dtype="float64", seed=1)
+    oracle, steps = Naive.of(network), Steps("sgd", 0.5)
+    weights = np.array([0.25, 0.25, 1.75, 1.75])
+    Trainer(
+        network, learning_rate=0.5, batch_size=2, reduction="batch", weight_decay=1.0
+    ).partial_fit(X, y, sample_weight=weights)
+    for rows in ([0, 1], [2, 3]):
+        total = weights[rows].sum()
+        oracle.train_batches(X, one_hot(y, 3), rows, 2, steps, 1 / total, weights * 2 / total)
+    assert_same(network, oracle)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_orders_of_a_function(batch_size):
+    """It is asked in each epoch; rows may come more than once."""
+    X, y = problem((6, 5, 3), 40)
+    network = Network((6, 5, 3), activation="tanh", dtype="float64", seed=1)
+    oracle, steps = Naive.of(network), Steps("sgd", 0.05)
+    orders = [np.random.default_rng(epoch).integers(0, 40, 40) for epoch in range(3)]
+    asked = iter(orders)
+    trainer = Trainer(
+        network, learning_rate=0.05, batch_size=batch_size, shuffle=lambda n: next(asked)
+    )
+    trainer.fit(X, y, epochs=3, progress=False)
+    for rows in orders:
+        oracle.train_batches(X, one_hot(y, 3), rows, batch_size, steps)
+    assert_same(network, oracle)
+    for wrong in (np.arange(39), np.arange(1, 41), np.arange(40.0), "rows"):
+        trainer.shuffle = lambda n, wrong=wrong: wrong
+        with pytest.raises(ValueError, match=r"shuffle\(40\) must"):
+            trainer.fit(X, y, progress=False)
 
 
 @settings(deadline=None, max_examples=60)

@@ -167,6 +167,12 @@ def test_bad_arguments(network, tmp_path):
         fastbp.save(network, tmp_path / "missing" / "x")
 
 
+def test_orders_of_a_function_are_not_saved(network, tmp_path):
+    trainer = Trainer(network, shuffle=np.arange)
+    with pytest.raises(ValueError, match="shuffle must be True or False to be saved"):
+        fastbp.save(trainer, tmp_path / "trainer.safetensors")
+
+
 def test_links_are_followed_and_modes_kept(network, tmp_path):
     path, link = tmp_path / "real", tmp_path / "link"
     path.write_bytes(b"old")
