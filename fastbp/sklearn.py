@@ -16,10 +16,12 @@ made in `_initialize`, stochastic solvers are a `Trainer`, L-BFGS gets its gradi
 from __future__ import annotations
 
 import copy
+import operator
+import sys
 import threading
 import warnings
-from collections.abc import Iterable, Sequence
-from numbers import Real
+from collections.abc import Callable, Iterable, Sequence
+from numbers import Integral, Real
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -34,6 +36,7 @@ from fastbp.validation import FloatArray
 
 try:
     import joblib
+    import sklearn
     import sklearn.neural_network
     from scipy.special import xlogy
     from sklearn.base import is_classifier
@@ -41,7 +44,7 @@ try:
     from sklearn.model_selection import train_test_split
     from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
     from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
-    from sklearn.utils import column_or_1d, compute_sample_weight
+    from sklearn.utils import assert_all_finite, column_or_1d, compute_sample_weight
     from sklearn.utils._param_validation import Interval, StrOptions
     from sklearn.utils.metaestimators import available_if
     from sklearn.utils.multiclass import unique_labels
@@ -56,6 +59,14 @@ except ImportError as error:
 _OUR_NAMES = {"logistic": "sigmoid"}
 _THEIR_NAMES = {ours: theirs for theirs, ours in _OUR_NAMES.items()}
 _THEIR_ACTIVATIONS = ("identity", "logistic", "tanh", "relu")
+
+
+def _warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn as if from where scikit-learn does, so that filters by module hold."""
+    module = sys.modules[BaseMultilayerPerceptron.__module__]
+    line = BaseMultilayerPerceptron._fit_stochastic.__code__.co_firstlineno
+    registry = vars(module).setdefault("__warningregistry__", {})
+    warnings.warn_explicit(message, category, str(module.__file__), line, module.__name__, registry)
 
 
 class _Shuffled:
@@ -74,6 +85,21 @@ class _Shuffled:
         return self.rows
 
 
+def _poisson_shift(y: NDArray[Any]) -> NDArray[Any]:
+    """What half the deviance of each row has more than our loss."""
+    shift: NDArray[Any] = (xlogy(y, y) - y).sum(axis=1)
+    return shift
+
+
+def _mean_by_batches(values: NDArray[Any], weights: NDArray[Any], batch_size: int) -> float:
+    """Mean of the batches' weighted means, each counting as many times as it has rows."""
+    starts = np.arange(0, len(values), batch_size)
+    totals = np.add.reduceat(weights, starts)
+    sums = np.add.reduceat(weights * values, starts)
+    means = np.divide(sums, totals, out=np.zeros_like(sums), where=totals > 0)
+    return float(np.average(means, weights=np.diff(starts, append=len(values))))
+
+
 class _HeldOut(NamedTuple):
     """Rows that a model is scored on while others train it."""
 
@@ -88,14 +114,25 @@ class _HeldOut(NamedTuple):
 class _Epochs(Callback):
     """What scikit-learn does after an epoch: records, early stopping, the learning rate."""
 
-    def __init__(self, mlp: _Engine, n: int, held_out: _HeldOut | None, incremental: bool) -> None:
+    def __init__(
+        self,
+        mlp: _Engine,
+        n: int,
+        held_out: _HeldOut | None,
+        incremental: bool,
+        shift: Callable[[], float] | None,
+    ) -> None:
         self.mlp, self.n, self.held_out, self.incremental = mlp, n, held_out, incremental
+        self.shift = shift
+        self.best = -np.inf  # score of this fit; scikit-learn's own goes on with warm_start
 
     def on_epoch(self, trainer: Trainer) -> None:
         """Note it, and stop if it is time."""
         mlp = self.mlp
         mlp.n_iter_ += 1
         mlp.t_ += self.n
+        if self.shift is not None:
+            mlp._scale = mlp._scale[0], self.shift()
         mlp.loss_ = mlp._on_their_scale(trainer.history.train_loss[-1]) + trainer._penalty
         mlp.loss_curve_.append(mlp.loss_)
         if mlp.verbose:
@@ -115,14 +152,13 @@ class _Epochs(Callback):
         if not callable(mlp.learning_rate):
             trainer.learning_rate = mlp._optimizer.learning_rate
         if stops:
-            mlp.stopped_ = self.incremental
+            mlp.stopped_ = self.incremental and mlp.early_stopping
             trainer.stop()
         elif not self.incremental and mlp.n_iter_ == mlp.max_iter:
-            warnings.warn(
+            _warn(
                 f"Stochastic Optimizer: Maximum iterations ({mlp.max_iter}) reached and the "
                 "optimization hasn't converged yet.",
                 ConvergenceWarning,
-                stacklevel=2,
             )
 
     def _compare(self) -> None:
@@ -133,15 +169,19 @@ class _Epochs(Callback):
             mlp._update_no_improvement_count(True, held_out.X, held_out.y, held_out.sample_weight)
             return
         mlp._update_no_improvement_count(False, None, None, None)
-        improved = mlp.loss_curve_[-1] == mlp.best_loss_
+        score = -mlp.loss_
         if held_out is not None:
             score = mlp._score(held_out.X, held_out.y, held_out.sample_weight)
             mlp.validation_scores_.append(score)
-            improved = score > mlp.best_validation_score_
             mlp.best_validation_score_ = max(score, mlp.best_validation_score_)
-        if mlp.restore_best_weights and improved:
+        if mlp.restore_best_weights and score > self.best:
+            self.best = score
             mlp._best_coefs = [W.copy() for W in mlp.coefs_]
             mlp._best_intercepts = [b.copy() for b in mlp.intercepts_]
+
+
+# Attributes that scikit-learn's estimators do not have, or have of another kind.
+_OURS = {"trainer_", "stopped_", "_optimizer", "_views", "_made_for", "_scale", "_passes_alone"}
 
 
 class _Engine(BaseMultilayerPerceptron):
@@ -154,8 +194,8 @@ class _Engine(BaseMultilayerPerceptron):
         "optimizer": [StrOptions(set(optimizers.OPTIMIZERS)), optimizers.Optimizer, None],
         "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
         "restore_best_weights": ["boolean"],
+        "n_jobs": [Integral, None],
         "dtype": "no_validation",  # those below are checked where they are used
-        "n_jobs": "no_validation",
         "callbacks": "no_validation",
     }
 
@@ -199,15 +239,24 @@ class _Engine(BaseMultilayerPerceptron):
             seed=0,
         )
         self.trainer_ = Trainer(network)
+        self.__dict__.pop("_optimizer", None)  # its state is of another network
+        self._made_for = self._kind()
         self._link()
         self._set_parameters(coefs, intercepts)
         return network
 
+    def _kind(self) -> tuple[Any, ...]:
+        """What a network depends on that is neither its parameters nor their shapes."""
+        hidden = self.activation
+        return hidden if isinstance(hidden, str) else list(hidden), self.loss, self.out_activation_
+
     def _network(self) -> Network:
-        """The network, with what has been assigned to coefs_ and intercepts_ since."""
+        """The network, with what has been assigned to coefs_, intercepts_ and parameters since."""
         given = (*self.coefs_, *self.intercepts_)
         views = getattr(self, "_views", ())
-        if len(given) == len(views) and all(a is b for a, b in zip(given, views, strict=True)):
+        if self._kind() != getattr(self, "_made_for", None):
+            return self._make_network()
+        if len(given) == len(views) and all(map(operator.is_, given, views)):
             return self.trainer_.network
         if [np.shape(a) for a in given] != [np.shape(b) for b in views]:
             return self._make_network()
@@ -230,6 +279,34 @@ class _Engine(BaseMultilayerPerceptron):
             self._link()
 
     # Fitting ------------------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, eval_set: Any = None) -> _Engine:
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), optional
+        eval_set : (X, y), optional
+            Rows to score every epoch on, in ``validation_scores_``; with ``early_stopping`` they
+            take the place of a share of the training rows.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            As scikit-learn's, and if ``eval_set`` does not fit.
+        """
+        self._eval_set = eval_set
+        try:
+            super().fit(X, y, sample_weight)
+        finally:
+            del self._eval_set
+        return self
 
     def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
         X, y = super()._validate_input(X, y, incremental, reset)
@@ -255,6 +332,10 @@ class _Engine(BaseMultilayerPerceptron):
 
     def _training_weights(self, y: NDArray[Any], sample_weight: Any) -> Any:
         """Sample weights times class weights."""
+        if sample_weight is not None and np.min(sample_weight) < 0:
+            raise ValueError(
+                f"sample_weight must be at least 0 everywhere, got {np.min(sample_weight)}."
+            )
         if getattr(self, "class_weight", None) is None:
             return sample_weight
         weights = compute_sample_weight(
@@ -324,10 +405,8 @@ class _Engine(BaseMultilayerPerceptron):
         if isinstance(self.batch_size, str):
             return min(200, n)
         if self.batch_size > n:
-            warnings.warn(
-                "Got `batch_size` less than 1 or larger than sample size. It is going to be "
-                "clipped",
-                stacklevel=2,
+            _warn(
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped"
             )
         return int(min(self.batch_size, n))
 
@@ -349,10 +428,8 @@ class _Engine(BaseMultilayerPerceptron):
             optimizer = optimizers.Adam(
                 float(self.beta_1), float(self.beta_2), float(self.epsilon), uncorrected_eps=True
             )
-        elif optimizer is None and self.momentum == 0:
-            optimizer = optimizers.SGD()
         elif optimizer is None:
-            nesterov = bool(self.nesterovs_momentum)
+            nesterov = bool(self.nesterovs_momentum and self.momentum)
             optimizer = optimizers.SGD(float(self.momentum), nesterov=nesterov, velocity=True)
         draws = np.any(np.asarray(self.dropout) != 0)
         self.trainer_ = Trainer(
@@ -380,7 +457,6 @@ class _Engine(BaseMultilayerPerceptron):
             self._begin(network)
         sample_weight = self._training_weights(y, sample_weight)
         X, y, sample_weight, held_out = self._hold_out(X, y, sample_weight)
-        restores = self.early_stopping or self.restore_best_weights
         self.stopped_ = False
         if incremental and self.early_stopping and not self._passes_alone:
             self._no_improvement_count = 0  # what a fit has counted is over
@@ -393,7 +469,16 @@ class _Engine(BaseMultilayerPerceptron):
         n = len(y)
         trainer = self.trainer_
         trainer.batch_size = self._batch_size(n)
-        trainer.shuffle = _Shuffled(self._random_state) if self.shuffle else False
+        orders = _Shuffled(self._random_state)
+        trainer.shuffle = orders if self.shuffle else False
+        shift = None
+        if self.loss == "poisson" and sample_weight is not None and trainer.batch_size > 1:
+            each, weights = _poisson_shift(y), np.asarray(sample_weight, np.float64)
+
+            def shift() -> float:
+                rows = slice(None) if orders.rows is None else orders.rows
+                return _mean_by_batches(each[rows], weights[rows], trainer.batch_size)
+
         # Weights are divided by their mean, and so the penalty must be.
         mean_weight = 1.0 if sample_weight is None else float(np.mean(sample_weight))
         trainer.weight_decay = float(self.alpha) / mean_weight
@@ -413,11 +498,11 @@ class _Engine(BaseMultilayerPerceptron):
                 eval_set=(held_out.X, self._targets(held_out.encoded))
                 if own and held_out
                 else None,
-                callbacks=[_Epochs(self, n, held_out, incremental), *own],
+                callbacks=[_Epochs(self, n, held_out, incremental, shift), *own],
                 progress=False,
             )
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=2)
+            _warn("Training interrupted by user.")
         except DivergenceError as error:
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may"
@@ -425,13 +510,22 @@ class _Engine(BaseMultilayerPerceptron):
             ) from error
         finally:
             trainer.shuffle = bool(self.shuffle)  # of no state, to be saved and to go on with
-        if restores and (self.stopped_ or not incremental):
+        if self.stopped_ or (
+            not incremental and (self.early_stopping or self.restore_best_weights)
+        ):
             self._set_parameters(self._best_coefs, self._best_intercepts)
 
     def _fit_lbfgs(self, X: Any, y: NDArray[Any], sample_weight: Any, *scratch: Any) -> None:
-        if self.optimizer is not None:
+        unused = {
+            "optimizer": self.optimizer is not None,
+            "callbacks": self.callbacks is not None,
+            "eval_set": self._eval_set is not None,
+            "dropout": np.any(np.asarray(self.dropout) != 0),
+        }
+        if any(unused.values()):
+            names = " and ".join(name for name, is_given in unused.items() if is_given)
             raise ValueError(
-                f"optimizer must be None for the solver 'lbfgs', got {self.optimizer!r}."
+                f"{names} must not be given for the solver 'lbfgs', or be sgd or adam."
             )
         network = self._network()
         sample_weight = self._training_weights(y, sample_weight)
@@ -466,7 +560,7 @@ class _Engine(BaseMultilayerPerceptron):
         if self.loss == "squared_error" and not is_classifier(self):
             factor = 1 / self.n_outputs_  # the mean over outputs
         elif self.loss == "poisson":  # the deviance
-            shift = float(np.average(xlogy(y, y) - y, weights=sample_weight, axis=0).sum())
+            shift = float(np.average(_poisson_shift(y), weights=sample_weight))
         self._scale = factor, shift
 
     def _on_their_scale(self, loss: float) -> float:
@@ -476,9 +570,28 @@ class _Engine(BaseMultilayerPerceptron):
     # Prediction ---------------------------------------------------------------------------------
 
     def _forward_pass_fast(self, X: Any, check_input: bool = True) -> FloatArray:
-        if check_input:
-            X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
-        return self._network()._outputs(X, self._n_threads())
+        if check_input and not self._passes_as_it_is(X):
+            X = validate_data(
+                self, X, accept_sparse=["csr", "csc"], reset=False, ensure_all_finite=False
+            )
+        check = check_input and not sklearn.get_config()["assume_finite"]
+        try:
+            return self._network()._outputs(X, self._n_threads(), check)
+        except ValueError:
+            if check:  # scikit-learn's words, if that is why
+                assert_all_finite(X, estimator_name=type(self).__name__, input_name="X")
+            raise
+
+    def _passes_as_it_is(self, X: Any) -> bool:
+        """Whether `validate_data`, which takes longer than a few predictions, would return X."""
+        return (
+            type(X) is np.ndarray
+            and X.dtype in (np.float64, np.float32)
+            and X.ndim == 2
+            and X.shape[1] == self.n_features_in_
+            and len(X) > 0
+            and not hasattr(self, "feature_names_in_")
+        )
 
     # Exchange -----------------------------------------------------------------------------------
 
@@ -512,11 +625,10 @@ class _Engine(BaseMultilayerPerceptron):
         check_is_fitted(estimator)
         parameters = estimator.get_params(deep=False)
         ours = cls(**parameters)
-        _copy_state(estimator, ours, {*parameters, "_optimizer"})
+        _copy_state(estimator, ours, {*parameters, *_OURS})
         ours._make_network()
         if rate := getattr(getattr(estimator, "_optimizer", None), "learning_rate", None):
             ours._begin(ours.trainer_.network)
-            ours._link()
             if estimator.solver == "sgd":
                 ours._optimizer.learning_rate = ours.trainer_.learning_rate = rate
         return ours
@@ -554,8 +666,7 @@ class _Engine(BaseMultilayerPerceptron):
         if callable(self.learning_rate):
             parameters["learning_rate"] = "constant"
         theirs = self._theirs(**parameters)
-        ours = {"trainer_", "stopped_", "_optimizer", "_views", "_scale", "_passes_alone"}
-        _copy_state(self, theirs, {*self.get_params(deep=False), *ours})
+        _copy_state(self, theirs, {*self.get_params(deep=False), *_OURS})
         theirs.coefs_ = [np.ascontiguousarray(W) for W in self.coefs_]
         theirs.intercepts_ = [b.copy() for b in self.intercepts_]
         return theirs
@@ -586,13 +697,13 @@ class MLPClassifier(_Engine, sklearn.neural_network.MLPClassifier):
     dropout : float or sequence of float, default 0.0
         Share of the units of each hidden layer that are left out at random; see `fastbp.Trainer`.
     restore_best_weights : bool, default False
-        End a fit with the weights of its best epoch: by the score on ``eval_set`` if there is one,
-        else by the training loss. With ``early_stopping`` that is always so.
+        End a `fit` with the weights of its best epoch: by the score on ``eval_set`` if there is
+        one, else by the training loss. With ``early_stopping`` that is always so.
     dtype : {"float32", "float64"}, optional
         Of weights and arithmetic; by default that of X, and float64 for other numbers.
     n_jobs : int, optional
-        Threads; they change no bit of a result. -1 means all processors. By default as many as
-        pay, but 1 in a thread that is not the program's main thread.
+        Threads of fits and predictions; they change no bit of a result. -1 means all processors.
+        By default as many as pay, but 1 in a thread that is not the program's main thread.
     callbacks : sequence of fastbp.callbacks.Callback or callable, optional
         They see the `Trainer` after every epoch.
     class_weight : dict, list of dict or "balanced", optional
@@ -705,36 +816,6 @@ class MLPClassifier(_Engine, sklearn.neural_network.MLPClassifier):
         self.callbacks = callbacks
         self.class_weight = class_weight
 
-    def fit(
-        self, X: Any, y: Any, sample_weight: Any = None, *, eval_set: Any = None
-    ) -> MLPClassifier:
-        """Fit the model.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        sample_weight : array-like of shape (n_samples,), optional
-        eval_set : (X, y), optional
-            Rows to score every epoch on, in ``validation_scores_``; with ``early_stopping`` they
-            take the place of a share of the training rows.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            As scikit-learn's, and if ``eval_set`` does not fit.
-        """
-        self._eval_set = eval_set
-        try:
-            super().fit(X, y, sample_weight)
-        finally:
-            del self._eval_set
-        return self
-
     @available_if(lambda self: self._check_solver())
     def partial_fit(
         self,
@@ -765,6 +846,12 @@ class MLPClassifier(_Engine, sklearn.neural_network.MLPClassifier):
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            As scikit-learn's, if ``eval_set`` does not fit, and if there is none and so few rows
+            that fewer than two would be held out for early stopping.
         """
         self._eval_set = eval_set
         try:
@@ -774,9 +861,17 @@ class MLPClassifier(_Engine, sklearn.neural_network.MLPClassifier):
         return self
 
     def predict_proba(self, X: Any) -> FloatArray:
-        """Probability of each class, or of each label, (n_samples, n_classes).
+        """Probability of each class, or of each label.
 
-        With a loss of separate classes, rows are divided by their sum where a row has one class.
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+
+        Returns
+        -------
+        array of shape (n_samples, n_classes) or (n_samples, n_outputs)
+            With a loss of separate classes, rows are divided by their sum where a row has one
+            class.
         """
         proba: FloatArray = super().predict_proba(X)
         if self._label_binarizer.y_type_ == "multiclass" and self.out_activation_ != "softmax":
@@ -805,13 +900,13 @@ class MLPRegressor(_Engine, sklearn.neural_network.MLPRegressor):
     dropout : float or sequence of float, default 0.0
         Share of the units of each hidden layer that are left out at random; see `fastbp.Trainer`.
     restore_best_weights : bool, default False
-        End a fit with the weights of its best epoch: by the score on ``eval_set`` if there is one,
-        else by the training loss. With ``early_stopping`` that is always so.
+        End a `fit` with the weights of its best epoch: by the score on ``eval_set`` if there is
+        one, else by the training loss. With ``early_stopping`` that is always so.
     dtype : {"float32", "float64"}, optional
         Of weights and arithmetic; by default that of X, and float64 for other numbers.
     n_jobs : int, optional
-        Threads; they change no bit of a result. -1 means all processors. By default as many as
-        pay, but 1 in a thread that is not the program's main thread.
+        Threads of fits and predictions; they change no bit of a result. -1 means all processors.
+        By default as many as pay, but 1 in a thread that is not the program's main thread.
     callbacks : sequence of fastbp.callbacks.Callback or callable, optional
         They see the `Trainer` after every epoch.
 
@@ -909,36 +1004,6 @@ class MLPRegressor(_Engine, sklearn.neural_network.MLPRegressor):
         self.n_jobs = n_jobs
         self.callbacks = callbacks
 
-    def fit(
-        self, X: Any, y: Any, sample_weight: Any = None, *, eval_set: Any = None
-    ) -> MLPRegressor:
-        """Fit the model.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        sample_weight : array-like of shape (n_samples,), optional
-        eval_set : (X, y), optional
-            Rows to score every epoch on, in ``validation_scores_``; with ``early_stopping`` they
-            take the place of a share of the training rows.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            As scikit-learn's, and if ``eval_set`` does not fit.
-        """
-        self._eval_set = eval_set
-        try:
-            super().fit(X, y, sample_weight)
-        finally:
-            del self._eval_set
-        return self
-
     @available_if(lambda self: self._check_solver())
     def partial_fit(
         self, X: Any, y: Any, sample_weight: Any = None, *, eval_set: Any = None
@@ -961,6 +1026,12 @@ class MLPRegressor(_Engine, sklearn.neural_network.MLPRegressor):
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            As scikit-learn's, if ``eval_set`` does not fit, and if there is none and so few rows
+            that fewer than two would be held out for early stopping.
         """
         self._eval_set = eval_set
         try:

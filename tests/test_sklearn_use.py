@@ -301,8 +301,6 @@ def test_other_engines():
     one, other = (fitted(dropout=0.5) for _ in range(2))
     assert_same(one, other)
     assert one.loss_ > fitted().loss_
-    with pytest.raises(ValueError, match="optimizer must be None for the solver 'lbfgs'"):
-        fitted(solver="lbfgs", optimizer="adam")
     huber = MLPRegressor("huber", max_iter=50, random_state=0, learning_rate_init=0.01).fit(X, y)
     assert huber.score(X, y) > 0.8
 
@@ -374,3 +372,90 @@ def test_warnings_are_scikit_learns():
         warnings.simplefilter("error")
         with pytest.raises(ConvergenceWarning, match=r"Maximum iterations \(4\) reached"):
             fitted()
+
+
+@pytest.mark.parametrize("kind", ["float64", "float32", "list", "fortran"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_inputs_that_are_not_finite_are_refused_in_scikit_learns_words(kind, value):
+    given = X[:300].copy()
+    given[270, 5] = value
+    given = {
+        "float64": given,
+        "float32": given.astype(np.float32),
+        "list": given.tolist(),
+        "fortran": np.asfortranarray(given),
+    }[kind]
+    refusals = []
+    for module in (theirs, fastbp.sklearn):
+        mlp = module.MLPClassifier(max_iter=1, random_state=0).fit(X[:100], y[:100])
+        with pytest.raises(ValueError, match="Input X contains") as refusal:
+            mlp.predict(given)
+        refusals.append(str(refusal.value))
+    assert refusals[0] == refusals[1]
+
+
+def test_assume_finite_holds_for_predictions():
+    given = X[:5].copy()
+    given[2, 5] = np.nan
+    mlp = fitted()
+    with sklearn.config_context(assume_finite=True):
+        proba = mlp.predict_proba(given)
+    assert np.isnan(proba).all(axis=1).tolist() == [False, False, True, False, False]
+
+
+def test_names_are_warned_of_once():
+    mlp = MLPClassifier(max_iter=1).fit(pd.DataFrame(X[:100], columns=NAMES), y[:100])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with pytest.raises(ValueError, match="contains NaN"):
+            mlp.predict(np.full((1, 64), np.nan))
+    assert len(caught) == 1
+
+
+def test_filters_by_module_hold():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", category=ConvergenceWarning, module="sklearn")
+        MLPClassifier(max_iter=1).fit(X[:100], y[:100])
+
+
+def test_an_activation_set_later_is_heard():
+    models = []
+    for module in (theirs, fastbp.sklearn):
+        mlp = module.MLPClassifier(max_iter=3, random_state=0).fit(X, y)
+        mlp.set_params(activation="tanh", warm_start=True)
+        proba = mlp.predict_proba(X)
+        models.append((proba, mlp.fit(X, y).predict_proba(X)))
+    for reference, mine in zip(*models, strict=True):
+        np.testing.assert_allclose(mine, reference, rtol=1e-6, atol=1e-12)
+    assert mlp.to_sklearn().activation == "tanh"
+
+
+def test_the_best_weights_are_those_of_the_fit_alone():
+    mlp = fitted(restore_best_weights=True, warm_start=True, max_iter=20)
+    before = mlp.coefs_[0].copy()
+    mlp.fit(X, (y + 1) % 10)  # whose losses are larger
+    assert not np.array_equal(mlp.coefs_[0], before)
+    again = MLPClassifier(restore_best_weights=True, n_iter_no_change=1, random_state=0)
+    for _ in range(5):
+        again.partial_fit(X, y, classes=range(10))
+    for _ in range(5):
+        before = again.coefs_[0].copy()
+        again.partial_fit(X, (y + 1) % 10)
+        assert not np.array_equal(again.coefs_[0], before)
+        assert not again.stopped_
+
+
+@pytest.mark.parametrize(
+    "settings", [{"dropout": 0.1}, {"callbacks": print}, {"optimizer": "adam"}]
+)
+def test_lbfgs_refuses_what_it_would_ignore(settings):
+    with pytest.raises(ValueError, match=f"{next(iter(settings))} must not be given"):
+        MLPClassifier(solver="lbfgs", **settings).fit(X, y)
+    with pytest.raises(ValueError, match="eval_set must not be given"):
+        MLPClassifier(solver="lbfgs").fit(X, y, eval_set=HELD_OUT)
+
+
+def test_negative_weights_are_refused():
+    with pytest.raises(ValueError, match="sample_weight must be at least 0 everywhere, got -1"):
+        MLPClassifier().fit(X, y, np.full(len(y), -1.0))
