@@ -13,13 +13,12 @@ from fastbp import Network, Trainer, kernels, optimizers
 from fastbp.kernels import linear
 
 TIGHT = {"rtol": 1e-9, "atol": 1e-12}
+# As torch has them, and what it does not have.
 OPTIMIZERS = [
     ("sgd", {}),
     ("sgd", {"momentum": 0.9}),
     ("sgd", {"momentum": 0.9, "dampening": 0.3}),
     ("sgd", {"momentum": 0.8, "nesterov": True}),
-    ("sgd", {"momentum": 0.9, "velocity": True}),
-    ("sgd", {"momentum": 0.9, "nesterov": True, "velocity": True}),
     ("rmsprop", {}),
     ("rmsprop", {"momentum": 0.5}),
     ("rmsprop", {"centered": True, "alpha": 0.9}),
@@ -30,13 +29,20 @@ OPTIMIZERS = [
     ("adam", {}),
     ("adam", {"beta1": 0.5, "beta2": 0.9, "eps": 1e-4}),
     ("adam", {"amsgrad": True, "beta2": 0.5}),
-    ("adam", {"uncorrected_eps": True, "eps": 1e-4}),
     ("nadam", {}),
     ("nadam", {"momentum_decay": 0.1}),
 ]
+OTHERS = [
+    ("sgd", {"momentum": 0.9, "velocity": True}),
+    ("sgd", {"momentum": 0.9, "nesterov": True, "velocity": True}),
+    ("adam", {"uncorrected_eps": True, "eps": 1e-4}),
+]
 # With Adam's own eps, a gradient that is all rounding would be divided by next to nothing.
 SETTINGS = {"sgd": {}, "adam": {"eps": 1e-3}}
-IDS = ["-".join([name, *map(str, options)]) for name, options in OPTIMIZERS]
+IDS, OTHER_IDS = (
+    ["-".join([name, *map(str, options)]) for name, options in pairs]
+    for pairs in (OPTIMIZERS, OTHERS)
+)
 
 
 @njit(error_model="numpy")
@@ -98,7 +104,7 @@ def assert_same(network, oracle):
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 50])
-@pytest.mark.parametrize(("name", "options"), OPTIMIZERS, ids=IDS)
+@pytest.mark.parametrize(("name", "options"), OPTIMIZERS + OTHERS, ids=IDS + OTHER_IDS)
 def test_every_optimizer_equals_the_oracle(name, options, batch_size):
     X, y = problem((6, 5, 3), 40)
     network = Network((6, 5, 3), activation="tanh", dtype="float64", seed=1)
