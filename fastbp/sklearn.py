@@ -15,12 +15,13 @@ made in `_initialize`, stochastic solvers are a `Trainer`, L-BFGS gets its gradi
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import operator
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar, NamedTuple
 
@@ -301,12 +302,18 @@ class _Engine(BaseMultilayerPerceptron):
         ValueError
             As scikit-learn's, and if ``eval_set`` does not fit.
         """
+        with self._scored_on(eval_set):
+            super().fit(X, y, sample_weight)
+        return self
+
+    @contextlib.contextmanager
+    def _scored_on(self, eval_set: Any) -> Iterator[None]:
+        """Have scikit-learn's fit, which takes no more arguments, find it; nothing keeps it."""
         self._eval_set = eval_set
         try:
-            super().fit(X, y, sample_weight)
+            yield
         finally:
             del self._eval_set
-        return self
 
     def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
         X, y = super()._validate_input(X, y, incremental, reset)
@@ -853,11 +860,8 @@ class MLPClassifier(_Engine, sklearn.neural_network.MLPClassifier):
             As scikit-learn's, if ``eval_set`` does not fit, and if there is none and so few rows
             that fewer than two would be held out for early stopping.
         """
-        self._eval_set = eval_set
-        try:
+        with self._scored_on(eval_set):
             super().partial_fit(X, y, sample_weight, classes)
-        finally:
-            del self._eval_set
         return self
 
     def predict_proba(self, X: Any) -> FloatArray:
@@ -1033,9 +1037,6 @@ class MLPRegressor(_Engine, sklearn.neural_network.MLPRegressor):
             As scikit-learn's, if ``eval_set`` does not fit, and if there is none and so few rows
             that fewer than two would be held out for early stopping.
         """
-        self._eval_set = eval_set
-        try:
+        with self._scored_on(eval_set):
             super().partial_fit(X, y, sample_weight)
-        finally:
-            del self._eval_set
         return self
