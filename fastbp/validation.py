@@ -8,19 +8,22 @@ import math
 import numbers
 import operator
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbp import kernels
+from fastbp import kernels, sparse
 from fastbp.initializers import INITIALIZERS
+from fastbp.sparse import check_sparse as check_sparse
 
 FloatArray = NDArray[np.floating[Any]]
 
 _DTYPES = ("float32", "float64")
 # Long enough to cost nothing per piece, short enough for Ctrl-C.
 _SCAN = 1 << 24
+# Kernels list inputs that are not zero by numbers of 32 bits.
+_MOST_UNITS = 2**31 - 1
 
 
 def integer(name: str, value: Any, minimum: int) -> int:
@@ -186,7 +189,10 @@ def layer_sizes(sizes: Any) -> tuple[int, ...]:
             "sizes must list the units of at least two layers, the inputs first and the outputs "
             f"last, such as (784, 128, 10); got {sizes!r}."
         )
-    return tuple(integer(f"sizes[{i}]", size, 1) for i, size in enumerate(given))
+    units = tuple(integer(f"sizes[{i}]", size, 1) for i, size in enumerate(given))
+    if max(units) > _MOST_UNITS:
+        raise ValueError(f"sizes must be at most {_MOST_UNITS} each, got {units}.")
+    return units
 
 
 def hidden_activations(activation: Any, n_hidden: int) -> tuple[str, ...]:
@@ -288,9 +294,13 @@ def check_finite(
     if place >= 0:
         where = np.unravel_index(place, plain.shape)
         value = (plain if given is None else given)[where]
-        problem = "be finite" if not np.isfinite(value) else f"be finite in {plain.dtype}"
         text = f"row {where[0]}" + (f", column {where[1]}" if plain.ndim == 2 else "")
-        raise ValueError(f"{name} must {problem}, got {value} in {text}.")
+        _refuse_nonfinite(name, value, plain.dtype, text)
+
+
+def _refuse_nonfinite(name: str, value: Any, kind: np.dtype[Any], where: str) -> NoReturn:
+    problem = "be finite" if not np.isfinite(value) else f"be finite in {kind}"
+    raise ValueError(f"{name} must {problem}, got {value} in {where}.")
 
 
 def inputs(
@@ -300,7 +310,7 @@ def inputs(
 
     With ``finite=False``, the caller sees to `check_finite` of dense rows.
     """
-    if hasattr(X, "tocsr"):
+    if sparse.is_sparse(X):
         return _sparse_inputs(X, n_inputs, kind, name)
     array = _matrix(name, X, n_inputs, "one per input of the network")
     if len(array) == 0:
@@ -309,39 +319,22 @@ def inputs(
 
 
 def _sparse_inputs(X: Any, n_inputs: int, kind: np.dtype[Any], name: str) -> kernels.Inputs:
-    """Rows of a scipy.sparse matrix or array, without a copy of what has the right dtype."""
-    if X.ndim != 2 or X.shape[1] != n_inputs or X.shape[0] == 0:
+    """Rows of a sparse matrix, without a copy of values that have the right dtype."""
+    data, indices, indptr, shape = sparse.csr(name, X)
+    if shape[1] != n_inputs or shape[0] == 0:
         raise ValueError(
             f"{name} must have at least one row and {n_inputs} columns, one per input of the "
-            f"network; got shape {X.shape}."
+            f"network; got shape {shape}."
         )
-    if X.dtype.kind not in "biuf":
-        raise ValueError(f"{name} must hold real numbers, got dtype {X.dtype}.")
-    try:
-        if X.format in ("csr", "csc", "bsr"):
-            if X.indices.dtype.kind not in "iu" or X.indptr.dtype.kind not in "iu":
-                raise ValueError("indices and indptr must be integers")
-            # Its own object, for the check trims what it looks at; and before the conversion,
-            # which checks nothing.
-            X = type(X)((X.data, X.indices, X.indptr), shape=X.shape, copy=False)
-            X.check_format(full_check=True)
-        csr = X.tocsr()
-    except ValueError as error:
-        raise ValueError(f"{name} must be a valid sparse matrix: {error}.") from None
-    nnz = int(csr.indptr[-1])
-    # Copies, for they are indices: the caller may change theirs between chunks.
-    indices, indptr = np.array(csr.indices[:nnz], np.int32), np.array(csr.indptr, np.int64)
-    finite = np.isfinite(csr.data[:nnz])
-    if not finite.all():
-        place = int(np.argmin(finite))
+    plain = _plain(data, kind)
+    place = kernels.first_nonfinite(plain, 0, plain.size)
+    if place >= 0:
         row = int(np.searchsorted(indptr, place, side="right")) - 1
-        raise ValueError(
-            f"{name} must be finite, got {csr.data[place]} in row {row}, column {indices[place]}."
-        )
+        _refuse_nonfinite(name, data[place], kind, f"row {row}, column {indices[place]}")
     return kernels.Inputs(
         kernels.read_only(np.empty((0, n_inputs), kind)),
-        _kernel_array(f"{name}.data", csr.data[:nnz], kind),
-        kernels.read_only(indices),
+        plain,
+        kernels.read_only(indices.astype(np.int32, copy=False)),
         kernels.read_only(indptr),
     )
 

@@ -469,7 +469,7 @@ def test_bad_sparse_input_is_refused():
     bad.indices[0] = 7
     with pytest.raises(ValueError, match="X must be a valid sparse matrix"):
         network.predict(bad)
-    with pytest.raises(ValueError, match="X must hold real numbers"):
+    with pytest.raises(ValueError, match="it must hold real numbers, got dtype complex128"):
         network.predict(X.astype(complex))
 
 

@@ -130,7 +130,8 @@ def test_sparse_targets_are_refused_with_a_hint():
         ({"sizes": (3, -4, 2)}, "sizes[1] must be an integer of at least 1, got -4."),
         ({"sizes": (3, 2.5, 2)}, "sizes[1] must be an integer of at least 1, got 2.5."),
         ({"sizes": (3, True, 2)}, "sizes[1] must be an integer of at least 1, got True."),
-        ({"sizes": (2**40, 2**40)}, "sizes must describe at most 2**63 - 1 bytes"),
+        ({"sizes": (2**31 - 1, 2**31 - 1)}, "sizes must describe at most 2**63 - 1 bytes"),
+        ({"sizes": (2**31, 2)}, "sizes must be at most 2147483647 each, got (2147483648, 2)."),
         ({"activation": "reul"}, "activation must be one of identity, relu,"),
         ({"activation": "softmax"}, "activation must be one of identity, relu,"),
         (
