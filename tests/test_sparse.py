@@ -81,7 +81,8 @@ def corrupt(X, name, how, place, number):
         elif how == "longer":
             setattr(X, name, np.concatenate([array, array[-1:]]))
         elif how == "dtype":
-            setattr(X, name, array.astype(complex if number % 2 else np.int64))
+            other = complex if name == "data" else float
+            setattr(X, name, array.astype(other if number % 2 else np.int64))
         else:
             setattr(X, name, array[:-1].copy())
 
