@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -25,24 +26,58 @@ from fastbp import validation
 from fastbp.validation import FloatArray
 
 if TYPE_CHECKING:
-    from fastbp.trainer import Trainer
+    from fastbp.trainer import DivergenceError, Trainer
 
 # What can be watched, and whether more of it is better.
 MONITORS = {"train_loss": False, "eval_loss": False, "accuracy": True}
 
 
+def worst(monitor: str) -> float:
+    """What every number is better than."""
+    return -math.inf if MONITORS[monitor] else math.inf
+
+
+def improves(monitor: str, value: float, best: float, least: float = 0.0) -> bool:
+    """Whether ``value`` is better than ``best`` by more than ``least``.
+
+    NaN is better than nothing, and everything else is better than NaN.
+    """
+    if math.isnan(value) or math.isnan(best):
+        return not math.isnan(value)
+    gain = value - best if MONITORS[monitor] else best - value
+    return gain > least  # of two infinities it is NaN, and no gain
+
+
 class Callback:
-    """Does nothing at four points of a fit; override what is needed.
+    """Does nothing at some points of a fit; override what is needed.
 
     Options of the trainer that a callback sets, such as `Trainer.learning_rate`, hold from the
     next epoch on; ``network``, ``class_weight`` and ``label_smoothing`` from the next fit.
     """
 
-    every = 1
+    every: int = 1
     """Chunks between calls of `on_chunk`. A chunk takes about 50 ms."""
 
     monitor: str = ""
     """Column of the history that is watched, if any."""
+
+    settings: tuple[str, ...] = ()
+    """Attributes that say what it is to do."""
+
+    state: tuple[str, ...] = ()
+    """Attributes that a trainer which is saved during a fit keeps: numbers, None, or vectors laid
+    out as `Network.params`. After `fastbp.load`, the next fit gives them to its callback of the
+    same class and settings, which thus goes on as if nothing had happened."""
+
+    keeps_state: bool = False
+    """Whether a trainer that is saved after a fit keeps the state, too."""
+
+    epochs_seen: int = 0
+    """Epochs of the history up to the last call of `on_epoch`, or up to the begin of the fit."""
+
+    def checked_every(self) -> int:
+        """`every`, which may be set anew at any time."""
+        return validation.integer(f"{type(self).__name__}.every", self.every, 1)
 
     def check(self, evaluates: bool, classifies: bool) -> None:
         """Refuse a fit, before it begins, that does not give what is watched."""
@@ -59,6 +94,9 @@ class Callback:
     def on_begin(self, trainer: Trainer) -> None:
         """Begin a fit."""
 
+    def on_resume(self, trainer: Trainer) -> None:
+        """After `on_begin`, if `state` is back from a trainer that was saved."""
+
     def on_chunk(self, trainer: Trainer, samples: int, loss: float) -> None:
         """After so many samples of this epoch, with that mean loss.
 
@@ -69,8 +107,107 @@ class Callback:
     def on_epoch(self, trainer: Trainer) -> None:
         """After an epoch, whose row in `Trainer.history` is the last."""
 
+    def on_divergence(self, trainer: Trainer, error: DivergenceError) -> str:
+        """When training has diverged: what `on_end` will do about it, if anything.
+
+        The fit then ends with a RuntimeWarning that says so; otherwise the error is raised.
+        """
+        return ""
+
     def on_end(self, trainer: Trainer) -> None:
         """At the end of a fit, even if an exception brought it about."""
+
+
+class CallbackState(NamedTuple):
+    """What a saved trainer keeps of a callback; see `Callback.state`."""
+
+    kind: str
+    """Module and name of its class."""
+    settings: dict[str, Any]
+    epochs_seen: int
+    state: dict[str, Any]
+
+
+def _kind(callback: Callback) -> str:
+    return f"{type(callback).__module__}.{type(callback).__qualname__}"
+
+
+def _values(callback: Callback, names: tuple[str, ...]) -> dict[str, Any]:
+    values = {name: getattr(callback, name) for name in names}
+    return {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in values.items()}
+
+
+def state_of(callback: Callback) -> CallbackState | None:
+    """What is to be kept of a callback; None if it has nothing to be kept."""
+    if not callback.state:
+        return None
+    return CallbackState(
+        _kind(callback),
+        _values(callback, callback.settings),
+        callback.epochs_seen,
+        _values(callback, callback.state),
+    )
+
+
+def resume(callback: Callback, states: list[CallbackState], trainer: Trainer) -> None:
+    """Have a callback go on from the first state of its class and settings, which is taken out.
+
+    If the trainer was saved before the callback's turn after the last epoch, its turn is now.
+    """
+    settings = _values(callback, callback.settings)
+    for kept in states if callback.state else ():
+        if (kept.kind, kept.settings) == (_kind(callback), settings):
+            states.remove(kept)
+            for name in callback.state:
+                setattr(callback, name, kept.state[name])
+            callback.on_resume(trainer)
+            if kept.epochs_seen < len(trainer.history):
+                callback.on_epoch(trainer)
+            return
+
+
+class _EveryEpoch(Callback):
+    """A plain function as a callback."""
+
+    def __init__(self, function: Callable[[Trainer], Any]) -> None:
+        self.function = function
+
+    def on_epoch(self, trainer: Trainer) -> None:
+        """Call it."""
+        self.function(trainer)
+
+
+# The points of a fit, with the names of what is given there.
+_POINTS = {
+    "check": ("evaluates", "classifies"),
+    "on_begin": ("trainer",),
+    "on_resume": ("trainer",),
+    "on_chunk": ("trainer", "samples", "loss"),
+    "on_epoch": ("trainer",),
+    "on_divergence": ("trainer", "error"),
+    "on_end": ("trainer",),
+}
+
+
+def listeners_of(callbacks: Any) -> tuple[Callback, ...]:
+    """Callbacks as `Trainer.fit` was given them, each checked for what will be asked of it."""
+    listeners: list[Callback] = []
+    for callback in tuple(callbacks) if isinstance(callbacks, Iterable) else (callbacks,):
+        if isinstance(callback, Callback):
+            name = type(callback).__name__
+            callback.checked_every()
+            for point, given in _POINTS.items():
+                validation.takes(f"{name}.{point}", getattr(callback, point), given)
+            listeners.append(callback)
+        elif callable(callback) and not isinstance(callback, type):
+            validation.takes("a function in callbacks", callback, ("trainer",))
+            listeners.append(_EveryEpoch(callback))
+        else:
+            raise ValueError(
+                "callbacks must be instances of fastbp.callbacks.Callback, or functions of the "
+                f"trainer; got {callback!r}."
+            )
+    return tuple(listeners)
 
 
 def watched(trainer: Trainer, monitor: str) -> float:
@@ -90,6 +227,7 @@ class EarlyStopping(Callback):
         An improvement is more than this.
     restore_best : bool, default True
         At the end of the fit, however it comes, give the network the parameters of the best epoch.
+        A fit that diverges after such an epoch then ends with a warning instead of an error.
 
     Attributes
     ----------
@@ -98,6 +236,9 @@ class EarlyStopping(Callback):
     best_epoch : int
         Its epoch, from 1, as in the history; 0 before the first.
     """
+
+    settings = ("monitor", "patience", "min_delta", "restore_best")
+    state = ("best", "best_epoch", "_since", "_best_params")
 
     def __init__(
         self,
@@ -117,23 +258,35 @@ class EarlyStopping(Callback):
 
     def on_begin(self, trainer: Trainer) -> None:
         """Forget earlier fits."""
-        self.best = -math.inf if MONITORS[self.monitor] else math.inf
+        self.best = worst(self.monitor)
         self.best_epoch = 0
         self._best_params = None
         self._network = trainer.network
         self._since = 0
 
+    def on_resume(self, trainer: Trainer) -> None:
+        """Stop at once, if the fit that was saved was about to."""
+        self._stop_in_time(trainer)
+
+    def _stop_in_time(self, trainer: Trainer) -> None:
+        if self._since >= self.patience:
+            trainer.stop()
+
     def on_epoch(self, trainer: Trainer) -> None:
         """Compare with the best."""
         value = watched(trainer, self.monitor)
-        gain = value - self.best if MONITORS[self.monitor] else self.best - value
         self._since += 1
-        if gain > self.min_delta:
+        if improves(self.monitor, value, self.best, self.min_delta):
             self.best, self.best_epoch, self._since = value, len(trainer.history), 0
             if self.restore_best:
                 self._best_params = self._network.params.copy()
-        if self._since >= self.patience:
-            trainer.stop()
+        self._stop_in_time(trainer)
+
+    def on_divergence(self, trainer: Trainer, error: DivergenceError) -> str:
+        """Be content with the best epoch, if there is one to restore."""
+        return (
+            "" if self._best_params is None else f"takes those of its best epoch, {self.best_epoch}"
+        )
 
     def on_end(self, trainer: Trainer) -> None:
         """Restore the best parameters."""
@@ -185,7 +338,7 @@ class Target(Callback):
     def on_epoch(self, trainer: Trainer) -> None:
         """Compare with the target."""
         value = watched(trainer, self.monitor)
-        if value >= self.value if MONITORS[self.monitor] else value <= self.value:
+        if value == self.value or improves(self.monitor, value, self.value):
             trainer.stop()
 
 
@@ -203,12 +356,16 @@ class ReduceOnPlateau(Callback):
     patience : int, default 10
         Epochs without improvement that are tolerated; the one after them lowers the rate.
     threshold : float, default 1e-4
-        An improvement is more than this share of the best value.
+        An improvement is more than this share of the best value's size, which may be negative.
     cooldown : int, default 0
         Epochs after a reduction that do not count.
     minimum : float, default 0.0
         Lowest learning rate.
     """
+
+    settings = ("monitor", "factor", "patience", "threshold", "cooldown", "minimum")
+    state = ("_best", "_bad", "_cooling")
+    keeps_state = True
 
     # A smaller change of the rate is not made.
     _EPS = 1e-8
@@ -229,7 +386,7 @@ class ReduceOnPlateau(Callback):
         self.threshold = validation.share("threshold", threshold)
         self.cooldown = validation.integer("cooldown", cooldown, 0)
         self.minimum = validation.rate("minimum", minimum, np.dtype(np.float64), zero=True)
-        self._best = -math.inf if MONITORS[self.monitor] else math.inf
+        self._best = worst(self.monitor)
         self._bad = self._cooling = 0
 
     def on_begin(self, trainer: Trainer) -> None:
@@ -243,11 +400,8 @@ class ReduceOnPlateau(Callback):
     def on_epoch(self, trainer: Trainer) -> None:
         """Compare with the best, and lower the rate when it is time."""
         value = watched(trainer, self.monitor)
-        if MONITORS[self.monitor]:
-            improved = value > self._best * (1 + self.threshold)
-        else:
-            improved = value < self._best * (1 - self.threshold)
-        if improved:
+        least = self.threshold * abs(self._best) if math.isfinite(self._best) else 0.0
+        if improves(self.monitor, value, self._best, least):
             self._best, self._bad = value, 0
         else:
             self._bad += 1

@@ -125,6 +125,7 @@ class Network:
         self._buffer = kernels.aligned_zeros(int(self.layout.blocks[-1]), self.dtype)
         self._params = self._buffer.view()
         self._kept: dict[Any, Any] = {}
+        self.trained_by: dict[str, Any] = {}  # who is training it: see `Trainer`
 
     # Parameters ---------------------------------------------------------------------------------
 

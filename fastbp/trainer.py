@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import math
+import os
+import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import kernels, optimizers, passes, threads, validation
-from fastbp.callbacks import Callback
+from fastbp.callbacks import Callback, CallbackState, listeners_of, resume, state_of
 from fastbp.chunks import paced
 from fastbp.history import History
 from fastbp.network import Network
+from fastbp.progress import progress_bar
+
+Result = TypeVar("Result")
 
 # So many pieces of a pass have an error of a 64th of that of one.
 _PENALTY_PIECES = 8
@@ -41,13 +48,16 @@ class DivergenceError(ArithmeticError):
         self.learning_rate = learning_rate
 
     def __str__(self) -> str:
+        return self.text()
+
+    def text(self, outcome: str = "keeps its last finite parameters") -> str:
+        """What happened, what the network does then, and what helps."""
         what = (
             "the loss is" if self.layer is None else f"layer {self.layer} got parameters that are"
         )
         return (
-            f"Training diverged in epoch {self.epoch}: {what} not finite; the network keeps its "
-            f"last finite parameters. Lower learning_rate ({self.learning_rate:g}) or scale the "
-            "inputs to about unit size."
+            f"Training diverged in epoch {self.epoch}: {what} not finite; the network {outcome}. "
+            f"Lower learning_rate ({self.learning_rate:g}) or scale the inputs to about unit size."
         )
 
 
@@ -159,8 +169,6 @@ class Trainer:
         label_smoothing: float = 0.0,
         reduction: str = "mean",
     ) -> None:
-        if not isinstance(network, Network):
-            raise ValueError(f"network must be a fastbp.Network, got {type(network).__name__}.")
         self.network = network
         self.optimizer = optimizers.make(optimizer, network.dtype)
         self.learning_rate: float | Callable[[int], float] = (
@@ -189,11 +197,33 @@ class Trainer:
         self._rule: tuple[optimizers.Optimizer, Network, kernels.Rule] | None = None
         self._last: tuple[tuple[Any, ...], tuple[Any, ...], passes.Pass] | None = None
         self._stopped = False
+        self._runs = 0  # fits and passes that are going on, one within the other
+        self._trained_by: dict[
+            str, tuple[int, int, object]
+        ] = {}  # process, thread and call at work
+        self._listeners: tuple[Callback, ...] = ()
+        self._callback_states: list[CallbackState] = []  # as loaded, for the next fit
         # What penalties added to the mean loss in the last pass, if reduction is "batch".
         self._penalty = 0.0
         sequence = np.random.SeedSequence(validation.seed(seed))
         self._generator = np.random.default_rng(sequence)
         self._key: tuple[int, ...] = tuple(sequence.spawn(1)[0].generate_state(2).tolist())
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "network":
+            if not isinstance(value, Network):
+                raise ValueError(f"network must be a fastbp.Network, got {type(value).__name__}.")
+        elif name == "history":
+            if not isinstance(value, History):
+                raise ValueError(f"history must be a fastbp.History, got {type(value).__name__}.")
+        elif name in _CALLED and callable(value):
+            validation.takes(name, value, _CALLED[name])
+        elif type(self) is Trainer and not name.startswith("_") and name not in _OPTIONS:
+            raise AttributeError(
+                f"Trainer has no attribute {name!r}{validation.nearest(name, _OPTIONS)}; it has "
+                f"{', '.join(_OPTIONS)}."
+            )
+        super().__setattr__(name, value)
 
     def fit(
         self,
@@ -238,7 +268,10 @@ class Trainer:
         ValueError
             If an argument does not fit the network; the network is untouched.
         DivergenceError
-            If the parameters or the loss stop being finite.
+            If the parameters or the loss stop being finite, unless an `EarlyStopping` can restore
+            the parameters of an earlier epoch; then it does so with a RuntimeWarning.
+        RuntimeError
+            If another thread is training this trainer, or its network, just now.
 
         Notes
         -----
@@ -253,23 +286,97 @@ class Trainer:
             if not isinstance(eval_set, (tuple, list)) or len(eval_set) != 2:
                 raise ValueError(f"eval_set must be a pair (X, y), got {type(eval_set).__name__}.")
             evaluation = self.network._samples(*eval_set, prefix="eval_set ")
-        listeners = _listeners(callbacks)
+        listeners = listeners_of(callbacks)
         for listener in listeners:
             listener.check(evaluation is not None, self.network.is_classifier)
+        self._alone(lambda: self._fit(samples, epochs, evaluation, listeners, progress))
+        return self.history
+
+    def _fit(
+        self,
+        samples: kernels.Samples,
+        epochs: int,
+        evaluation: kernels.Samples | None,
+        listeners: tuple[Callback, ...],
+        progress: bool | None,
+    ) -> None:
         network = self.network  # a callback may set another one, for the next fit
         n = samples.inputs.n
-        self._stopped = False
         with contextlib.ExitStack() as endings:  # each is reached, whatever the others do
             endings.callback(self._forget_pass)
+            endings.callback(self._leave_callbacks, self._listeners)
             for listener in listeners:
+                listener.epochs_seen = len(self.history)
                 listener.on_begin(self)
                 endings.callback(listener.on_end, self)
-            with _progress_bar(progress, epochs * n) as bar:
+                listener.checked_every()
+            self._listeners = listeners
+            states, self._callback_states = self._callback_states, []
+            for listener in listeners:
+                resume(listener, states, self)
+            bar = endings.enter_context(progress_bar(progress, epochs * n))
+            try:
                 for _ in range(epochs):
                     if self._stopped:
                         break
                     self._fit_epoch(network, samples, self._order(n), evaluation, listeners, bar)
-        return self.history
+            except DivergenceError as error:
+                outcomes = [listener.on_divergence(self, error) for listener in listeners]
+                if not any(outcomes):
+                    raise
+                warnings.warn(
+                    error.text(next(filter(None, outcomes))), RuntimeWarning, stacklevel=6
+                )
+
+    def _leave_callbacks(self, outer: tuple[Callback, ...]) -> None:
+        """Go back to those of the fit that this one was within, or keep those that go on."""
+        is_within = self._runs > 1
+        self._listeners = outer if is_within else tuple(c for c in self._listeners if c.keeps_state)
+
+    def callback_states(self) -> list[CallbackState]:
+        """What a trainer that is saved now keeps of its callbacks; see `Callback.state`."""
+        states = (state_of(listener) for listener in self._listeners)
+        return [*self._callback_states, *filter(None, states)]
+
+    def _alone(self, work: Callable[[], Result]) -> Result:
+        """Do ``work``, unless another thread is training this trainer or its network.
+
+        Ctrl-C may come between any two lines: whoever has come first is noted within the try, and
+        forgotten twice, for Ctrl-C may come within the first time.
+        """
+        me = os.getpid(), threading.get_ident(), object()
+        users = self._trained_by, self.network.trained_by
+
+        def forget() -> None:
+            for user in users:
+                if user.get("now") is me:
+                    user.clear()
+
+        try:
+            try:
+                for user in users:
+                    other = user.setdefault("now", me)
+                    if other[0] != me[0]:  # of the process that this one was forked from
+                        user["now"] = me
+                    elif other[1] != me[1]:
+                        raise RuntimeError(
+                            "another thread is training this trainer or its network: wait for it, "
+                            "or give each thread a trainer and a network of its own."
+                        )
+                return self._within(work)
+            finally:
+                forget()
+        finally:
+            forget()
+
+    def _within(self, work: Callable[[], Result]) -> Result:
+        """Do ``work``, perhaps within a fit, whose callbacks may train; `stop` is for one alone."""
+        runs, stopped = self._runs, self._stopped
+        try:
+            self._runs, self._stopped = runs + 1, False
+            return work()
+        finally:
+            self._runs, self._stopped = runs, stopped
 
     def _order(self, n: int) -> NDArray[np.int64]:
         """Row numbers of an epoch, or none for the order given."""
@@ -307,6 +414,7 @@ class Trainer:
         bar.set_postfix_str(f"loss {train_loss:.4f}", refresh=False)
         for listener in listeners:
             listener.on_epoch(self)
+            listener.epochs_seen = len(self.history)
 
     def stop(self) -> None:
         """End the fit that is going on after this epoch, or, from `on_chunk`, after this chunk.
@@ -339,15 +447,17 @@ class Trainer:
         Nothing is added to `history`.
         """
         samples = self._training_samples(X, y, sample_weight)
-        self._stopped = False  # as an earlier fit may have been
-        with _progress_bar(False, 0) as bar:
-            eta = self.current_learning_rate
-            options = self._checked_options(self.network, eta)
-            try:
-                self._train(self.network, samples, kernels.IN_ORDER, eta, options, bar)
-            finally:
-                self._forget_pass()
+        self._alone(lambda: self._partial_fit(samples))
         return self
+
+    def _partial_fit(self, samples: kernels.Samples) -> None:
+        eta = self.current_learning_rate
+        options = self._checked_options(self.network, eta)
+        try:
+            with progress_bar(False, 0) as bar:
+                self._train(self.network, samples, kernels.IN_ORDER, eta, options, bar)
+        finally:
+            self._forget_pass()
 
     def _checked_options(
         self, network: Network | None = None, eta: float | None = None
@@ -486,7 +596,7 @@ class Trainer:
             bar.update(stop - start)
             done, chunks = stop, chunks + 1
             for listener in listeners:
-                if chunks % listener.every == 0:
+                if chunks % listener.checked_every() == 0:
                     listener.on_chunk(self, done, loss_sum / done)
             if listeners:
                 _check_trainable(network)
@@ -523,7 +633,8 @@ class Trainer:
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what was measured on this machine; the optimizer's state as plain arrays."""
-        state = dict(vars(self), _crew=None, _last=None)
+        state = dict(vars(self), _crew=None, _last=None, _runs=0, _trained_by={}, _listeners=())
+        state["_callback_states"] = self.callback_states()
         if self._rule is not None and self._rule[1] is self.network:
             optimizer, _, rule = self._rule
             state["_rule"] = optimizer, rule.moments, rule.counts
@@ -554,35 +665,12 @@ def _check_trainable(network: Network) -> None:
         raise ValueError(f"network.params must be finite, got NaN or infinity in layer {spoilt}.")
 
 
-class _EveryEpoch(Callback):
-    """A plain function as a callback."""
-
-    def __init__(self, function: Callable[[Trainer], Any]) -> None:
-        self.function = function
-
-    def on_epoch(self, trainer: Trainer) -> None:
-        """Call it."""
-        self.function(trainer)
-
-
-def _listeners(callbacks: Any) -> tuple[Callback, ...]:
-    given = tuple(callbacks) if isinstance(callbacks, Iterable) else (callbacks,)
-    for callback in given:
-        if isinstance(callback, type) or not (isinstance(callback, Callback) or callable(callback)):
-            raise ValueError(
-                "callbacks must be instances of fastbp.callbacks.Callback, or functions of the "
-                f"trainer; got {callback!r}."
-            )
-        if isinstance(callback, Callback):
-            validation.integer(f"{type(callback).__name__}.every", callback.every, 1)
-    return tuple(c if isinstance(c, Callback) else _EveryEpoch(c) for c in given)
-
-
-def _progress_bar(progress: bool | None, total: int) -> Any:
-    from tqdm import tqdm
-
-    disable = None if progress is None else not progress
-    return tqdm(total=total, unit=" samples", unit_scale=True, disable=disable, leave=False)
+# Options that may be functions, with what they are called with.
+_CALLED = {"learning_rate": ("epoch",), "shuffle": ("n_samples",)}
+# What can be set, besides the network and the history.
+_OPTIONS = tuple(
+    name for name in inspect.signature(Trainer).parameters if name not in ("network", "seed")
+)
 
 
 def warmup(dtypes: str | Sequence[str] = ("float32", "float64")) -> float:

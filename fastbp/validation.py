@@ -4,6 +4,8 @@ A message names the argument, what was given and what is allowed.
 """
 
 import contextlib
+import difflib
+import inspect
 import math
 import numbers
 import operator
@@ -127,12 +129,33 @@ def flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def nearest(name: str, names: Iterable[str]) -> str:
+    """A hint at the one of the names that is most like it, if one is like it."""
+    found = difflib.get_close_matches(name, tuple(names), 1, 0.7)
+    return f" (did you mean {found[0]!r}?)" if found else ""
+
+
 def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
     """``value`` if it is one of the allowed names."""
     names = tuple(allowed)
     if not isinstance(value, str) or value not in names:
         raise ValueError(f"{name} must be one of {', '.join(names)}; got {value!r}.")
     return value
+
+
+def takes(name: str, function: Any, given: Sequence[str]) -> None:
+    """Refuse a function that cannot be called with so many arguments by position."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of some built-in functions nothing is known
+        return
+    try:
+        signature.bind(*given)
+    except TypeError:
+        raise ValueError(
+            f"{name} must take {len(given)} positional argument{'s' * (len(given) > 1)}, "
+            f"{', '.join(given)}; got one with the parameters {signature}."
+        ) from None
 
 
 def order(name: str, rows: Any, n: int) -> NDArray[np.int64]:

@@ -1,5 +1,7 @@
 """Callbacks: when they are called, what they may do, and what the network is after them."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -140,9 +142,101 @@ def test_early_stopping_restores_after_divergence(data):
         best.append(network.params.copy())
         trainer.learning_rate = 1e10
 
-    with pytest.raises(DivergenceError):
+    with pytest.warns(
+        RuntimeWarning, match=r"diverged in epoch 2.* takes those of its best epoch, 1"
+    ):
         trainer.fit(X, y, epochs=9, callbacks=[worse, early], progress=False)
     np.testing.assert_array_equal(network.params, best[0])
+    assert len(trainer.history) == early.best_epoch == 1
+
+
+@pytest.mark.parametrize("restore_best", [False, True])
+def test_divergence_is_an_error_where_no_epoch_can_be_restored(restore_best, data):
+    trainer = Trainer(Network((4, 1), loss="squared_error", seed=0), learning_rate=1e10)
+    early = EarlyStopping("train_loss", restore_best=restore_best)
+
+    def worse(trainer):
+        trainer.learning_rate = 1e10
+
+    if not restore_best:
+        trainer.learning_rate = 0.01
+    with pytest.raises(DivergenceError, match="keeps its last finite parameters"):
+        trainer.fit(*data, epochs=9, callbacks=[worse, early], progress=False)
+    assert np.isfinite(trainer.network.params).all()
+    assert len(trainer.history) == (0 if restore_best else 1)
+
+
+def scripted(trainer, values, *listeners, monitor="eval_loss"):
+    """Fit with epochs whose values are given; how many there were."""
+    left = iter(values)
+
+    def script(trainer):
+        getattr(trainer.history, monitor)[-1] = next(left)
+
+    X, y = np.eye(4), [0, 1, 2, 0]
+    trainer.history = type(trainer.history)()
+    trainer.fit(
+        X, y, epochs=len(values), eval_set=(X, y), callbacks=[script, *listeners], progress=False
+    )
+    return len(trainer.history)
+
+
+@pytest.mark.parametrize("monitor", ["eval_loss", "train_loss", "accuracy"])
+@pytest.mark.parametrize("first", [np.nan, np.inf, -np.inf])
+def test_early_stopping_never_takes_nan_for_the_best(monitor, first, trainer):
+    sign = 1 if monitor == "accuracy" else -1
+    early = EarlyStopping(monitor, patience=3)
+    values = [first, sign * 1.0, np.nan, sign * 2.0, np.nan, np.nan, np.nan, sign * 3.0]
+    epochs = scripted(trainer, values, early, monitor=monitor)
+    if first == sign * np.inf:  # which nothing is better than
+        assert (epochs, early.best_epoch) == (4, 1)
+    else:
+        assert (epochs, early.best_epoch, early.best) == (7, 4, sign * 2.0)
+
+
+def test_early_stopping_on_nan_alone_restores_nothing(trainer):
+    early = EarlyStopping(patience=2)
+    last = []
+    assert (
+        scripted(trainer, [np.nan] * 5, early, lambda t: last.append(t.network.params.copy())) == 2
+    )
+    np.testing.assert_array_equal(trainer.network.params, last[-1])
+    assert early.best_epoch == 0
+
+
+@pytest.mark.parametrize(("monitor", "sign"), [("train_loss", -1), ("accuracy", 1)])
+def test_targets_are_not_reached_by_nan(monitor, sign, trainer):
+    values = [np.nan, sign * 0.25, sign * 0.5, sign * 1.0]
+    assert scripted(trainer, values, Target(monitor, sign * 0.5), monitor=monitor) == 3
+
+
+@pytest.mark.parametrize(
+    ("values", "lowered_after"),
+    [
+        ([-5.0] * 6, 3),  # it stands still
+        ([-5.0, -4.9996, -4.9992, -4.9988, -4.9984], 3),  # it gets worse
+        ([-5.0, -5.0004, -5.0003, -5.0002, -5.0001], 3),  # too little of an improvement
+        ([-5.0, -5.001, -5.002, -5.003, -5.004], None),
+        ([0.0] * 5, 3),
+        ([0.0, -1e-300, -2e-300, -3e-300, -4e-300], None),
+        ([5.0, np.nan, np.nan, np.nan], 3),
+        ([np.nan, np.nan, np.nan], 2),
+        ([np.nan, 5.0, 4.0, 3.0], None),
+        ([np.inf, 5.0, 4.0, 3.0], None),
+    ],
+)  # fmt: skip
+def test_plateaus_of_any_sign_and_of_nan(values, lowered_after, trainer):
+    plateau = ReduceOnPlateau(patience=1, threshold=1e-4)
+    scripted(trainer, values, plateau)
+    rates = [*trainer.history.learning_rate, trainer.learning_rate]
+    lowered = [epoch for epoch in range(1, len(rates)) if rates[epoch] < rates[epoch - 1]]
+    assert lowered[:1] == ([] if lowered_after is None else [lowered_after])
+
+
+def test_min_delta_with_negative_losses(trainer):
+    early = EarlyStopping(patience=2, min_delta=0.5)
+    assert scripted(trainer, [-5.0, -5.4, -5.6, -5.7, -6.0, -7.0], early) == 5
+    assert early.best == -5.6
 
 
 def test_accuracy_is_better_when_greater(trainer, data):
@@ -261,6 +355,54 @@ def test_stop_loses_nothing_of_a_long_batch(monkeypatch, generator):
     np.testing.assert_array_equal(networks[0].params, networks[1].params)
 
 
+@pytest.mark.parametrize("nested", ["partial_fit", "fit"])
+def test_a_stop_holds_though_the_callback_trains_on(nested, trainer, data):
+    def stop_and_train(trainer):
+        trainer.stop()
+        if len(trainer.history) == 1:
+            getattr(trainer, nested)(*data, **({"epochs": 1} if nested == "fit" else {}))
+
+    trainer.fit(*data, epochs=5, callbacks=stop_and_train, progress=False)
+    assert len(trainer.history) == (2 if nested == "fit" else 1)
+
+
+@pytest.mark.parametrize(
+    ("callback", "message"),
+    [
+        (lambda: None, "a function in callbacks must take 1 positional argument, trainer"),
+        (lambda trainer, epoch: None, "a function in callbacks must take 1 positional argument"),
+        (
+            type("Mine", (Callback,), {"on_epoch": lambda self: None})(),
+            r"Mine\.on_epoch must take 1 positional argument, trainer; got one .* \(\)",
+        ),
+        (
+            type("Mine", (Callback,), {"on_chunk": lambda self, trainer: None})(),
+            r"Mine\.on_chunk must take 3 positional arguments, trainer, samples, loss",
+        ),
+        (type("Mine", (Callback,), {"on_end": lambda self, a, b: None})(), r"Mine\.on_end must"),
+        (type("Mine", (Callback,), {"every": 0})(), r"Mine\.every must be an integer"),
+        (
+            type("Mine", (Callback,), {"on_begin": lambda self, t: setattr(self, "every", 0)})(),
+            r"Mine\.every must be an integer of at least 1, got 0",
+        ),
+    ],
+)  # fmt: skip
+def test_a_callback_that_cannot_be_called_is_refused_before_a_step(
+    callback, message, trainer, data
+):
+    before = trainer.network.params.copy()
+    with pytest.raises(ValueError, match=message):
+        trainer.fit(*data, callbacks=[callback], progress=False)
+    np.testing.assert_array_equal(trainer.network.params, before)
+    assert len(trainer.history) == 0
+
+
+def test_callbacks_of_any_callable_kind(trainer, data):
+    seen = []
+    trainer.fit(*data, epochs=1, callbacks=[seen.append, lambda *a: None, lambda t, x=1: None])
+    assert seen == [trainer]
+
+
 def test_a_callback_that_spoils_the_parameters_is_named(trainer, data, chunks_of_ten):
     class Spoil(Callback):
         def on_chunk(self, trainer, samples, loss):
@@ -349,3 +491,73 @@ def test_a_stop_ends_with_the_batch(batch_size):
     whole = Trainer(Network((20, 64, 3), seed=0), batch_size=batch_size)
     whole.partial_fit(X[: stop.seen], y[: stop.seen])
     np.testing.assert_array_equal(trainer.network.params, whole.network.params)
+
+
+def stops_at_ten():
+    """Made to be best in epoch 5, with the rate lowered after epochs 7 and 9."""
+    early = EarlyStopping(patience=5)
+    return early, ReduceOnPlateau(patience=1, factor=0.5)
+
+
+def turns_round(trainer):
+    trainer.history.eval_loss[-1] = abs(len(trainer.history) - 5) + 1.0
+
+
+@pytest.mark.parametrize("epoch", [3, 5, 7, 9, 10])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_callbacks_go_on_where_a_trainer_was_saved(epoch, place, trainer, data):
+    """Wherever in the row of callbacks it was saved: as if nothing had happened."""
+    saved = []
+
+    def keep(trainer):
+        if len(trainer.history) == epoch:
+            saved.append(pickle.dumps(trainer))
+
+    early, plateau = stops_at_ten()
+    listeners = [early, plateau]
+    listeners.insert(place, keep)
+    trainer.fit(*data, epochs=20, eval_set=data, callbacks=[turns_round, *listeners])
+    assert (len(trainer.history), early.best_epoch) == (10, 5)
+    other = pickle.loads(saved[0])
+    early, plateau = stops_at_ten()
+    other.fit(*data, epochs=20, eval_set=data, callbacks=[turns_round, early, plateau])
+    assert (len(other.history), early.best, early.best_epoch) == (10, 1.0, 5)
+    assert other.history.train_loss == trainer.history.train_loss
+    assert other.learning_rate == trainer.learning_rate
+    np.testing.assert_array_equal(other.network.params, trainer.network.params)
+
+
+def test_only_a_callback_of_the_same_settings_goes_on(trainer, data):
+    saved = []
+    trainer.fit(
+        *data, epochs=3, eval_set=data, progress=False,
+        callbacks=[EarlyStopping(patience=5), lambda t: saved.append(pickle.dumps(t))],
+    )  # fmt: skip
+    for patience, best_epoch in ((5, 1), (6, 4)):
+        other = pickle.loads(saved[-1])
+        other.history.eval_loss[:] = [0.0, 0.0, 0.0]
+        other._callback_states[0].state.update(best=0.0, best_epoch=1)
+        early = EarlyStopping(patience=patience)
+        other.fit(*data, epochs=1, eval_set=data, callbacks=early, progress=False)
+        assert early.best_epoch == best_epoch
+        assert other.callback_states() == []
+    trainer.fit(*data, epochs=1, eval_set=data, callbacks=early, progress=False)
+    assert early.best_epoch == 4  # a fit that has ended is over
+
+
+def test_a_callback_of_ones_own_goes_on(trainer, data):
+    saved = []
+    trainer.fit(*data, epochs=3, callbacks=[Count(), lambda t: saved.append(pickle.dumps(t))])
+    count = Count()
+    pickle.loads(saved[1]).fit(*data, epochs=2, callbacks=count)
+    assert count.epochs == 4
+
+
+class Count(Callback):
+    state = ("epochs",)
+
+    def __init__(self):
+        self.epochs = 0
+
+    def on_epoch(self, trainer):
+        self.epochs += 1

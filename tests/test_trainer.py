@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -398,6 +399,177 @@ def test_a_step_is_the_oracles_in_a_read_only_memory_map(tmp_path, generator):
     Trainer(network, learning_rate=0.1).partial_fit(X, Y)
     oracle.train(X, Y, range(20), 0.1)
     np.testing.assert_allclose(network.weights[0], oracle.weights[0], rtol=1e-12)
+
+
+def test_one_fit_at_a_time(blobs):
+    """Of a trainer, and of a network; others predict meanwhile, and the next fit may come."""
+    network = Network((4, 8, 3), seed=1)
+    trainer, other = Trainer(network, seed=0), Trainer(network, seed=0)
+    elsewhere = Trainer(Network((4, 8, 3), seed=1))
+    refused, outputs = [], []
+
+    def meanwhile():
+        for use in (
+            lambda: trainer.fit(*blobs, epochs=1, progress=False),
+            lambda: trainer.partial_fit(*blobs),
+            lambda: other.fit(*blobs, epochs=1, progress=False),
+            lambda: other.partial_fit(*blobs),
+        ):
+            with pytest.raises(RuntimeError, match="another thread is training this") as error:
+                use()
+            refused.append(error)
+        outputs.append(network.predict(blobs[0]))
+        elsewhere.fit(*blobs, epochs=1, progress=False)
+
+    def run(trainer):
+        thread = threading.Thread(target=meanwhile)
+        thread.start()
+        thread.join()
+        trainer.partial_fit(*blobs)  # within the fit
+        if len(trainer.history) == 2:
+            trainer.stop()
+            other.partial_fit(*blobs)
+
+    trainer.fit(*blobs, epochs=3, callbacks=run, progress=False)
+    assert (len(refused), len(outputs), len(trainer.history)) == (8, 2, 2)
+    assert len(elsewhere.history) == 2
+    for each in (trainer, other):
+        each.fit(*blobs, epochs=1, progress=False)
+
+
+def test_four_threads_at_once_train_one_after_the_other_or_not_at_all(blobs):
+    trainer = Trainer(Network((4, 8, 3), seed=1), seed=0)
+    results = []
+    together = threading.Barrier(4)
+
+    def work():
+        together.wait()
+        try:
+            trainer.fit(*blobs, epochs=20, progress=False)
+            results.append(20)
+        except RuntimeError:
+            results.append(0)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(trainer.history) == sum(results) > 0
+    again = Trainer(Network((4, 8, 3), seed=1), seed=0)
+    again.fit(*blobs, epochs=sum(results), progress=False)
+    np.testing.assert_array_equal(trainer.network.params, again.network.params)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_child_forked_while_a_thread_trains_may_train(blobs):
+    trainer = Trainer(Network((4, 8, 3), seed=1), seed=0)
+    begun, enough = threading.Event(), threading.Event()
+
+    def hold(trainer):
+        begun.set()
+        enough.wait(60)
+
+    thread = threading.Thread(
+        target=trainer.fit, args=blobs, kwargs={"epochs": 1, "callbacks": hold, "progress": False}
+    )
+    thread.start()
+    begun.wait(60)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forks with threads
+        child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            trainer.fit(*blobs, epochs=1, progress=False)
+            status = 0
+        finally:
+            os._exit(status)
+    enough.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_ctrl_c_anywhere_leaves_a_trainer_that_can_be_used(blobs):
+    """At every line of what says that a thread is training, and ends saying so."""
+    trainer = Trainer(Network((4, 3), seed=1), seed=0)
+    names = {"_alone", "_within", "forget", "partial_fit", "_partial_fit"}
+    place = count = 0
+
+    def trace(frame, event, argument):
+        nonlocal count
+        if frame.f_code.co_name not in names or frame.f_code.co_filename != trainer_file:
+            return None
+        if event == "line":
+            count += 1
+            if count == place:
+                raise KeyboardInterrupt
+        return trace
+
+    trainer_file = sys.modules["fastbp.trainer"].__file__
+    kept = sys.gettrace()
+    while count >= place:
+        place, count = place + 1, 0
+        sys.settrace(trace)
+        try:
+            trainer.partial_fit(*blobs)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(kept)
+        failed = []
+
+        def use(failed=failed):
+            try:
+                trainer.partial_fit(*blobs)
+            except RuntimeError as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=use)
+        thread.start()
+        thread.join()
+        assert not failed, place
+    assert place > 15
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("learnign_rate", 0.1, r"no attribute 'learnign_rate' \(did you mean 'learning_rate'\?\)"),
+        ("lr", 0.1, "no attribute 'lr'.*learning_rate, batch_size"),
+        ("dropuot", 0.1, "did you mean 'dropout'"),
+        ("seed", 1, "no attribute 'seed'"),
+    ],
+)
+def test_a_misspelt_option_is_refused(name, value, message):
+    trainer = Trainer(Network((4, 3)))
+    with pytest.raises(AttributeError, match=message):
+        setattr(trainer, name, value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("history", [], r"history must be a fastbp\.History, got list"),
+        ("history", None, r"history must be a fastbp\.History, got NoneType"),
+        ("network", None, r"network must be a fastbp\.Network, got NoneType"),
+        ("learning_rate", lambda: 0.1, "learning_rate must take 1 positional argument, epoch"),
+        ("shuffle", lambda n, k: n, "shuffle must take 1 positional argument, n_samples"),
+    ],
+)
+def test_what_cannot_be_is_refused_when_it_is_set(name, value, message):
+    trainer = Trainer(Network((4, 3)))
+    with pytest.raises(ValueError, match=message):
+        setattr(trainer, name, value)
+
+
+def test_a_subclass_has_attributes_of_its_own(blobs):
+    class Mine(Trainer):
+        def __init__(self, network):
+            super().__init__(network)
+            self.note = "mine"
+
+    assert Mine(Network((4, 3))).partial_fit(*blobs).note == "mine"
 
 
 INTERRUPTED = """

@@ -1,0 +1,101 @@
+"""The progress bar of a fit, and what is printed while it is shown."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+
+class _NoBar:
+    """What stands for a bar that is not shown."""
+
+    def update(self, samples: int) -> None:
+        """Nothing."""
+
+    def set_postfix_str(self, text: str, refresh: bool) -> None:
+        """Nothing."""
+
+
+class _Unfailing:
+    """A stream for the bar: where it is closed, or its reader has gone, training goes on."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class _AboveBar:
+    """A stream whose lines go above the bar, each when it is complete."""
+
+    def __init__(self, stream: Any, bar: Any) -> None:
+        self._stream, self._bar, self._begun = stream, bar, ""
+
+    def write(self, text: str) -> int:
+        lines, end, self._begun = (self._begun + text).rpartition("\n")
+        if end:
+            with self._bar.get_lock():
+                self._bar.clear(nolock=True)
+                self._stream.write(lines + end)
+                self._stream.flush()
+                self._bar.refresh(nolock=True)
+        return len(text)
+
+    def finish(self) -> None:
+        """Write the line that has no end."""
+        if self._begun:
+            self._stream.write(self._begun)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _is_terminal(stream: Any) -> bool:
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, OSError, ValueError):  # none, as under pythonw, or a closed one
+        return False
+
+
+@contextlib.contextmanager
+def progress_bar(progress: bool | None, total: int) -> Iterator[Any]:
+    """A bar on stderr for so many samples, with tqdm's ``update`` and ``set_postfix_str``.
+
+    None shows it where stderr is a terminal. What this thread prints meanwhile goes above it.
+    """
+    stream = sys.stderr
+    if not (_is_terminal(stream) if progress is None else progress and stream is not None):
+        yield _NoBar()  # tqdm's own, even if disabled, runs Python code when it is collected
+        return
+    from tqdm import tqdm
+
+    with contextlib.ExitStack() as endings:
+        bar = tqdm(
+            total=total, unit=" samples", unit_scale=True, leave=False, file=_Unfailing(stream)
+        )
+        # The streams are the whole program's: of fits in several threads, one may exchange them.
+        is_main = threading.current_thread() is threading.main_thread()
+        above = {
+            name: _AboveBar(getattr(sys, name), bar)
+            for name in ("stdout", "stderr")
+            if is_main and getattr(sys, name) is not None
+        }
+        for lines in above.values():
+            endings.callback(lines.finish)
+        endings.callback(bar.close)
+        for name, lines in above.items():
+            endings.callback(setattr, sys, name, getattr(sys, name))
+            setattr(sys, name, lines)
+        yield bar
