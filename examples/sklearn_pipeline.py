@@ -2,7 +2,8 @@
 
     python examples/sklearn_pipeline.py
 
-Needs ``pip install 'fastbp[sklearn]'``. The only line that is not scikit-learn's is the import.
+Needs scikit-learn: ``pip install -e '.[sklearn]'`` in the folder of the clone. The
+only line that is not scikit-learn's is the import.
 """
 
 from sklearn.calibration import CalibratedClassifierCV

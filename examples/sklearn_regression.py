@@ -2,7 +2,7 @@
 
     python examples/sklearn_regression.py
 
-Needs ``pip install 'fastbp[sklearn]'``.
+Needs scikit-learn: ``pip install -e '.[sklearn]'`` in the folder of the clone.
 """
 
 from sklearn.compose import TransformedTargetRegressor

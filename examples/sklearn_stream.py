@@ -2,7 +2,8 @@
 
     python examples/sklearn_stream.py
 
-Needs ``pip install 'fastbp[sklearn]'``. scikit-learn refuses early stopping here.
+Needs scikit-learn: ``pip install -e '.[sklearn]'`` in the folder of the clone.
+scikit-learn refuses early stopping here.
 """
 
 from collections.abc import Iterator

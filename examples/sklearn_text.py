@@ -2,8 +2,9 @@
 
     python examples/sklearn_text.py
 
-Needs ``pip install 'fastbp[sklearn]'``. The texts are paragraphs of the docstrings of Python and
-of three packages; the network says where a paragraph comes from.
+Needs scikit-learn: ``pip install -e '.[sklearn]'`` in the folder of the clone. The
+texts are paragraphs of the docstrings of Python and of three packages; the network says where a
+paragraph comes from.
 """
 
 import ast

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import math
 import os
 import platform
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +20,8 @@ import numpy as np
 import fastbp
 from fastbp import kernels, validation
 from fastbp.callbacks import EarlyStopping
-from fastbp.datasets import Dataset, load_dataset, split
+from fastbp.columns import is_number
+from fastbp.datasets import Dataset, is_pixels, read, scaled, split
 from fastbp.initializers import INITIALIZERS
 from fastbp.network import Network
 from fastbp.optimizers import OPTIMIZERS
@@ -59,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # as long-lived as the process
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # an old code page has no → and no –
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors="backslashreplace")
     parser = _build_parser()
     options = parser.parse_args(arguments)
     try:
@@ -120,7 +123,7 @@ def _add_train(commands: Any) -> None:
     data.add_argument("--target", metavar="COLUMN", help="column of a CSV file to predict")
     data.add_argument(
         "--held-out",
-        type=float,
+        type=_number,
         default=0.2,
         metavar="SHARE",
         help="share of the rows to hold out as test part, where the data set has none of its own",
@@ -159,34 +162,40 @@ def _add_train(commands: Any) -> None:
     network.add_argument("--dtype", default="float32", help="float32 or float64")
     training = command.add_argument_group("training")
     training.add_argument(
-        "--epochs", type=int, default=20, metavar="N", help="passes over the data"
+        "--epochs", type=_integer, default=20, metavar="N", help="passes over the data"
     )
     training.add_argument("--optimizer", default="sgd", help=", ".join(OPTIMIZERS))
     training.add_argument(
         "--learning-rate",
-        type=float,
+        type=_number,
         metavar="RATE",
         help="step size; by default the optimizer's, 0.01 for sgd and 0.001 for adam",
     )
-    training.add_argument("--batch-size", type=int, default=1, metavar="N", help="samples a step")
+    training.add_argument(
+        "--batch-size", type=_integer, default=1, metavar="N", help="samples a step"
+    )
     training.add_argument(
         "--weight-decay",
-        type=float,
+        type=_number,
         metavar="RATE",
         help="L2 penalty on weights, never on biases; by default 0, and 0.01 with adamw",
     )
     training.add_argument(
-        "--dropout", type=float, default=0.0, metavar="SHARE", help="of the units of hidden layers"
+        "--dropout",
+        type=_number,
+        default=0.0,
+        metavar="SHARE",
+        help="of the units of hidden layers",
     )
     training.add_argument(
         "--patience",
-        type=int,
+        type=_integer,
         metavar="N",
         help="stop when the held-out loss has not improved for N epochs, and keep the best network",
     )
     training.add_argument(
         "--seed",
-        type=int,
+        type=_integer,
         default=0,
         metavar="N",
         help="of the weights, the order and the held-out rows",
@@ -205,16 +214,32 @@ def _layers(text: str) -> tuple[int, ...]:
     if text in ("none", ""):
         return ()
     try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
+        return tuple(_integer(part) for part in text.split(","))
+    except argparse.ArgumentTypeError:
         raise argparse.ArgumentTypeError(
             f"must be 'none' or whole numbers such as 128,64; got {text!r}"
         ) from None
 
 
+def _number(text: str) -> float:
+    """The value of an option; what is a number in a file is one here."""
+    if not is_number(text):
+        raise argparse.ArgumentTypeError(f"must be a number such as 0.01, got {text!r}")
+    return float(text)
+
+
+def _integer(text: str) -> int:
+    with contextlib.suppress(ValueError):  # a decimal point, an exponent
+        if is_number(text):
+            return int(text)
+    raise argparse.ArgumentTypeError(f"must be a whole number such as 10, got {text!r}")
+
+
 def _train(options: argparse.Namespace) -> int:
     _check_before_training(options)
-    problem = pose(load_dataset(options.data, target=options.target), options.loss, options.data)
+    raw = read(options.data, options.target)
+    pixels = is_pixels(raw)
+    problem = pose(scaled(raw, pixels), options.loss, options.data)
     network = Network(
         (problem.dataset.X.shape[1], *options.layers, problem.n_outputs),
         activation=options.activation if len(options.activation) > 1 else options.activation[0],
@@ -261,7 +286,7 @@ def _train(options: argparse.Namespace) -> int:
         interrupted = True
     except ValueError as error:
         raise ValueError(f"{options.data}: {error}") from None
-    _report(options, problem, trainer, interrupted)
+    _report(options, problem, pixels, trainer, interrupted)
     return 130 if interrupted else 0
 
 
@@ -315,7 +340,11 @@ def _say(text: str) -> None:
 
 
 def _report(
-    options: argparse.Namespace, problem: Problem, trainer: Trainer, interrupted: bool
+    options: argparse.Namespace,
+    problem: Problem,
+    pixels: bool,
+    trainer: Trainer,
+    interrupted: bool,
 ) -> None:
     """Score on the held-out rows, write the files asked for, and say so."""
     network, dataset = trainer.network, problem.dataset
@@ -334,7 +363,7 @@ def _report(
         lines.append(f"test accuracy {result.accuracy:.2%} on {n_test:,} held-out rows")
     lines.append(f"trained for {seconds:.2f} s")
     if options.save:
-        extra = {"classes": problem.classes, "features": dataset.features}
+        extra = {"classes": problem.classes, "features": dataset.features, "pixels": pixels}
         save(trainer, options.save, extra=extra)
         lines.append(f"model saved to {options.save}")
     if options.plot and len(trainer.history):
@@ -386,7 +415,8 @@ def _add_predict(commands: Any) -> None:
         help="print a saved model's predictions",
         description="Print a saved model's predictions, one line per row. A data set that has a "
         "test part gets predictions for that part; where targets are known, the accuracy or loss "
-        "goes to stderr.",
+        "goes to stderr. Control characters and backslashes in class names are printed as in "
+        r"Python's strings: \n for a line break, \\ for a backslash.",
     )
     command.set_defaults(run=_predict)
     command.add_argument("model", metavar="MODEL", help="file that 'fastbp train --save' wrote")
@@ -402,17 +432,21 @@ def _predict(options: argparse.Namespace) -> int:
     loaded = load(options.model)
     network = loaded.network if isinstance(loaded, Trainer) else loaded
     extra = header["extra"]
-    dataset = load_dataset(options.data, target=options.target, features=extra.get("features"))
+    classes, pixels = extra.get("classes"), extra.get("pixels")
+    if classes is not None and (
+        not isinstance(classes, list)
+        or len(classes) != max(2, network.sizes[-1])
+        or not all(isinstance(label, (str, int, float)) for label in classes)
+    ):
+        raise ValueError(f"{options.model} is damaged: its classes do not fit its outputs.")
+    has_text = classes is not None and isinstance(classes[0], str)
+    raw = read(options.data, options.target, extra.get("features"), text_target=has_text)
+    dataset = scaled(raw, pixels)
     X, y = dataset.X, dataset.y
     if dataset.X_test is not None:
         X, y = dataset.X_test, dataset.y_test
-    classes = extra.get("classes")
-    if classes is not None and (
-        not isinstance(classes, list) or len(classes) != max(2, network.sizes[-1])
-    ):
-        raise ValueError(f"{options.model} is damaged: its classes do not fit its outputs.")
     if y is not None and classes is not None:
-        y = encode(y, np.array(classes), options.data)
+        y = encode(y, classes, options.data)
     try:
         if options.proba:
             for row in network.predict_proba(X):
@@ -422,7 +456,7 @@ def _predict(options: argparse.Namespace) -> int:
                 if isinstance(value, list):
                     print(",".join(map(str, value)))
                 else:
-                    print(value if classes is None else classes[value])
+                    print(value if classes is None else _one_line(str(classes[value])))
         if y is not None:
             result = network.evaluate(X, y)
             score = (
@@ -434,6 +468,15 @@ def _predict(options: argparse.Namespace) -> int:
     except ValueError as error:
         raise ValueError(f"{options.data}: {error}") from None
     return 0
+
+
+def _one_line(label: str) -> str:
+    """A label with escapes for backslashes and for what may break a line."""
+    return re.sub(
+        r"[\\\x00-\x1f\x7f-\x9f\u2028\u2029]",
+        lambda found: found[0].encode("unicode_escape").decode("ascii"),
+        label,
+    )
 
 
 # check ------------------------------------------------------------------------------------------
@@ -525,7 +568,7 @@ def _info(options: argparse.Namespace) -> int:
         ("processor", f"{_processor()} (LLVM: {binding.get_host_cpu_name()})"),
         ("SIMD", simd),
         ("cores", f"{_usable_cores()} usable of {os.cpu_count()}"),
-        ("threading", ", ".join(_threading_layers()) or "none"),
+        ("threading", _threading()),
         ("cache", _cache()),
     ]
     for name, value in rows:
@@ -547,18 +590,27 @@ def _usable_cores() -> int | None:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-def _threading_layers() -> list[str]:
-    """Numba threading layers that can be loaded here."""
-    from importlib import import_module
+# What follows from numba's threading layers for programs with parallel code of their own.
+_MAY = "other threads of a program may run numba's parallel code while fastbp trains"
+_LAYERS = {
+    "tbb": _MAY,
+    "omp": _MAY,
+    "workqueue": "if another thread of a program runs numba's parallel code while fastbp trains, "
+    "the process aborts; 'pip install tbb' gives another layer, and so does "
+    "NUMBA_THREADING_LAYER=omp where OpenMP is installed",
+}
 
-    found = []
-    for name, module in (("tbb", "tbbpool"), ("omp", "omppool"), ("workqueue", "workqueue")):
-        try:
-            import_module(f"numba.np.ufunc.{module}")
-        except ImportError:
-            continue
-        found.append(name)
-    return found
+
+def _threading() -> str:
+    """The threading layer that numba chooses, and what follows."""
+    import numba
+
+    try:
+        numba.get_num_threads()  # starts the pool
+        layer = numba.threading_layer()
+    except ValueError as error:  # NUMBA_THREADING_LAYER asks for what is not there
+        return f"none, and training on several threads fails: {' '.join(str(error).split())}"
+    return f"{layer}: {_LAYERS[layer]}"
 
 
 def _cache() -> str:

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import importlib.util
-import math
 import os
 import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from fastbp import columns
+from fastbp.columns import Array, CellError
+from fastbp.extras import missing
 
 
 class Dataset(NamedTuple):
     """Inputs and targets, as `load_dataset` returns them."""
 
     X: Array
-    """(n, n_inputs) floats. Pixels (uint8 arrays) are scaled to 0…1 as float32."""
+    """(n, n_inputs) real numbers. Pixels are scaled to 0…1, as float32: see `load_dataset`."""
     y: Array | None
     """(n,) or (n, n_outputs) as the file has them, text as str; None if there are none."""
     X_test: Array | None = None
@@ -52,7 +52,8 @@ def load_dataset(
         ``x_train``, ``y_train``) and perhaps ``X_test`` and ``y_test``; or a ``.csv`` file with
         a header.
     target : str, optional
-        Column of a CSV file that holds the targets; without it ``y`` is None.
+        Column of a CSV file that holds the targets; without it ``y`` is None. It is read as text
+        where it does not hold numbers throughout (see Notes).
     features : sequence of str, optional
         Columns of a CSV file that hold the inputs; by default all but the target.
 
@@ -69,10 +70,35 @@ def load_dataset(
         or line.
     ImportError
         If ``"digits"`` is asked for and scikit-learn is not installed.
+
+    Notes
+    -----
+    Inputs are taken for pixels, and divided by 255, if they are uint8, those of the test part as
+    well; nothing else is scaled.
+
+    A number in a CSV file is a decimal or scientific one such as ``12``, ``-0.50``, ``.5`` or
+    ``2e3``. ``007``, ``1_000``, ``0x1F`` and digits of other scripts are text, and so are
+    integers that would become equal as float64. A feature must not hold text; a target that does
+    is a column of labels, which all stay as they are written. Words such as ``NA`` among numbers
+    are an error. Numbers are equal by value: ``1`` and ``1.0`` are one class.
+
+    `Network` learns class numbers. ``classes, y = np.unique(data.y, return_inverse=True)`` makes
+    them from labels, ``np.searchsorted(classes, data.y_test)`` those of the test part, and
+    ``classes[network.predict(X)]`` turns predictions into labels again.
     """
+    return scaled(read(name_or_path, target, features))
+
+
+def read(
+    name_or_path: str | os.PathLike[str],
+    target: str | None = None,
+    features: Sequence[str] | None = None,
+    text_target: bool = False,
+) -> Dataset:
+    """A data set with its inputs as the file has them, and its target as text if asked for."""
     path = Path(name_or_path)
     if path.is_dir():
-        return _idx_folder(path)
+        return _of_one_kind(path, _idx_folder(path))
     if str(name_or_path) == "digits":
         return _digits()
     if not path.exists():
@@ -82,13 +108,52 @@ def load_dataset(
         )
     suffix = path.suffix.lower()
     if suffix == ".npz":
-        return _npz(path)
+        return _of_one_kind(path, _npz(path))
     if suffix == ".csv":
-        return _csv(path, target, features)
+        return _csv(path, target, features, text_target)
     raise ValueError(
         f"{path}: unknown kind of file {path.suffix!r}; a data set is 'digits', a folder of IDX "
         "files, an .npz or a .csv file."
     )
+
+
+def _of_one_kind(path: Path, dataset: Dataset) -> Dataset:
+    """The data set, if its test part can go with the other."""
+    X, y, X_test, y_test, _ = dataset
+    if X_test is not None and X_test.shape[1] != X.shape[1]:
+        raise ValueError(
+            f"{path}: the test part has {X_test.shape[1]} columns, the training part has "
+            f"{X.shape[1]}."
+        )
+    if y is not None and y_test is not None and (y.dtype.kind == "U") != (y_test.dtype.kind == "U"):
+        raise ValueError(
+            f"{path}: targets must be text or numbers in both parts, got {y.dtype} for training "
+            f"and {y_test.dtype} for testing."
+        )
+    return dataset
+
+
+def is_pixels(dataset: Dataset) -> bool:
+    """Whether all inputs are uint8; what holds for one part must hold for the other."""
+    return all(X is None or X.dtype == np.uint8 for X in (dataset.X, dataset.X_test))
+
+
+def scaled(dataset: Dataset, pixels: bool | None = None) -> Dataset:
+    """The data set with its pixels (uint8) in 0…1, as float32.
+
+    ``pixels`` says whether a network has learned from scaled pixels; by default `is_pixels` does.
+    """
+    if not (is_pixels(dataset) if pixels is None else pixels):
+        return dataset
+
+    def scale(X: Array | None) -> Array | None:
+        if X is None or X.dtype != np.uint8:
+            return X
+        return X.astype(np.float32) / np.float32(255)
+
+    X = scale(dataset.X)
+    assert X is not None
+    return dataset._replace(X=X, X_test=scale(dataset.X_test))
 
 
 def split(dataset: Dataset, share: float, seed: int | None) -> Dataset:
@@ -109,10 +174,7 @@ def _digits() -> Dataset:
     # own reader is there for a version that keeps the file elsewhere.
     found = importlib.util.find_spec("sklearn")
     if found is None:
-        raise ImportError(
-            "the digits come with scikit-learn, which is not installed: "
-            "pip install 'fastbp[sklearn]'"
-        )
+        raise missing("the digits come with scikit-learn", "sklearn")
     for folder in found.submodule_search_locations or ():
         file = Path(folder) / "datasets" / "data" / "digits.csv.gz"
         if file.is_file():
@@ -127,7 +189,7 @@ def _digits() -> Dataset:
 
 
 def _inputs(path: Path, name: str, values: Array) -> Array:
-    """``values`` as finite rows of floats, pixels scaled to 0…1."""
+    """``values`` as finite rows."""
     if values.dtype.kind not in "biuf":
         raise ValueError(f"{path}: array {name} must hold real numbers, got dtype {values.dtype}.")
     if values.ndim < 2 or values.size == 0:
@@ -135,8 +197,6 @@ def _inputs(path: Path, name: str, values: Array) -> Array:
             f"{path}: array {name} must have rows and columns, got shape {values.shape}."
         )
     rows = values.reshape(len(values), -1)
-    if rows.dtype == np.uint8:
-        return rows.astype(np.float32) / np.float32(255)
     if rows.dtype.kind == "f":
         _refuse_nonfinite(path, name, rows)
     return rows
@@ -257,7 +317,38 @@ def _npz(path: Path) -> Dataset:
     return Dataset(X, y, X_test, y_test)
 
 
-def _csv(path: Path, target: str | None, features: Sequence[str] | None) -> Dataset:
+def _csv(
+    path: Path, target: str | None, features: Sequence[str] | None, text_target: bool
+) -> Dataset:
+    header, lines, rows = _csv_rows(path)
+    wanted = [name for name in header if name != target] if features is None else list(features)
+    for name in [*wanted, *([] if target is None else [target])]:
+        if name not in header:
+            raise ValueError(f"{path}: no column {name!r}; the columns are {', '.join(header)}.")
+    if not wanted:
+        raise ValueError(f"{path}: no columns besides the target {target!r}.")
+
+    def column(name: str, convert: Callable[[list[str]], Array]) -> Array:
+        place = header.index(name)
+        try:
+            return convert([row[place] for row in rows])
+        except CellError as error:
+            raise ValueError(
+                f"{path}: column {name!r} {error}, line {lines[error.place]}."
+            ) from None
+
+    X = np.empty((len(rows), len(wanted)))
+    for j, name in enumerate(wanted):
+        X[:, j] = column(name, columns.floats)
+    y = None
+    if target is not None:
+        y = column(target, partial(columns.targets, as_text=text_target))
+    return Dataset(X, y, features=tuple(wanted))
+
+
+def _csv_rows(path: Path) -> tuple[list[str], list[int], list[list[str]]]:
+    """Column names; and the rows below, with the number of the line at which each ends."""
+    csv = _csv_module()
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
@@ -275,63 +366,24 @@ def _csv(path: Path, target: str | None, features: Sequence[str] | None) -> Data
         raise ValueError(f"{path}: column {duplicates[0]!r} occurs more than once in the header.")
     if not rows:
         raise ValueError(f"{path}: no rows below the header.")
-    wanted = [name for name in header if name != target] if features is None else list(features)
-    for name in [*wanted, *([] if target is None else [target])]:
-        if name not in header:
-            raise ValueError(f"{path}: no column {name!r}; the columns are {', '.join(header)}.")
-    if not wanted:
-        raise ValueError(f"{path}: no columns besides the target {target!r}.")
     for line, row in zip(lines, rows, strict=True):
         if len(row) != len(header):
             raise ValueError(
                 f"{path}: line {line} has {len(row)} fields, the header has {len(header)}."
             )
-    X = np.empty((len(rows), len(wanted)))
-    for j, name in enumerate(wanted):
-        X[:, j] = _numbers(path, name, lines, [row[header.index(name)] for row in rows])
-    y = None
-    if target is not None:
-        y = _target(path, target, lines, [row[header.index(target)].strip() for row in rows])
-    return Dataset(X, y, features=tuple(wanted))
+    return header, lines, rows
 
 
-def _numbers(path: Path, name: str, lines: list[int], cells: list[str]) -> Array:
-    """A column of finite numbers."""
-    try:
-        values = np.array(cells, dtype=np.float64)
-        if np.isfinite(values).all():
-            return values
-    except ValueError:
-        pass
-    for line, cell in zip(lines, cells, strict=True):
-        try:
-            number = float(cell)
-        except ValueError:
-            what = f"has text {cell!r} where a number belongs" if cell.strip() else "is empty"
-        else:
-            if np.isfinite(number):
-                continue
-            what = f"has {cell.strip()} where a finite number belongs"
-        raise ValueError(f"{path}: column {name!r} {what}, line {line}.")
-    raise AssertionError("numpy refused a column that Python's float takes")
+def _csv_module() -> Any:
+    """Python's reader of CSV, as a copy of our own that takes fields of any length.
 
-
-def _target(path: Path, name: str, lines: list[int], cells: list[str]) -> Array:
-    """A column of integers, of finite floats, or of class names."""
-    if "" in cells:
-        raise ValueError(f"{path}: column {name!r} is empty, line {lines[cells.index('')]}.")
-    try:
-        return np.array([int(cell) for cell in cells], dtype=np.int64)
-    except (ValueError, OverflowError):
-        pass
-    if not any(_is_number(cell) for cell in cells):
-        return np.array(cells)
-    return _numbers(path, name, lines, cells)
-
-
-def _is_number(cell: str) -> bool:
-    """Finite numbers only: ``inf`` and ``nan`` may be names of classes."""
-    try:
-        return math.isfinite(float(cell))
-    except ValueError:
-        return False
+    The limit of 131,072 characters is one for the whole process. To raise it would change what
+    the user's own readers refuse, and setting it back would be a race with their threads.
+    """
+    spec = importlib.util.find_spec("_csv")
+    assert spec is not None
+    assert spec.loader is not None
+    module: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.field_size_limit(2**31 - 1)
+    return module

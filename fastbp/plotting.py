@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from fastbp.extras import missing
 from fastbp.history import History
 
 
@@ -14,9 +15,7 @@ def _figure(**options: Any) -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise ImportError(
-            "plots need matplotlib, which is not installed: pip install 'fastbp[plot]'"
-        ) from None
+        raise missing("plots need matplotlib", "plot") from None
     return Figure(**options)
 
 

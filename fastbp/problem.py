@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import kernels
+from fastbp.columns import is_number
 from fastbp.datasets import Dataset
 
 # Integers with more distinct values than this are taken for amounts, not for classes.
@@ -51,11 +52,11 @@ def pose(dataset: Dataset, loss: str | None, source: str) -> Problem:
         loss = "cross_entropy" if is_one_column and (is_text or whole) else "squared_error"
     if not (loss in kernels.CLASSIFICATION and is_one_column):
         if is_text:
-            raise ValueError(
-                f"{source}: {loss} needs numbers as targets, found text {str(y.flat[0])!r}."
-            )
+            cells = [str(cell) for cell in y.flat]
+            text = next((cell for cell in cells if not is_number(cell)), cells[0])
+            raise ValueError(f"{source}: {loss} needs numbers as targets, found text {text!r}.")
         return Problem(dataset, loss, None, 1 if is_one_column else y.shape[1])
-    classes = np.unique(y)
+    classes = np.unique(y).tolist()
     if y.dtype.kind == "f" and len(classes) > MOST_CLASSES:
         raise ValueError(
             f"{source}: {loss} needs classes, but the targets are {len(classes)} distinct numbers; "
@@ -72,16 +73,19 @@ def pose(dataset: Dataset, loss: str | None, source: str) -> Problem:
         dataset = dataset._replace(y_test=encode(dataset.y_test, classes, source))
     dataset = dataset._replace(y=encode(y, classes, source))
     n_outputs = 1 if loss == "binary_cross_entropy" else len(classes)
-    return Problem(dataset, loss, classes.tolist(), n_outputs)
+    return Problem(dataset, loss, classes, n_outputs)
 
 
-def encode(y: NDArray[Any], classes: NDArray[Any], source: str) -> NDArray[np.int64]:
-    """Class numbers of labels, (n,) or (n, 1), given the sorted classes."""
+def encode(y: NDArray[Any], classes: list[Any], source: str) -> NDArray[np.int64]:
+    """Class numbers of labels, (n,) or (n, 1), given the classes.
+
+    Python compares them, for NumPy would take 1 for "1", and round integers to compare them with
+    floats.
+    """
     if y.size != len(y):
         raise ValueError(f"{source}: one label a row is needed, got targets of shape {y.shape}.")
-    labels = y.reshape(-1)
-    known = np.isin(labels, classes)
-    if not known.all():
-        unknown = str(labels[np.argmin(known)])
-        raise ValueError(f"{source}: class {unknown!r} does not occur in training.")
-    return np.searchsorted(classes, labels)
+    numbers = {label: number for number, label in enumerate(classes)}
+    try:
+        return np.array([numbers[label] for label in y.reshape(-1).tolist()], np.int64)
+    except KeyError as error:
+        raise ValueError(f"{source}: class {error.args[0]!r} does not occur in training.") from None

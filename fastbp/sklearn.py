@@ -30,6 +30,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastbp import kernels, optimizers, validation
 from fastbp.callbacks import Callback
+from fastbp.extras import missing
 from fastbp.network import Network
 from fastbp.objective import Objective
 from fastbp.trainer import DivergenceError, Trainer
@@ -51,10 +52,7 @@ try:
     from sklearn.utils.multiclass import unique_labels
     from sklearn.utils.validation import check_is_fitted, validate_data
 except ImportError as error:
-    raise ImportError(
-        "fastbp.sklearn needs scikit-learn 1.9, which is not installed: "
-        "pip install 'fastbp[sklearn]'"
-    ) from error
+    raise missing("fastbp.sklearn needs scikit-learn 1.9", "sklearn") from error
 
 # scikit-learn's name of a unit's activation, and ours.
 _OUR_NAMES = {"logistic": "sigmoid"}

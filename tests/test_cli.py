@@ -1,5 +1,6 @@
 """The command line as a user meets it: output, files, errors in one line, exit codes."""
 
+import csv
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 import fastbp
+from fastbp import problem
 from fastbp.cli import main
 from fastbp.datasets import split
 
@@ -136,6 +138,86 @@ def test_csv_with_class_names(capsys, tmp_path):
     )
 
 
+def test_labels_print_one_to_a_line(capsys, tmp_path):
+    """And those that look different differ in print too."""
+    data, model = tmp_path / "d.csv", tmp_path / "model.safetensors"
+    labels = ["a\nb", "a\\nb", "a\r\nb", "a,b", "a\x0bb", "a\x1bb", "a\x85b", "a\u2028b", "äöü"]
+    with open(data, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("x", "t"), *enumerate(labels * 3)])
+    run_json(capsys, "train", data, "--target", "t", "--epochs", 1, "--save", model)
+    network = fastbp.load(model).network
+    network.weights[-1][...] = 0
+    for number, label in enumerate(sorted(labels)):
+        network.biases[-1][...] = 0
+        network.biases[-1][number] = 1
+        fastbp.save(network, model, extra=fastbp.read_header(model)["extra"])
+        code, out, _ = run(capsys, "predict", model, data)
+        assert code == 0
+        assert len(out.splitlines()) == 27
+        escaped = label.replace("\\", "\\\\") if label.isprintable() else ascii(label)[1:-1]
+        assert set(out.splitlines()) == {escaped}
+
+
+def test_text_labels_of_a_model_are_compared_as_text(capsys, tmp_path):
+    """A new file may hold only those that look like numbers."""
+    data, model = tmp_path / "d.csv", tmp_path / "model.safetensors"
+    data.write_text("x,t\n" + "".join(f"{i / 30},0{i % 2}\n{i / 30},{i % 2}\n" for i in range(30)))
+    result = run_json(capsys, "train", data, "--target", "t", "--epochs", 1, "--save", model)
+    assert result["classes"] == ["0", "00", "01", "1"]
+    new = tmp_path / "new.csv"
+    new.write_text("x,t\n0.1,1\n0.2,0\n")
+    assert "on 2 rows" in run(capsys, "predict", model, new, "--target", "t")[2]
+    new.write_text("x,t\n0.1,1\n0.2,0.0\n")
+    assert "new.csv: class '0.0' does not occur in training." in error(
+        capsys, "predict", model, new, "--target", "t"
+    )
+    np.savez(tmp_path / "d.npz", X=[[0.1], [0.2]], y=[0, 1])
+    assert "class 0 does not occur in training." in error(
+        capsys, "predict", model, tmp_path / "d.npz"
+    )
+
+
+def test_labels_are_compared_exactly():
+    def encode(labels, classes):
+        return problem.encode(np.array(labels), classes, "d").tolist()
+
+    assert encode([10, 2], [2, 10]) == [1, 0]
+    assert encode(["10", "2"], ["10", "2"]) == [0, 1]
+    assert encode([2.0, 10.0], [2, 10]) == [0, 1]
+    assert encode([[True], [False]], [0, 1]) == [1, 0]
+    large = [2**53, 2**53 + 1]
+    assert encode(np.array(large, np.uint64), large) == [0, 1]
+    for labels, classes, unknown in (
+        (["2", "10"], [2, 10], "'2'"),
+        ([2, 10], ["10", "2"], "2"),
+        ([2.0**53], [2**53 + 1], "9007199254740992.0"),
+        ([2**53 + 1], [2.0**53], "9007199254740993"),
+    ):
+        with pytest.raises(ValueError, match=f"class {re.escape(unknown)} does not occur"):
+            encode(labels, classes)
+
+
+def test_new_inputs_are_scaled_as_those_of_the_training(capsys, tmp_path, generator):
+    data, model, new = (tmp_path / name for name in ("d.npz", "m.safetensors", "new.npz"))
+    pixels = generator.integers(0, 256, (40, 3)).astype(np.uint8)
+    y = np.arange(40) % 2
+    for train, test, divisor in (
+        (pixels, pixels, 255),
+        (pixels.astype(np.float32), pixels, 1),
+        (pixels, pixels.astype(np.float32), 1),
+    ):
+        np.savez(data, X=train, y=y, X_test=test, y_test=y)
+        options = ("--epochs", 1, "--learning-rate", 1e-5, "--save", model)
+        run_json(capsys, "train", data, *options)
+        network = fastbp.load(model).network
+        expected = network.predict_proba(pixels.astype(np.float32) / np.float32(divisor))
+        for arrays in ({"X": pixels}, {"X": pixels / 1.0, "X_test": pixels}):
+            np.savez(new, **arrays)
+            _, out, _ = run(capsys, "predict", model, new, "--proba")
+            printed = [[float(p) for p in line.split(",")] for line in out.split()]
+            np.testing.assert_allclose(printed, expected, rtol=1e-5, atol=1e-30)
+
+
 def test_json_stays_json_when_a_loss_is_not_finite(capsys, monkeypatch):
     monkeypatch.setattr(fastbp.Network, "_evaluate", lambda *_: fastbp.Evaluation(np.inf, None))
     result = run_json(capsys, "train", "digits", "--epochs", 1)
@@ -201,17 +283,27 @@ def test_mnist_folder(capsys, mnist_folder, tmp_path):
 
 
 def test_bad_options(capsys, tmp_path):
-    assert "--epochs: invalid int value: 'x'" in error(capsys, "train", "digits", "--epochs", "x")
+    for option, name in (("--epochs", "whole number"), ("--dropout", "number")):
+        for text in ("x", "1_0", "010", "\uff11", "nan", "inf", "1,5", "0x1", ""):
+            assert f"{option}: must be a {name} such as" in error(
+                capsys, "train", "digits", f"{option}={text}"
+            )
+    assert "--seed: must be a whole number such as 10, got '1.0'" in error(
+        capsys, "train", "digits", "--seed", "1.0"
+    )
     assert "--epochs must be an integer of at least 1, got 0." in error(
         capsys, "train", "digits", "--epochs", 0
     )
     assert "learning_rate must be a finite" in error(
-        capsys, "train", "digits", "--learning-rate", "nan"
+        capsys, "train", "digits", "--learning-rate", "1e999"
     )
     assert "argument --loss: invalid choice: 'mse'" in error(
         capsys, "train", "digits", "--loss", "mse"
     )
-    assert "must be 'none' or whole numbers" in error(capsys, "train", "digits", "--layers", "a,b")
+    for text in ("a,b", "1_0", "8,,8", "08", "8.0"):
+        assert "must be 'none' or whole numbers" in error(
+            capsys, "train", "digits", "--layers", text
+        )
     assert "sizes[1] must be an integer of at least 1" in error(
         capsys, "train", "digits", "--layers", "0"
     )
@@ -251,6 +343,10 @@ def test_bad_data(capsys, tmp_path):
     assert "squared_error needs numbers as targets, found text 'cat'" in error(
         capsys, "train", data, "--target", "b", "--loss", "squared_error"
     )
+    data.write_text("a,b\n1,5\n2,05\n")
+    assert "squared_error needs numbers as targets, found text '05'" in error(
+        capsys, "train", data, "--target", "b", "--loss", "squared_error"
+    )
     data.write_text("a,b\n1,-1\n2,3\n")
     code, _, err = run(capsys, "train", data, "--target", "b", "--loss", "poisson")
     assert code == 2
@@ -277,6 +373,12 @@ def test_bad_models(capsys, tmp_path):
     path = tmp_path / "m.safetensors"
     path.write_text("x")
     assert "is not a safetensors file" in error(capsys, "predict", path, "digits")
+    np.savez(tmp_path / "d.npz", X=np.ones((2, 3)), y=[0, 1])
+    for classes in ([[1], [2]], [{}, {}], [1], "ab"):
+        fastbp.save(fastbp.Network((3, 2)), path, extra={"classes": classes})
+        assert "is damaged: its classes do not fit its outputs" in error(
+            capsys, "predict", path, tmp_path / "d.npz"
+        )
     fastbp.save(fastbp.Network((3, 2)), path)
     assert "digits: X must have 3 columns" in error(capsys, "predict", path, "digits")
 
@@ -290,9 +392,10 @@ def test_divergence_is_one_line_and_exit_code_1(capsys):
 
 def test_missing_extras_are_named_before_any_work(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert "pip install 'fastbp[plot]'" in error(capsys, "train", "digits", "--plot", "x.png")
+    message = "in the folder of the clone: pip install -e '.[{}]'"
+    assert message.format("plot") in error(capsys, "train", "digits", "--plot", "x.png")
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    assert "pip install 'fastbp[sklearn]'" in error(capsys, "train", "digits")
+    assert message.format("sklearn") in error(capsys, "train", "digits")
 
 
 def test_check_passes_for_every_pair(capsys):
@@ -325,6 +428,21 @@ def test_info(capsys):
         assert re.search(rf"^{word} +\S", out, re.M), word
 
 
+@pytest.mark.parametrize(
+    ("layer", "consequence"),
+    [
+        ("workqueue", "the process aborts; 'pip install tbb' gives another layer"),
+        ("absent", "training on several threads fails"),
+    ],
+)
+def test_info_says_what_follows_from_the_threading_layer(layer, consequence):
+    command = [sys.executable, "-m", "fastbp.cli", "info"]
+    variables = os.environ | {"NUMBA_THREADING_LAYER": layer}
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
+    name = "none" if layer == "absent" else layer
+    assert re.search(rf"^threading +{name}\b.*{consequence}", done.stdout, re.M)
+
+
 @pytest.mark.parametrize("command", [(), ("train",), ("predict",), ("check",), ("info",)])
 def test_help(capsys, command):
     code, out, _ = run(capsys, *command, "--help")
@@ -349,7 +467,8 @@ def test_a_closed_pipe_loses_no_model(tmp_path):
 def test_an_old_code_page_is_no_error():
     variables = os.environ | {"PYTHONIOENCODING": "cp1252"}
     command = [*TRAIN, "digits", "--epochs", "1"]
-    subprocess.run(command, env=variables, capture_output=True, check=True)
+    done = subprocess.run(command, env=variables, capture_output=True, check=True)
+    assert b"64 \\u2192 128" in done.stdout
 
 
 def test_ctrl_c_saves_what_was_learned(tmp_path):

@@ -1,13 +1,18 @@
 """Readers: what they return, and that an error names the file and the place in it."""
 
+import csv
 import gzip
+import itertools
 import re
 import struct
+from decimal import Decimal
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fastbp import load_dataset
+from fastbp import columns, load_dataset
 from fastbp.datasets import split
 
 
@@ -116,6 +121,49 @@ def test_npz(tmp_path, names, images):
     assert data.X_test.shape == (2, 6)
 
 
+PIXELS = np.array([[0, 255], [51, 102]], np.uint8)
+
+
+@pytest.mark.parametrize("kind", ["f4", "f8", "i2", "i8", "u2", "bool"])
+@pytest.mark.parametrize("pixels_in", ["X", "X_test"])
+def test_both_parts_of_an_npz_are_scaled_alike(tmp_path, kind, pixels_in):
+    parts = {"X": PIXELS.astype(kind), "X_test": PIXELS.astype(kind), pixels_in: PIXELS}
+    np.savez(tmp_path / "d.npz", y=[0, 1], y_test=[0, 1], **parts)
+    data = load_dataset(tmp_path / "d.npz")
+    np.testing.assert_array_equal(data.X, parts["X"])
+    np.testing.assert_array_equal(data.X_test, parts["X_test"])
+
+
+@pytest.mark.parametrize("part", ["train", "t10k"])
+def test_both_parts_of_an_idx_folder_are_scaled_alike(tmp_path, images, part):
+    write_idx(tmp_path, images, False)
+    (tmp_path / f"{part}-images-idx3-ubyte").write_bytes(idx(images.astype(">f4"), 0x0D))
+    data = load_dataset(tmp_path)
+    np.testing.assert_array_equal(data.X, images.reshape(5, 6))
+    np.testing.assert_array_equal(data.X_test, images.reshape(5, 6))
+
+
+def test_targets_are_never_scaled(tmp_path):
+    np.savez(tmp_path / "d.npz", X=PIXELS, y=np.array([0, 255], np.uint8))
+    data = load_dataset(tmp_path / "d.npz")
+    np.testing.assert_array_equal(data.X, PIXELS / np.float32(255))
+    assert data.y.tolist() == [0, 255]
+
+
+def test_parts_that_do_not_go_together(tmp_path, images):
+    path = tmp_path / "d.npz"
+    np.savez(path, X=np.ones((2, 3)), y=[0, 1], X_test=np.ones((2, 4)), y_test=[0, 1])
+    with pytest.raises(ValueError, match="the test part has 4 columns, the training part has 3"):
+        load_dataset(path)
+    np.savez(path, X=np.ones((2, 3)), y=["0", "1"], X_test=np.ones((2, 3)), y_test=[0, 1])
+    with pytest.raises(ValueError, match="targets must be text or numbers in both parts, got <U1"):
+        load_dataset(path)
+    write_idx(tmp_path, images, False)
+    (tmp_path / "t10k-images-idx3-ubyte").write_bytes(idx(images[:, :1]))
+    with pytest.raises(ValueError, match="the test part has 3 columns, the training part has 6"):
+        load_dataset(tmp_path)
+
+
 def test_npz_keeps_floats_and_text_classes(tmp_path):
     path = tmp_path / "d.npz"
     X = np.array([[0.5, 2.0], [1.0, 300.0]])
@@ -197,6 +245,139 @@ def test_csv_columns_by_name_and_byte_order_mark(tmp_path):
     data = load_dataset(path, features=["b, c", "a"])
     np.testing.assert_array_equal(data.X, [[2, 1]])
     assert data.y is None
+
+
+def csv_column(tmp_path, name, cells, target=None):
+    path = tmp_path / "d.csv"
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["t", "x"])
+        writer.writerows([cell, i] if name == "t" else [i, cell] for i, cell in enumerate(cells))
+    return load_dataset(path, target=target)
+
+
+NUMBERS = [
+    "0", "-0", "+0", "7", "-7", "+7", "0.5", "-0.5", ".5", "-.5", "+.5", "5.", "12.50", "2e3",
+    "-2e3", "2E3", "2e+3", "2e-05", "1.e2", "0e0", "9007199254740993",
+    "123456789012345678901234567890", "0.1000000000000000055511151231257827",
+]  # fmt: skip
+CODES = [
+    "01", "-007", "+01", "00", "-00", "00.5", "01e3", "1_000", "1_0.5", "1e1_0", "0x1F", "0b11",
+    "0o7", "\uff11\uff12", "\u0661\u0662", "\u0967.\u0968", "1\u0660", "-\uff11",
+]  # fmt: skip
+WORDS = [
+    "inf", "-inf", "nan", "NaN", "Infinity", "NA", "1e", "e5", ".", "-", "+-1", "1 0", "1,5",
+    "1.2.3", "\u00b2", "\u2460", "5%", "$5", "1-2", "_", "1\n2", "--5", "\xa05",
+]  # fmt: skip
+
+
+def test_numbers_of_a_csv_file(tmp_path):
+    padded = [f" {cell}\t" for cell in NUMBERS]
+    expected = [float(cell) for cell in NUMBERS]
+    assert csv_column(tmp_path, "x", padded, "t").X[:, 0].tolist() == expected
+    assert csv_column(tmp_path, "t", padded, "t").y.tolist() == expected
+
+
+@pytest.mark.parametrize("cell", CODES + WORDS)
+def test_text_is_no_feature(tmp_path, cell):
+    with pytest.raises(ValueError, match=r"column 'x' .* belongs.*, line \d\.$") as info:
+        csv_column(tmp_path, "x", ["1", "0.5", cell])
+    assert cell.strip() in str(info.value) or repr(cell) in str(info.value)
+
+
+@pytest.mark.parametrize("cell", CODES)
+@pytest.mark.parametrize("others", [("1", "10"), ("0.5", "2e3"), ()])
+def test_codes_make_a_target_text(tmp_path, cell, others):
+    cells = [*others, cell]
+    assert csv_column(tmp_path, "t", cells, "t").y.tolist() == cells
+
+
+@pytest.mark.parametrize("cell", [cell for cell in WORDS if cell != "\xa05"])
+def test_words_among_numbers_are_refused(tmp_path, cell):
+    with pytest.raises(ValueError, match=r"column 't' .* belongs"):
+        csv_column(tmp_path, "t", ["1", "0.5", cell], "t")
+    assert csv_column(tmp_path, "t", [cell, "cat"], "t").y.tolist() == [cell, "cat"]
+
+
+MERGING = [
+    ["9007199254740992", "9007199254740993", "0.5"],
+    ["9007199254740993", "9007199254740992.0", "3"],
+    ["9223372036854775807", "9223372036854775808"],
+    ["-9223372036854775809", "-9223372036854775808"],
+    ["18446744073709551617", "18446744073709551616", "1"],
+    ["1" + 399 * "0", "2" + 399 * "0"],
+    ["1" + 5000 * "0", "2"],
+]
+
+
+@pytest.mark.parametrize("cells", MERGING)
+def test_integers_that_would_become_equal_are_labels(tmp_path, cells):
+    assert csv_column(tmp_path, "t", cells, "t").y.tolist() == cells
+    with pytest.raises(ValueError, match=r"column 'x' has \d+.*(cannot tell from|finite number)"):
+        csv_column(tmp_path, "x", [cell.lstrip("-") for cell in cells])
+
+
+def test_integers_that_stay_different_are_numbers(tmp_path):
+    cells = ["9007199254740993", "9007199254740992", "-9223372036854775808"]
+    data = csv_column(tmp_path, "t", cells, "t")
+    assert data.y.dtype == np.int64
+    assert data.y.tolist() == [int(cell) for cell in cells]
+    cells = ["9007199254740994", "0.5", "9007199254740994.00", "36893488147419103232", "1e300"]
+    assert csv_column(tmp_path, "t", cells, "t").y.tolist() == [float(cell) for cell in cells]
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.integers(-(10**25), 10**25).map(str),
+            st.text("0123456789_.eE+-", min_size=1, max_size=8),
+            st.text("01\uff11\u0661_ ", min_size=1, max_size=3).filter(str.strip),
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_labels_stay_different(cells):
+    """Of any column, only numbers that are equal by value become equal."""
+    try:
+        y = columns.targets(cells).tolist()
+    except columns.CellError:
+        return
+    for (a, x), (b, z) in itertools.combinations(zip(cells, y, strict=True), 2):
+        if isinstance(x, str):
+            assert (x == z) == (a.strip(" ") == b.strip(" "))
+        elif x == z and max(abs(x), abs(z)) >= 2**53:
+            assert Decimal(a.strip(" ")) == Decimal(b.strip(" "))
+    numbers = [cell for cell in cells if isinstance(y[0], (int, float))]
+    for cell, number in zip(numbers, y, strict=bool(numbers)):
+        assert float(Decimal(cell.strip(" "))) == float(number)
+
+
+def test_equal_numbers_are_one_class(tmp_path):
+    """Columns that have a decimal point are compared by value."""
+    assert csv_column(tmp_path, "t", ["1", "1.0", "1.00", "+1"], "t").y.tolist() == [1.0] * 4
+
+
+def test_labels_keep_all_but_spaces_around_them(tmp_path):
+    cells = ["a", " a\t", "a\n", "a\xa0", "a\x1f", "A", "a\u0301", "\u00e1"]
+    y = csv_column(tmp_path, "t", cells, "t").y.tolist()
+    assert y == ["a", "a", *cells[2:]]
+    with pytest.raises(ValueError, match=r"column 't' has a NUL character, line 3"):
+        csv_column(tmp_path, "t", ["a", "a\0"], "t")
+
+
+def test_fields_of_any_length(tmp_path):
+    limit = csv.field_size_limit()
+    long = "x" * (limit + 1)
+    path = write_csv(tmp_path, f"note,t,a\n{long},{long},1\nshort,b,2\n")
+    data = load_dataset(path, target="t", features=["a"])
+    assert data.X.tolist() == [[1], [2]]
+    assert data.y.tolist() == [long, "b"]
+    assert csv.field_size_limit() == limit
+    with pytest.raises(csv.Error, match="field larger than field limit"):
+        list(csv.reader([long]))
+    with pytest.raises(ValueError, match=r"column 'note' has text 'x{47}\.\.\.' where a number"):
+        load_dataset(path, features=["note"])
 
 
 BAD_CSV = {

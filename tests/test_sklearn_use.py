@@ -364,7 +364,7 @@ def test_ctrl_c_leaves_a_fitted_model():
 def test_scikit_learn_is_asked_for_by_name():
     code = "import sys; sys.modules['sklearn'] = None; import fastbp; import fastbp.sklearn"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "pip install 'fastbp[sklearn]'" in done.stderr
+    assert "pip install -e '.[sklearn]'" in done.stderr
 
 
 def test_warnings_are_scikit_learns():
