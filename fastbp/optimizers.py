@@ -12,16 +12,16 @@ it is decoupled, w ← (1 − η·λ) w comes before the step; biases never deca
 
 from __future__ import annotations
 
-from dataclasses import asdict, astuple, dataclass, field, fields
+from dataclasses import astuple, dataclass, field, fields
 from typing import Any, ClassVar
 
 import numpy as np
 
-from fastbp import kernels, validation
+from fastbp import kernels, settings, validation
 
 
 @dataclass(frozen=True, repr=False)
-class Optimizer:
+class Optimizer(settings.Settings):
     """What all optimizers have.
 
     Parameters
@@ -38,6 +38,16 @@ class Optimizer:
     """Default of the trainer's."""
     weight_decay: ClassVar[float] = 0.0
     """Default of the trainer's."""
+    squares: ClassVar[tuple[int, ...]] = ()
+    """Which moments are means or sums of squares, and so never negative."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if type(self) is Optimizer:
+            raise ValueError(
+                "Optimizer is what all optimizers have in common and takes no steps: use one of "
+                f"{', '.join(kind.__name__ for kind in OPTIMIZERS.values())}."
+            )
 
     @property
     def n_moments(self) -> int:
@@ -85,6 +95,7 @@ class SGD(Optimizer):
     learning_rate: ClassVar[float] = 0.01
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         validation.share("momentum", self.momentum, one=True)
         validation.share("dampening", self.dampening, one=True)
         validation.flag("nesterov", self.nesterov)
@@ -123,9 +134,11 @@ class RMSprop(Optimizer):
     centered: bool = False
 
     code: ClassVar[int] = kernels.RMSPROP
+    squares: ClassVar[tuple[int, ...]] = (0,)
     learning_rate: ClassVar[float] = 0.01
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         validation.share("alpha", self.alpha)
         validation.share("momentum", self.momentum)
         validation.flag("centered", self.centered)
@@ -152,9 +165,11 @@ class Adagrad(Optimizer):
     eps: float = 1e-10
 
     code: ClassVar[int] = kernels.ADAGRAD
+    squares: ClassVar[tuple[int, ...]] = (0,)
     learning_rate: ClassVar[float] = 0.01
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         validation.rate("lr_decay", self.lr_decay, np.dtype(np.float64), zero=True)
 
     @property
@@ -181,9 +196,11 @@ class Adadelta(Optimizer):
     eps: float = 1e-6
 
     code: ClassVar[int] = kernels.ADADELTA
+    squares: ClassVar[tuple[int, ...]] = (0, 1)
     learning_rate: ClassVar[float] = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         validation.share("rho", self.rho)
 
     @property
@@ -216,8 +233,10 @@ class Adam(Optimizer):
     uncorrected_eps: bool = False
 
     code: ClassVar[int] = kernels.ADAM
+    squares: ClassVar[tuple[int, ...]] = (1, 2)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         validation.share("beta1", self.beta1)
         validation.share("beta2", self.beta2)
         validation.flag("amsgrad", self.amsgrad)
@@ -256,9 +275,11 @@ class NAdam(Optimizer):
     momentum_decay: float = 0.004
 
     code: ClassVar[int] = kernels.NADAM
+    squares: ClassVar[tuple[int, ...]] = (1,)
     learning_rate: ClassVar[float] = 0.002
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         validation.share("beta1", self.beta1)
         validation.share("beta2", self.beta2)
         validation.rate("momentum_decay", self.momentum_decay, np.dtype(np.float64), zero=True)
@@ -286,15 +307,21 @@ def make(optimizer: Any, dtype: np.dtype[Any]) -> Optimizer:
     return made
 
 
-def restore(description: dict[str, Any] | str) -> Optimizer:
+def restore(description: Any) -> Optimizer:
     """The optimizer that `describe` was given; files of version 0.1 had a name alone."""
-    settings = {"name": description} if isinstance(description, str) else dict(description)
-    return OPTIMIZERS[settings.pop("name")](**settings)
+    named = {"name": description} if isinstance(description, str) else description
+    return settings.restore("optimizer", named, OPTIMIZERS)
 
 
 def describe(optimizer: Optimizer) -> dict[str, Any]:
     """What `restore` makes the optimizer of again, in terms of JSON."""
-    return {"name": type(optimizer).__name__.lower(), **validation.plain(asdict(optimizer))}
+    description = settings.describe(optimizer, OPTIMIZERS)
+    if description is None:
+        raise ValueError(
+            f"optimizer must be one of fastbp.optimizers to be saved, got {optimizer!r} of a class "
+            "of its own; set trainer.optimizer to one of them first."
+        )
+    return description
 
 
 def make_rule(optimizer: Optimizer, n_params: int, dtype: np.dtype[Any]) -> kernels.Rule:

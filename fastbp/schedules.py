@@ -15,16 +15,17 @@ below are saved with a trainer. What depends on how training goes is a callback:
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from fastbp import validation
+from fastbp import settings, validation
 
 
 @dataclass(frozen=True)
-class Schedule:
+class Schedule(settings.Settings):
     """What all schedules have.
 
     Parameters
@@ -36,10 +37,19 @@ class Schedule:
     learning_rate: float
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        if type(self) is Schedule:
+            raise ValueError(
+                "Schedule is what all schedules have in common and gives no rate: use one of "
+                f"{', '.join(SCHEDULES)}, or derive a class of your own."
+            )
         validation.rate("learning_rate", self.learning_rate, np.dtype(np.float64))
 
     def __call__(self, epoch: int) -> float:
-        """η of an epoch."""
+        """η of an epoch; ValueError if it overflows."""
+        return _checked(self, self._rate, epoch, np.dtype(np.float64))
+
+    def _rate(self, epoch: int) -> float:
         raise NotImplementedError
 
 
@@ -62,10 +72,10 @@ class Step(Schedule):
     def __post_init__(self) -> None:
         super().__post_init__()
         validation.integer("step_size", self.step_size, 1)
-        validation.rate("gamma", self.gamma, np.dtype(np.float64))
+        # No network can use a rate that grows by more than float32 holds.
+        validation.rate("gamma", self.gamma, np.dtype(np.float32))
 
-    def __call__(self, epoch: int) -> float:
-        """η of an epoch."""
+    def _rate(self, epoch: int) -> float:
         return self.learning_rate * self.gamma ** (epoch // self.step_size)
 
 
@@ -84,10 +94,10 @@ class Exponential(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        validation.rate("gamma", self.gamma, np.dtype(np.float64))
+        # No network can use a rate that grows by more than float32 holds.
+        validation.rate("gamma", self.gamma, np.dtype(np.float32))
 
-    def __call__(self, epoch: int) -> float:
-        """η of an epoch."""
+    def _rate(self, epoch: int) -> float:
         return self.learning_rate * self.gamma**epoch
 
 
@@ -107,8 +117,7 @@ class InverseScaling(Schedule):
         super().__post_init__()
         validation.rate("power", self.power, np.dtype(np.float64))
 
-    def __call__(self, epoch: int) -> float:
-        """η of an epoch."""
+    def _rate(self, epoch: int) -> float:
         return self.learning_rate * math.pow(epoch + 1, -self.power)
 
 
@@ -157,12 +166,13 @@ class Cosine(Schedule):
                 f"multiplier must be 1 without restarts, got {self.multiplier}; set restarts=True."
             )
 
-    def __call__(self, epoch: int) -> float:
-        """η of an epoch."""
+    def _rate(self, epoch: int) -> float:
         if epoch < self.warmup:
             return self.learning_rate * (epoch + 1) / (self.warmup + 1)
         epoch -= self.warmup
         length = self.epochs
+        if self.restarts and self.multiplier == 1:
+            epoch %= length
         while self.restarts and epoch >= length:
             epoch -= length
             length *= self.multiplier
@@ -202,8 +212,7 @@ class OneCycle(Schedule):
         validation.rate("divisor", self.divisor, np.dtype(np.float64))
         validation.rate("final_divisor", self.final_divisor, np.dtype(np.float64))
 
-    def __call__(self, epoch: int) -> float:
-        """η of an epoch."""
+    def _rate(self, epoch: int) -> float:
         top = self.rise * self.epochs - 1
         first = self.learning_rate / self.divisor
         if epoch < top:
@@ -221,17 +230,60 @@ def describe(learning_rate: Any) -> Any:
     """What `restore` makes the number or schedule of again, in terms of JSON."""
     if not callable(learning_rate):
         return learning_rate
-    if type(learning_rate) not in SCHEDULES.values():
+    description = settings.describe(learning_rate, SCHEDULES)
+    if description is None:
         raise ValueError(
             "learning_rate must be a number or one of fastbp.schedules to be saved, got "
             f"{learning_rate!r}; set trainer.learning_rate to one of them first."
         )
-    return {"name": type(learning_rate).__name__, **validation.plain(asdict(learning_rate))}
+    return description
 
 
 def restore(description: Any) -> Any:
     """The number or schedule that `describe` was given."""
     if not isinstance(description, dict):
         return description
-    settings = dict(description)
-    return SCHEDULES[settings.pop("name")](**settings)
+    return settings.restore("learning_rate", description, SCHEDULES)
+
+
+def rate_at(learning_rate: Any, epoch: int, kind: np.dtype[Any]) -> float:
+    """η of an epoch, of the number, schedule or function that the trainer was given."""
+    if not callable(learning_rate) or isinstance(learning_rate, type):
+        return validation.rate("learning_rate", learning_rate, kind)
+    return _checked(learning_rate, learning_rate, epoch, kind)
+
+
+def _checked(
+    schedule: Any, function: Callable[[int], Any], epoch: int, kind: np.dtype[Any]
+) -> float:
+    """What a function gives for an epoch, or 0 where that underflows in the network's dtype."""
+    try:
+        given = function(epoch)
+    except OverflowError:  # as of a power of floats
+        given = math.inf
+    try:
+        number = validation.rate("", given, np.dtype(np.float64), zero=True)
+        with np.errstate(under="ignore", over="ignore"):
+            number = number if kind.type(number) != 0 else 0.0
+        return validation.rate("", number, kind, zero=True)
+    except ValueError:
+        raise ValueError(
+            f"learning_rate({epoch}) must be a finite {kind} number of at least 0, got {given!r} "
+            f"in epoch {epoch}, counted from 0, from the schedule {schedule!r}."
+        ) from None
+
+
+# Epochs of a fit that are looked at ahead, beside the last one; it takes some milliseconds.
+_AHEAD = 10_000
+
+
+def highest_rate(learning_rate: Any, first: int, epochs: int, kind: np.dtype[Any]) -> float | None:
+    """Highest η of the epochs to come; None of a function, for a call of it may have effects.
+
+    A rate that overflows is refused, before training begins.
+    """
+    if type(learning_rate) not in SCHEDULES.values():
+        return None
+    last = first + epochs - 1
+    ahead = (*range(first, min(last, first + _AHEAD)), last)
+    return max(rate_at(learning_rate, epoch, kind) for epoch in ahead)

@@ -19,6 +19,9 @@ from fastbp import kernels
 
 Result = TypeVar("Result")
 
+# As many as can be asked for: more than cores have use for, and few enough to be started.
+MOST = 1024
+
 # Numba's pool, which it starts when parallel code is loaded, does not survive a fork: the first
 # parallel kernel of the child would kill it.
 _forked = False

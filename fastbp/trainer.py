@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbp import kernels, optimizers, passes, threads, validation
+from fastbp import kernels, optimizers, passes, schedules, threads, validation
 from fastbp.callbacks import Callback, CallbackState, listeners_of, resume, state_of
 from fastbp.chunks import paced
 from fastbp.history import History
@@ -281,6 +281,12 @@ class Trainer:
         """
         samples = self._training_samples(X, y, sample_weight)
         epochs = validation.integer("epochs", epochs, 1)
+        # Of what can be known of the epochs to come, nothing is found out in their midst.
+        eta = schedules.highest_rate(
+            self.learning_rate, len(self.history), epochs, self.network.dtype
+        )
+        if eta is not None:
+            self._checked_options(self.network, eta)
         evaluation = None
         if eval_set is not None:
             if not isinstance(eval_set, (tuple, list)) or len(eval_set) != 2:
@@ -427,11 +433,7 @@ class Trainer:
     @property
     def current_learning_rate(self) -> float:
         """η of the next epoch, or of the one that is going on."""
-        rate, epoch = self.learning_rate, len(self.history)
-        if not callable(rate) or isinstance(rate, type):
-            return validation.rate("learning_rate", rate, self.network.dtype)
-        name = f"learning_rate({epoch})"
-        return validation.rate(name, rate(epoch), self.network.dtype, zero=True)
+        return schedules.rate_at(self.learning_rate, len(self.history), self.network.dtype)
 
     def summary(self) -> str:
         """Table of the network's layers and, after a pass, how each was computed and why."""
@@ -468,14 +470,9 @@ class Trainer:
         validation.methods(self.method, len(network.sizes) - 1)
         block_size, n_threads = self.block_size, self.n_threads
         if block_size is not None:
-            block_size = validation.integer("block_size", block_size, 1)
-            if block_size > kernels.LONGEST_BLOCK:
-                raise ValueError(
-                    f"block_size must be an integer from 1 to {kernels.LONGEST_BLOCK}, "
-                    f"got {block_size}."
-                )
+            block_size = validation.integer("block_size", block_size, 1, kernels.LONGEST_BLOCK)
         if n_threads is not None:
-            n_threads = validation.integer("n_threads", n_threads, 1)
+            n_threads = validation.integer("n_threads", n_threads, 1, threads.MOST)
         batch_size = validation.integer("batch_size", self.batch_size, 1)
         kind = network.dtype
         eta = self.current_learning_rate if eta is None else eta

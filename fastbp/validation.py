@@ -22,14 +22,15 @@ from fastbp.sparse import check_sparse as check_sparse
 FloatArray = NDArray[np.floating[Any]]
 
 _DTYPES = ("float32", "float64")
+_LARGEST_INT = 2**63 - 1
 # Long enough to cost nothing per piece, short enough for Ctrl-C.
 _SCAN = 1 << 24
 # Kernels list inputs that are not zero by numbers of 32 bits.
 _MOST_UNITS = 2**31 - 1
 
 
-def integer(name: str, value: Any, minimum: int) -> int:
-    """``value`` as an int of at least ``minimum``."""
+def integer(name: str, value: Any, minimum: int, maximum: int | None = _LARGEST_INT) -> int:
+    """``value`` as an int from ``minimum`` to ``maximum``, by default the largest of int64."""
     try:
         if isinstance(value, bool):
             raise TypeError
@@ -40,6 +41,8 @@ def integer(name: str, value: Any, minimum: int) -> int:
         ) from None
     if number < minimum:
         raise ValueError(f"{name} must be an integer of at least {minimum}, got {number}.")
+    if maximum is not None and number > maximum:
+        raise ValueError(f"{name} must be an integer from {minimum} to {maximum}, got {number}.")
     return number
 
 
@@ -47,7 +50,7 @@ def rate(name: str, value: Any, kind: np.dtype[Any], *, zero: bool = False) -> f
     """``value`` as a float that is finite and above zero in ``kind``, or zero where allowed."""
     number = rounded = math.nan
     if isinstance(value, numbers.Real) and not isinstance(value, bool):
-        with contextlib.suppress(OverflowError), np.errstate(over="ignore"):
+        with contextlib.suppress(OverflowError), np.errstate(over="ignore", under="ignore"):
             number = float(value)
             rounded = float(kind.type(number))
     if not math.isfinite(rounded) or number < 0 or (rounded == 0 and not (zero and number == 0)):
@@ -72,11 +75,6 @@ def share(name: str, value: Any, *, zero: bool = True, one: bool = False) -> flo
         least, most = "from" if zero else "above", "1" if one else "below 1"
         raise ValueError(f"{name} must be a number {least} 0 to {most}, got {value!r}.")
     return number
-
-
-def plain(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings without NumPy's scalars, which JSON does not take."""
-    return {k: v.item() if isinstance(v, np.generic) else v for k, v in settings.items()}
 
 
 def limit(name: str, value: Any, kind: np.dtype[Any]) -> float | None:
@@ -186,7 +184,7 @@ def methods(value: Any, n_layers: int) -> tuple[str, ...]:
 
 def seed(value: Any) -> int | None:
     """``value`` as a seed: None or an integer of at least 0."""
-    return None if value is None else integer("seed", value, 0)
+    return None if value is None else integer("seed", value, 0, None)
 
 
 def dtype(value: Any) -> np.dtype[Any]:
