@@ -216,7 +216,7 @@ class Trainer:
         elif name == "history":
             if not isinstance(value, History):
                 raise ValueError(f"history must be a fastbp.History, got {type(value).__name__}.")
-        elif name in _CALLED and callable(value):
+        elif name in _CALLED and callable(value) and not isinstance(value, type):
             validation.takes(name, value, _CALLED[name])
         elif type(self) is Trainer and not name.startswith("_") and name not in _OPTIONS:
             raise AttributeError(
