@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -171,7 +172,12 @@ class Network:
         """½ λ ‖W‖² + λ₁ Σ|w| of all weights."""
         penalty = 0.0
         for W in self.weights if weight_decay > 0 or l1 > 0 else ():
-            penalty += 0.5 * weight_decay * float(np.vdot(W, W)) + l1 * float(np.abs(W).sum())
+            # Of weights up to 1, whose squares do not overflow.
+            largest = float(np.abs(W).max()) or 1.0
+            with np.errstate(under="ignore"):
+                W = W / W.dtype.type(largest)
+            root = math.sqrt(0.5 * weight_decay) * largest
+            penalty += root * root * float(np.vdot(W, W)) + l1 * largest * float(np.abs(W).sum())
         return penalty
 
     # Use ----------------------------------------------------------------------------------------

@@ -30,6 +30,15 @@ class Pass(NamedTuple):
     """Lines for `Trainer.summary`."""
     penalty: Callable[[], float] | None = None
     """Sum over samples of what penalties added to their batches' losses since last asked for."""
+    rule: kernels.Rule | None = None
+    """The optimizer's state, unless it has none."""
+
+    def has_finite_moments(self) -> bool:
+        """Whether no square of a gradient has overflowed: nothing would be learned from then on."""
+        if self.rule is None:
+            return True
+        moments = self.rule.moments
+        return bool(kernels.first_nonfinite(moments, 0, len(moments)) < 0)
 
 
 def is_per_sample(options: dict[str, Any]) -> bool:
@@ -158,4 +167,5 @@ def by_batches(
         "mini-batches",
         (reason,),
         penalty if by_batch else None,
+        rule,
     )

@@ -29,7 +29,7 @@ _PENALTY_PIECES = 8
 
 
 class DivergenceError(ArithmeticError):
-    """Training produced parameters or a loss that are not finite.
+    """Training produced parameters, a loss or an optimizer's moments that are not finite.
 
     The network holds the last finite parameters that it had at a chunk boundary.
 
@@ -38,23 +38,29 @@ class DivergenceError(ArithmeticError):
     epoch : int
         Epoch, from 1; in `Trainer.partial_fit` the one that the pass would belong to.
     layer : int or None
-        First layer, from 1, with a parameter that is not finite; None if it is the loss.
+        First layer, from 1, with a parameter that is not finite; None if it is something else.
+    moments : bool
+        Whether it is the optimizer's moments alone, such as a mean of squared gradients: with
+        them, steps would be 0.
     """
 
-    def __init__(self, epoch: int, layer: int | None, learning_rate: float) -> None:
-        super().__init__(epoch, layer, learning_rate)
+    def __init__(
+        self, epoch: int, layer: int | None, learning_rate: float, moments: bool = False
+    ) -> None:
+        super().__init__(epoch, layer, learning_rate, moments)
         self.epoch = epoch
         self.layer = layer
         self.learning_rate = learning_rate
+        self.moments = moments
 
     def __str__(self) -> str:
         return self.text()
 
     def text(self, outcome: str = "keeps its last finite parameters") -> str:
         """What happened, what the network does then, and what helps."""
-        what = (
-            "the loss is" if self.layer is None else f"layer {self.layer} got parameters that are"
-        )
+        what = "the optimizer's moments are" if self.moments else "the loss is"
+        if self.layer is not None:
+            what = f"layer {self.layer} got parameters that are"
         return (
             f"Training diverged in epoch {self.epoch}: {what} not finite; the network {outcome}. "
             f"Lower learning_rate ({self.learning_rate:g}) or scale the inputs to about unit size."
@@ -580,12 +586,14 @@ class Trainer:
             finally:  # also when Ctrl-C came meanwhile
                 layer = network.first_nonfinite_layer()
                 diverged = layer is not None or not math.isfinite(loss_sum)
+                moments = not diverged and not this.has_finite_moments()
+                diverged = diverged or moments
                 if diverged:
                     params[:] = last_finite
                     self._rule = None  # its moments are spoilt too
             seconds += time.perf_counter() - began
             if diverged:
-                raise DivergenceError(len(self.history) + 1, layer, eta)
+                raise DivergenceError(len(self.history) + 1, layer, eta, moments)
             if sampled:
                 after = network._penalty(*penalties)
                 penalty_sum += (stop - start) * (before + after) / 2

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .activations import ACTIVATIONS
 from .losses import LOSSES
@@ -28,7 +28,7 @@ class Layout(NamedTuple):
     loss: int
 
 
-# Methods of a layer, the first three of DESIGN's ways to take the same steps.
+# Methods of a layer: three ways to take the same steps, which `deferred` compares.
 SEQUENTIAL, SKIPPING, DEFERRED = range(3)
 METHODS = {"sequential": SEQUENTIAL, "zero-skipping": SKIPPING, "deferred": DEFERRED}
 # A block's samples are marked by the bits of one integer.
@@ -121,7 +121,7 @@ class Batch(NamedTuple):
     is_plain: bool  # whether plain SGD's step is added to the weights, with no gradient apart
     is_whole: bool  # whether the gradient is one of all parameters, summed up by stretches
     gradient: NDArray[np.floating]  # if not, a panel for each thread
-    squares: NDArray[np.float64]  # (tiles[-1],) Σ g² of each panel
+    norms: NDArray[np.float64]  # (tiles[-1] + L,) of the gradient's panels and biases, × SHRINK
     penalty: NDArray[np.float64]  # (1,) sum over samples, where `Regularization.by_batch`
 
 
@@ -188,9 +188,13 @@ def padded(n: int, dtype: np.dtype) -> int:
     return length if length * dtype.itemsize % _CROWDED else length + lanes
 
 
-def _constant(values: Sequence[int]) -> NDArray[np.int64]:
-    """Read-only array: a changed entry would send kernels out of bounds."""
-    return read_only(np.array(values, np.int64))
+def frozen(values: ArrayLike, dtype: DTypeLike) -> NDArray:
+    """Array that nobody can write to, not even through its base: its memory is a bytes object.
+
+    A changed entry of a layout would send kernels out of bounds.
+    """
+    array = np.array(values, dtype)
+    return np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape)
 
 
 def make_layout(
@@ -216,11 +220,11 @@ def make_layout(
             f"got {tuple(sizes)}, which need {blocks[-1] * dtype.itemsize}."
         )
     return Layout(
-        sizes=_constant(sizes),
-        strides=_constant(strides),
-        blocks=_constant(blocks),
-        units=_constant(units),
-        activations=_constant([ACTIVATIONS[name] for name in activations]),
+        sizes=frozen(sizes, np.int64),
+        strides=frozen(strides, np.int64),
+        blocks=frozen(blocks, np.int64),
+        units=frozen(units, np.int64),
+        activations=frozen([ACTIVATIONS[name] for name in activations], np.int64),
         loss=LOSSES[loss],
     )
 
@@ -338,7 +342,7 @@ def make_batch(
     room = int(layout.units[1])
     n = (int(layout.units[-1]) - room) * length
     listed = length if is_listed else 0
-    # Several threads get equal shares of small panels; but squares are summed up panel by panel.
+    # Several threads get equal shares of small panels; but norms are made panel by panel.
     target = _PANEL
     if threads > 1 and not is_whole:
         target = min(target, int(layout.blocks[-1]) // (_PANELS_A_THREAD * threads))
@@ -382,27 +386,27 @@ def make_batch(
         mask=aligned_zeros(n if drops else 0, dtype),
         z=aligned_zeros(n, dtype),
         delta=aligned_zeros(n if trains else 0, dtype),
-        in_parts=read_only(np.array(in_parts)),
+        in_parts=frozen(in_parts, np.bool_),
         zeros=aligned_zeros(int(max(np.diff(layout.units))), dtype),
         sums=aligned_zeros((PARTS - 1) * length * widest, dtype),
         y=aligned_zeros(length * int(layout.strides[-1]), dtype),
         labels=np.zeros(length, np.int64),
         losses=np.zeros(length),
         transposed=aligned_zeros(places[-1] if trains else 0, dtype),
-        places=_constant(places),
+        places=frozen(places, np.int64),
         is_listed=is_listed,
         rows=np.zeros(listed * room, np.int32),
         x=aligned_zeros(listed * room, dtype),
         counts=np.zeros(listed * PARTS, np.int64),
         marked=aligned_zeros(room * width if is_listed and trains else 0, dtype),
-        heights=_constant(heights),
-        tiles=_constant(tiles),
-        loads=_constant(loads),
+        heights=frozen(heights, np.int64),
+        tiles=frozen(tiles, np.int64),
+        loads=frozen(loads, np.int64),
         panel=panel,
         is_plain=is_plain and not is_whole,
         is_whole=is_whole,
         gradient=gradient,
-        squares=np.zeros(tiles[-1]),
+        norms=np.zeros(tiles[-1] + len(layout.strides)),
         penalty=np.zeros(1),
     )
 

@@ -24,6 +24,7 @@ from ._jit import jit
 from .blocks import add_marked
 from .layout import LONGEST_BLOCK, PARTS, Samples
 from .linear import add_row_sum, fill, multiply_add, rank_one, scaled_sum
+from .norms import clip_by_steps, clip_factor
 from .rows import (
     clear_marks,
     forward_rows,
@@ -37,14 +38,13 @@ from .rows import (
     workers_of,
 )
 from .samples import batch_weight, csr_row, n_samples, row_at
-from .simd import lanes, transpose, window
+from .simd import constant, lanes, transpose, window
 from .updates import (
     NO_STEP,
     adjust,
     adjusts,
     begin_step,
-    clip_factor,
-    clipped_squares,
+    clipped_norm,
     limit_norms,
     penalty,
     shared_penalties,
@@ -54,6 +54,8 @@ from .updates import (
 # What is done with a stretch's gradient: W takes plain SGD's step, the batch's sum grows, or it is
 # complete and the rule takes its step.
 PLAIN_STEP, SUM_UP, STEP = range(3)
+# A smaller factor has fewer digits, or is 0.
+_LEAST_FACTOR = constant(1e-30, 1e-290)
 
 
 @jit
@@ -162,8 +164,8 @@ def take_tile(
                 adjust(regularization, c, w, g, n, is_weight)
             take_step(rule, step, w, g, place, n, is_weight)
         elif action == SUM_UP and regularization.clip_norm < np.inf:
-            squares = clipped_squares(regularization, g, n)
-            batch.squares[tile] = squares if is_weight else squares + batch.squares[tile]
+            part = tile if is_weight else batch.tiles[len(layout.strides)] + l
+            batch.norms[part] = clipped_norm(regularization, g, n)
     if l > 0 and action != SUM_UP:
         transpose_tile(params, layout, batch, l, top, rows)
 
@@ -296,6 +298,18 @@ def take_tiles(
         )
 
 
+@jit
+def clip(regularization, batch):
+    """Factor that limits the norm of the batch's gradient; 1 where it has been applied already."""
+    T = batch.gradient.dtype.type
+    most = float(regularization.clip_norm)
+    factor = clip_factor(batch.norms, most)
+    if factor < _LEAST_FACTOR(T(1)):
+        clip_by_steps(batch.gradient, float(regularization.clip_value), batch.norms, most)
+        factor = 1.0
+    return T(factor)
+
+
 @jit(entry=True)
 def train_minibatch(
     params, layout, batch, rule, regularization, samples, order, start, stop, batch_size,
@@ -361,7 +375,7 @@ def train_minibatch(
         )  # fmt: skip
         for turn in range(2 if clips else 1):
             if turn == 1:  # all of the gradient is there, and its norm known
-                action, c = STEP, T(clip_factor(regularization, batch.squares))
+                action, c = STEP, clip(regularization, batch)
             take_tiles(
                 params, layout, batch, rule, step, regularization, inputs, order, first,
                 m if turn == 0 else 0, action, c, threads,

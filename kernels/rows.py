@@ -1,7 +1,7 @@
 """Rows of samples on their way through the layers, forward and back.
 
-In the notation of DESIGN, with samples as rows of A_l, Z_l and Δ_l and weights input-major, row i
-being the fan-out of input i:
+A_l, Z_l and Δ_l have a row per sample: the outputs of layer l, its sums before the activation f_l,
+and ∂loss/∂Z_l; A_0 is X. Weights are input-major: row i of W_l is the fan-out of input i.
 
     forward    Z_l = A_{l−1} W_l + b_l       A_l = f_l(Z_l)
     backward   Δ_{l−1} = (Δ_l W_lᵀ) ⊙ f'(Z_{l−1})
@@ -10,6 +10,8 @@ Samples do not depend on each other here. A layer's sums can also be shared by i
 parts are always added up in one order (`layout.PARTS`).
 """
 
+import numpy as np
+
 from ._jit import jit
 from .activations import SOFTMAX, activate, times_derivative
 from .elementary import softmax_rows
@@ -17,7 +19,7 @@ from .layout import PARTS
 from .linear import add_rows, add_scaled, copy, multiply_add, nonzeros, scale_row, times
 from .losses import label_delta, label_losses, target_rows
 from .random import draw_mask
-from .samples import csr_row, expect, load_target, row_at, sample_weight
+from .samples import csr_row, expect, label_at, load_target, row_at, sample_weight
 from .simd import lanes, matrix_rows, window
 
 
@@ -257,14 +259,18 @@ def output_rows(layout, batch, samples, order, first, lo, n, share):
     Y = window(batch.y, lo * stride, n * stride)
     losses = window(batch.losses, lo, n)
     if len(samples.labels) > 0 and samples.kept == 1:
-        labels = window(batch.labels, lo, n)
+        labels, is_known = window(batch.labels, lo, n), True
         for t in range(n):
             row = row_at(order, first + lo + t)
-            labels[t] = samples.labels[row]
+            label = label_at(samples, row, n_out)
+            labels[t] = max(label, 0)
             scale = D.dtype.type(share * sample_weight(samples, row))
             label_delta(A, labels[t], scale, D, t * stride, stride)
             losses[t] = A[t * stride + labels[t]]
+            is_known = is_known and label >= 0
         label_losses(Z, A, labels, losses, n_out, stride, n)
+        if not is_known:
+            losses[0] = np.nan
     else:
         for t in range(n):
             row = row_at(order, first + lo + t)

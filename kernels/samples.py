@@ -1,5 +1,7 @@
 """Reading one sample of those to train on: its row, its inputs, its target and its weight."""
 
+import numpy as np
+
 from ._jit import jit
 from .simd import lanes, matrix_rows, prefetch, window
 
@@ -38,17 +40,31 @@ def csr_row(inputs, row):
     return window(inputs.indices, start, count), window(inputs.data, start, count), count
 
 
+@jit
+def label_at(samples, row, n):
+    """Class number of a sample, or −1 if there is no such class of n.
+
+    Labels have been checked, but the caller may have changed them since: what is used as an index
+    is looked at here again.
+    """
+    label = samples.labels[row]
+    return label if 0 <= label < n else -1
+
+
 @jit(inline="early")
 def load_target(samples, row, y):
-    """Class number of a sample, or −1 and its target row in ``y``."""
-    label = samples.labels[row] if len(samples.labels) > 0 else -1
-    if samples.kept == 1 and label >= 0:
-        return label
+    """Class number of a sample, or −1 and its target row in ``y``: NaN if the label is no class."""
     T = y.dtype.type
     kept, shared = T(samples.kept), T(samples.shared)
-    for k in range(len(y)):
-        target = T(k == label) if label >= 0 else samples.targets[row, k]
-        y[k] = kept * target + shared
+    if len(samples.labels) > 0:
+        label = label_at(samples, row, len(y))
+        if samples.kept == 1 and label >= 0:
+            return label
+        for k in range(len(y)):
+            y[k] = kept * T(k == label) + shared if label >= 0 else T(np.nan)
+    else:
+        for k in range(len(y)):
+            y[k] = kept * samples.targets[row, k] + shared
     return -1
 
 

@@ -6,6 +6,7 @@ of the same length. What is the same for all parameters of a step is worked out 
 The padding of all of them is zero, and stays zero as long as eps is not.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._jit import jit
-from .layout import aligned_zeros, read_only
+from .layout import aligned_zeros, frozen
+from .norms import SHRINK, limit_norm, scaled_penalty, shrunk_norm
 from .simd import (
     broadcast,
     clamp,
+    constant,
     lanes,
     largest,
     load,
@@ -31,6 +34,9 @@ from .simd import (
 
 SGD, RMSPROP, ADAGRAD, ADADELTA, ADAM, NADAM = range(6)
 NO_STEP = -1  # instead of an optimizer's code: the gradient is all that is wanted
+
+# Below, a sum of squares has lost digits, or a norm that is compared with it.
+_LEAST_SQUARES, _LEAST_NORM = constant(1e-25, 1e-280), constant(1e-15, 1e-140)
 
 
 class Rule(NamedTuple):
@@ -63,10 +69,9 @@ def make_rule(
     dtype: np.dtype,
 ) -> Rule:  # fmt: skip
     """An optimizer at its start."""
-    padded_settings = np.zeros(5)
-    padded_settings[: len(settings)] = settings
+    padded_settings = frozen((*settings, *(0.0,) * (5 - len(settings))), np.float64)
     moments = aligned_zeros(n_moments * n_params, dtype)
-    return Rule(code, read_only(padded_settings), shrinks, moments, n_params, np.zeros(3))
+    return Rule(code, padded_settings, shrinks, moments, n_params, np.zeros(3))
 
 
 def make_regularization(
@@ -86,8 +91,8 @@ def make_regularization(
     T = dtype.type
     return Regularization(
         T(weight_decay), T(l1), T(clip_value), T(clip_norm), T(max_norm),
-        read_only(np.array(dropout or (0.0,) * n_hidden, np.float64)),
-        read_only(np.array(key, np.uint64)),
+        frozen(dropout or (0.0,) * n_hidden, np.float64),
+        frozen(key, np.uint64),
         by_batch,
     )  # fmt: skip
 
@@ -167,41 +172,37 @@ def shared_penalties(regularization, share, T):
 def penalty(regularization, params, layout):
     """½ λ ‖W‖² + λ₁ Σ|w| of all weights."""
     like = zeros(params, 1)
-    squares, sizes = 0.0, 0.0
+    λ, λ1 = float(regularization.weight_decay), float(regularization.l1)
+    value = 0.0
     for l in range(len(layout.strides)):
         s, a = like, like
         start = layout.blocks[l]
-        for k in range(start, start + layout.sizes[l] * layout.strides[l], lanes(params)):
+        stop = start + layout.sizes[l] * layout.strides[l]
+        for k in range(start, stop, lanes(params)):
             x = load(like, params, k)
             s = s + x * x
             a = a + maximum(x, like - x)
-        squares += float(total(s))
-        sizes += float(total(a))
-    return 0.5 * float(regularization.weight_decay) * squares + float(regularization.l1) * sizes
+        squares, sizes = total(s), total(a)
+        if squares > _LEAST_SQUARES(squares) and math.isfinite(squares) and math.isfinite(sizes):
+            value += 0.5 * λ * float(squares) + λ1 * float(sizes)
+        else:
+            value += scaled_penalty(params, start, stop, λ, λ1)
+    return value
 
 
 @jit
-def clipped_squares(regularization, g, n):
-    """Σ clip(g)² of n elements."""
+def clipped_norm(regularization, g, n):
+    """`SHRINK` times the norm of clip(g), n elements: next to nothing counts as nothing."""
     like = zeros(g, 1)
     limit = broadcast(like, regularization.clip_value)
     s = like
     for k in range(0, n, lanes(g)):
         x = clamp(load(like, g, k), like - limit, limit)
         s = s + x * x
-    return float(total(s))
-
-
-@jit
-def clip_factor(regularization, squares):
-    """By which a gradient is multiplied whose norm must not exceed ``clip_norm``.
-
-    With torch's 1e-6 (``clip_grad_norm_``): Pascanu, Mikolov & Bengio, ICML 2013.
-    """
-    s = 0.0
-    for tile in range(len(squares)):
-        s += squares[tile]
-    return min(1.0, float(regularization.clip_norm) / (np.sqrt(s) + 1e-6))
+    squares = float(total(s))
+    if math.isfinite(squares):
+        return SHRINK * np.sqrt(squares)
+    return shrunk_norm(g, n, float(regularization.clip_value))
 
 
 @jit(inline=False)
@@ -212,13 +213,17 @@ def limit_norms(W, stride, most):
     """
     like = zeros(W, 1)
     limit = broadcast(like, most)
+    is_small = most < _LEAST_NORM(most)
     limited = False
     for k in range(0, stride, lanes(W)):
         s = like
         for i in range(k, len(W), stride):
             s = s + load(like, W, i) * load(like, W, i)
         norm = square_root(s)
-        if largest(norm) > most:
+        if is_small or not math.isfinite(largest(norm)):
+            for j in range(k, k + lanes(W)):
+                limited = limit_norm(W, j, stride, float(most)) or limited
+        elif largest(norm) > most:
             limited = True
             factor = limit / maximum(norm, limit)
             for i in range(k, len(W), stride):
@@ -295,7 +300,7 @@ def rmsprop(rule, step, w, g, place, n, λ, keep):
         if p[3] != 0:
             first = α * load(like, m, k) + β * d
             store(m, k, first)
-            second = second - first * first
+            second = maximum(like, second - first * first)  # by rounding it may be below 0
         d = d / (square_root(second) + ε)
         if p[2] != 0:
             d = μ * load(like, b, k) + d
