@@ -104,6 +104,16 @@ class Network:
         dtype: DTypeLike = "float32",
         seed: int | None = None,
     ) -> None:
+        self._describe(sizes, activation, loss, output, init, dtype)
+        self._allocate()
+        generator = np.random.default_rng(validation.seed(seed))
+        for name, W in zip(self.inits, self.weights, strict=True):
+            W[...] = initial_weights(name, W.shape, generator)
+
+    def _describe(
+        self, sizes: Any, activation: Any, loss: str, output: str | None, init: Any, dtype: Any
+    ) -> None:
+        """Check and keep what `__init__` is given; there are no parameters yet."""
         self.sizes = validation.layer_sizes(sizes)
         self.loss_name = validation.choice("loss", loss, kernels.LOSSES)
         hidden = validation.hidden_activations(activation, len(self.sizes) - 2)
@@ -111,10 +121,6 @@ class Network:
         defaults = [DEFAULTS[name] for name in self.activations]
         self.inits = validation.initializers(init, defaults)
         self.dtype = validation.dtype(dtype)
-        self._allocate()
-        generator = np.random.default_rng(validation.seed(seed))
-        for name, W in zip(self.inits, self.weights, strict=True):
-            W[...] = initial_weights(name, W.shape, generator)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self.__dict__:
@@ -448,9 +454,25 @@ class Network:
     # Copies and text ----------------------------------------------------------------------------
 
     def copy(self, dtype: DTypeLike | None = None) -> Network:
-        """Independent copy, in another dtype if one is given."""
+        """Independent copy, in another dtype if one is given.
+
+        Raises
+        ------
+        ValueError
+            If the dtype is not one of those allowed, or a parameter overflows in it.
+        """
         new = object.__new__(type(self))
-        new.__setstate__(self.__getstate__() | ({} if dtype is None else {"dtype": dtype}))
+        with np.errstate(over="ignore", under="ignore"):
+            new.__setstate__(self.__getstate__() | ({} if dtype is None else {"dtype": dtype}))
+        for name in ("weights", "biases") if new.dtype != self.dtype else ():
+            for l, (old, its) in enumerate(
+                zip(getattr(self, name), getattr(new, name), strict=True)
+            ):
+                if (overflown := np.isfinite(old) & ~np.isfinite(its)).any():
+                    raise ValueError(
+                        f"{name}[{l}] must be finite in {new.dtype} to be copied, got "
+                        f"{old[overflown][0]}."
+                    )
         return new
 
     def __copy__(self) -> Network:

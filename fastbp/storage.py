@@ -1,26 +1,21 @@
-"""Model files: safetensors, with a versioned JSON header."""
+"""Model files: what of a network or a trainer goes into one, and comes out again."""
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
-import secrets
-import shutil
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from fastbp import kernels, optimizers, schedules
+from fastbp import container, files, optimizers, schedules, schema, validation
 from fastbp.history import History
 from fastbp.network import Network
 from fastbp.trainer import Trainer
 from fastbp.validation import FloatArray
-
-FORMAT = 1
-_KEY = "fastbp"
 
 
 def save(
@@ -32,7 +27,8 @@ def save(
     """Write a network, or a trainer with its network, to a safetensors file.
 
     The file is written under a temporary name, synced and renamed: a crash leaves the old file or
-    the new one, never half of one.
+    the new one, never half of one. What a killed save left behind, the next one of that path
+    removes.
 
     Parameters
     ----------
@@ -48,12 +44,11 @@ def save(
     Raises
     ------
     ValueError
-        If the object is neither, ``extra`` is not JSON, or the path is a folder or a device.
+        If `load` would refuse the file: the object is neither, ``extra`` is not a dict of what JSON
+        can hold, a parameter or a moment is not finite; or the path is a folder or a device.
     OSError
         If the file cannot be written.
     """
-    from safetensors.numpy import save as to_bytes
-
     trainer = network_or_trainer if isinstance(network_or_trainer, Trainer) else None
     network = trainer.network if trainer else network_or_trainer
     if not isinstance(network, Network):
@@ -61,144 +56,92 @@ def save(
             f"save takes a fastbp.Network or fastbp.Trainer, got {type(network).__name__}."
         )
     try:
-        json.dumps(extra)
-    except TypeError as error:
-        raise ValueError(f"extra must hold what JSON can hold: {error}.") from None
-    header: dict[str, Any] = {
-        "format": FORMAT,
-        "sizes": network.sizes,
-        "activations": network.activations,
-        "loss": network.loss_name,
-        "inits": network.inits,
-        "dtype": network.dtype.name,
-        "extra": extra or {},
-    }
-    tensors = dict(_named("", network.weights, network.biases))
-    if trainer:
-        options = trainer._checked_options()
-        if callable(options["shuffle"]):
-            raise ValueError(
-                "shuffle must be True or False to be saved, got a function; set trainer.shuffle "
-                "first."
-            )
-        rule = trainer._current_rule(network, options["optimizer"])
-        header["trainer"] = {
-            "options": options
-            | {
-                "optimizer": optimizers.describe(options["optimizer"]),
-                "learning_rate": schedules.describe(options["learning_rate"]),
-            },
-            "history": vars(trainer.history),
-            "generator": trainer._generator.bit_generator.state,
-            "key": trainer._key,
-            "counts": rule.counts.tolist(),
+        header: dict[str, Any] = {
+            "format": schema.FORMAT,
+            "sizes": network.sizes,
+            "activations": network.activations,
+            "loss": network.loss_name,
+            "inits": network.inits,
+            "dtype": network.dtype.name,
+            "extra": {} if extra is None else extra,
         }
-        for k, moment in enumerate(rule.moments.reshape(-1, rule.n_params)):
-            tensors |= _named(f"moments.{k}.", *kernels.layer_views(moment, network.layout))
-    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-    _replace(Path(path), to_bytes(tensors, metadata={_KEY: json.dumps(header)}))
+        vectors = [("", network.params)]
+        squares: tuple[str, ...] = ()
+        if trainer:
+            optimizer, header["trainer"], moments = _description(trainer, network)
+            vectors += zip(_prefixes(optimizer), moments, strict=True)
+            squares = _prefixes(optimizer, of_squares=True)
+        plain = {name: _in_json(name, value) for name, value in header.items()}
+        schema.HEADER("", plain)
+        tensors = [
+            each for prefix, vector in vectors for each in _named(prefix, *network.views(vector))
+        ]
+        with files.replaced(path) as file:
+            check = functools.partial(_check_values, squares)
+            container.write(file, json.dumps(plain), tensors, check)
+    except ValueError as error:
+        what = "trainer" if trainer else "network"
+        raise ValueError(f"The {what} cannot be saved: {str(error).rstrip('.')}.") from None
 
 
-def _named(
-    prefix: str, weights: Iterable[FloatArray], biases: Iterable[FloatArray]
-) -> Iterator[tuple[str, FloatArray]]:
-    """Names in the file, and the arrays."""
+def _in_json(name: str, value: Any) -> Any:
+    """What JSON makes of a value, such as lists of tuples."""
+    try:
+        return json.loads(json.dumps(value))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{name} must hold what JSON can hold: {error}") from None
+
+
+def _description(
+    trainer: Trainer, network: Network
+) -> tuple[optimizers.Optimizer, dict[str, Any], FloatArray]:
+    """The optimizer, the trainer's part of the header, and the optimizer's moments, a row each."""
+    options = trainer._checked_options()
+    if callable(options["shuffle"]):
+        raise ValueError(
+            "shuffle must be True or False to be saved, got a function; set trainer.shuffle first"
+        )
+    optimizer = options["optimizer"]
+    rule = trainer._current_rule(network, optimizer)
+    described = {
+        "optimizer": optimizers.describe(optimizer),
+        "learning_rate": schedules.describe(options["learning_rate"]),
+    }
+    part = {
+        "options": options | described,
+        "history": vars(trainer.history),
+        "generator": trainer._generator.bit_generator.state,
+        "key": trainer._key,
+        "counts": rule.counts.tolist(),
+    }
+    return optimizer, part, rule.moments.reshape(-1, rule.n_params)
+
+
+def _prefixes(optimizer: optimizers.Optimizer, *, of_squares: bool = False) -> tuple[str, ...]:
+    """Prefixes of the names of an optimizer's moments, or of those that are never negative."""
+    moments = range(optimizer.n_moments)
+    return tuple(f"moments.{k}." for k in moments if not of_squares or k in optimizer.squares)
+
+
+def _named(prefix: str, weights: Iterable[Any], biases: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    """What belongs to each tensor, by its name in the file."""
     for i, (W, b) in enumerate(zip(weights, biases, strict=True)):
         yield f"{prefix}layers.{i}.weight", W
         yield f"{prefix}layers.{i}.bias", b
 
 
-def _replace(path: Path, content: bytes) -> None:
-    """Write ``content`` to ``path``, all or nothing; a link is followed, a file's mode is kept."""
-    path = Path(os.path.realpath(path))
-    if path.exists() and not path.is_file():
-        raise ValueError(f"{path} is not a regular file; a model is written to a file of its own.")
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            shutil.copymode(path, temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        if error.filename:  # the name that the caller knows
-            raise type(error)(error.errno, error.strerror, str(path)) from None
-        raise
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    if hasattr(os, "O_DIRECTORY"):  # the rename itself, where a directory can be synced
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+def _check_values(squares: Sequence[str], name: str, values: FloatArray) -> None:
+    """Refuse what no parameter and no moment can be, in a file and in what is to be saved."""
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} holds NaN or infinity")
+    if name.startswith(tuple(squares)) and values.min() < 0:
+        raise ValueError(f"{name} holds numbers below 0, and is a mean or a sum of squares")
 
 
 def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Header of a model file: architecture, format, ``"extra"``, and the trainer's part if any.
 
-    Raises
-    ------
-    OSError
-        If the file cannot be read.
-    ValueError
-        If it is not a model file, or one of a later format.
-    """
-    return _read(path)[0]
-
-
-def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    from safetensors import SafetensorError, safe_open
-
-    with open(path, "rb"):  # the system's own words for a missing or forbidden file
-        pass
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            names = list(file.keys())
-            tensors = {name: file.get_tensor(name) for name in names} if _KEY in metadata else {}
-    except (SafetensorError, TypeError) as error:  # TypeError: a dtype that numpy lacks
-        raise ValueError(f"{path} is not a safetensors file of ours: {error}.") from None
-    if _KEY not in metadata:
-        raise ValueError(f"{path} is a safetensors file, but fastbp did not write it.")
-    try:
-        header = json.loads(metadata[_KEY])
-        version = int(header["format"])
-        if not isinstance(header["extra"], dict) or version < 1:
-            raise TypeError("extra or format")
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path} is damaged: its header cannot be read: {error!r}.") from None
-    if version > FORMAT:
-        raise ValueError(
-            f"{path} has format {version}, and this fastbp reads up to {FORMAT}: upgrade."
-        )
-    return header, tensors
-
-
-def _check_tensors(header: dict[str, Any], tensors: dict[str, Any], prefix: str = "") -> None:
-    """Shapes and dtypes, before a network of the header's sizes is allocated.
-
-    And finiteness of parameters: of moments, squares may well overflow.
-    """
-    for i, (n_in, n_out) in enumerate(itertools.pairwise(header["sizes"])):
-        for what, shape in (("weight", (n_out, n_in)), ("bias", (n_out,))):
-            name = f"{prefix}layers.{i}.{what}"
-            tensor = tensors[name]
-            if tensor.shape != shape or tensor.dtype.name != header["dtype"]:
-                raise ValueError(
-                    f"{name} is {tensor.dtype} {tensor.shape}, the header says "
-                    f"{header['dtype']} {shape}"
-                )
-            if not prefix and not np.isfinite(tensor).all():
-                raise ValueError(f"{name} holds NaN or infinity")
-
-
-def load(path: str | os.PathLike[str]) -> Network | Trainer:
-    """Read what `save` wrote: a Network, or a Trainer if a trainer was saved.
+    The whole file is read once, for its digest.
 
     Raises
     ------
@@ -207,46 +150,110 @@ def load(path: str | os.PathLike[str]) -> Network | Trainer:
     ValueError
         If it is not a model file, is damaged, or is of a later format.
     """
-    header, tensors = _read(path)
+    with files.opened(path) as file:
+        return _read(path, file)[1]
+
+
+def _read(path: str | os.PathLike[str], file: BinaryIO) -> tuple[container.Reader, dict[str, Any]]:
+    """The file's header, after its fields and the file's digest have been checked."""
     try:
-        _check_tensors(header, tensors)
-        network = Network(
-            header["sizes"],
-            activation=header["activations"][:-1],
-            loss=header["loss"],
-            output=header["activations"][-1],
-            init=header["inits"],
-            dtype=header["dtype"],
-            seed=0,
+        reader = container.Reader(file)
+    except ValueError as error:
+        raise ValueError(f"{path} is not a safetensors file of ours: {error}.") from None
+    if not isinstance(reader.text, str):
+        raise ValueError(f"{path} is a safetensors file, but fastbp did not write it.")
+    try:
+        header = container.parsed(reader.text)
+        version = header.get("format") if isinstance(header, dict) else None
+        is_later = type(version) is int and version > schema.FORMAT
+        if not is_later:
+            schema.HEADER("", header)
+            reader.verify()
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}.") from None
+    if is_later:
+        raise ValueError(
+            f"{path} has format {version}, and this fastbp reads up to {schema.FORMAT}: upgrade."
         )
-        for name, view in _named("", network.weights, network.biases):
-            view[...] = tensors[name]
-        if "trainer" not in header:
-            return network
-        options = header["trainer"]["options"]
-        optimizer = optimizers.restore(options.pop("optimizer", "sgd"))
-        options["learning_rate"] = schedules.restore(options.get("learning_rate"))
-        trainer = Trainer(network, optimizer, **options)
-        columns = header["trainer"]["history"]
-        # Files of version 0.1 had one method and one learning rate, and no columns for them.
-        columns.setdefault("method", ["sequential"] * len(columns["seconds"]))
-        columns.setdefault("learning_rate", [trainer.learning_rate] * len(columns["seconds"]))
-        trainer.history = History(**columns)
-        if len({len(column) for column in vars(trainer.history).values()}) > 1:
-            raise ValueError("the columns of the history differ in length")
-        trainer._generator.bit_generator.state = header["trainer"]["generator"]
+    return reader, header
+
+
+def load(path: str | os.PathLike[str]) -> Network | Trainer:
+    """Read what `save` wrote: a Network, or a Trainer if a trainer was saved.
+
+    The whole header is checked before memory is asked for, and a digest tells whether a bit of the
+    file has changed; files of the first fastbp have none. Parameters and moments take at most
+    16 times their bytes in the file, for rows are padded; the header's objects some 30 times its
+    bytes; and reading needs a few megabytes besides.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is not a model file, is damaged, or is of a later format.
+    """
+    with files.opened(path) as file:
+        reader, header = _read(path, file)
+        try:
+            return _restored(reader, header)
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged: {str(error).rstrip('.')}.") from None
+
+
+def _restored(reader: container.Reader, header: dict[str, Any]) -> Network | Trainer:
+    network = object.__new__(Network)
+    network._describe(
+        header["sizes"],
+        header["activations"][:-1],
+        header["loss"],
+        header["activations"][-1] if header["activations"] else "",
+        header["inits"],
+        validation.choice("dtype", header["dtype"], ("float32", "float64")),
+    )
+    prefixes, squares = [""], tuple[str, ...]()
+    trainer = None
+    if "trainer" in header:
+        trainer = _restored_trainer(network, header["trainer"])
+        prefixes += _prefixes(trainer.optimizer)
+        squares = _prefixes(trainer.optimizer, of_squares=True)
+    sizes = list(itertools.pairwise(network.sizes))
+    shapes = [(n_out, n_in) for n_in, n_out in sizes], [(n_out,) for _, n_out in sizes]
+    reader.expect(dict(each for p in prefixes for each in _named(p, *shapes)), network.dtype)
+    # The file is what it says: only now is memory asked for, and filled.
+    network._allocate()
+    vectors = [network.params]
+    if trainer:
         rule = trainer._current_rule(network, trainer.optimizer)
-        for k, moment in enumerate(rule.moments.reshape(-1, rule.n_params)):
-            _check_tensors(header, tensors, f"moments.{k}.")
-            for name, view in _named(f"moments.{k}.", *kernels.layer_views(moment, network.layout)):
-                view[...] = tensors[name]
-        rule.counts[:] = header["trainer"].get("counts", [0.0] * len(rule.counts))
-        if not (np.isfinite(rule.counts).all() and (rule.counts >= 0).all()):
-            raise ValueError("the optimizer's counts are not numbers of at least 0")
-        key = header["trainer"].get("key", trainer._key)
-        if not (len(key) == 2 and all(isinstance(k, int) and 0 <= k < 2**32 for k in key)):
-            raise ValueError("the key of dropout's masks is not two 32-bit numbers")
-        trainer._key = tuple(key)
-        return trainer
-    except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is damaged: {error}.") from error
+        rule.counts[:] = header["trainer"].get("counts", _NO_COUNTS)
+        vectors.extend(rule.moments.reshape(-1, rule.n_params))
+    check = functools.partial(_check_values, squares)
+    for prefix, vector in zip(prefixes, vectors, strict=True):
+        for name, view in _named(prefix, *network.views(vector)):
+            reader.read(name, view, check)
+    return trainer or network
+
+
+# Of files of version 0.1, which had no optimizer but plain SGD.
+_NO_COUNTS = (0, 0, 0)
+
+
+def _restored_trainer(network: Network, part: dict[str, Any]) -> Trainer:
+    """A trainer as its part of the header says, of a network that has no parameters yet."""
+    options = dict(part["options"])
+    trainer = Trainer(network, optimizers.restore(options.pop("optimizer", "sgd")))
+    if unknown := options.keys() - trainer._checked_options().keys():
+        raise ValueError(f"trainer.options has no field {min(unknown)!r}")
+    if "learning_rate" in options:
+        options["learning_rate"] = schedules.restore(options["learning_rate"])
+    for name, value in options.items():
+        setattr(trainer, name, value)
+    n = len(part["history"]["seconds"])
+    once = {"method": ["sequential"] * n, "learning_rate": [trainer.learning_rate] * n}
+    trainer.history = History(**(once | part["history"]))
+    trainer._checked_options()  # as they are for its next epoch
+    if not isinstance(trainer.optimizer, optimizers.NAdam) and part.get("counts", _NO_COUNTS)[1]:
+        raise ValueError("trainer.counts[1] must be 0 for any optimizer but nadam")
+    trainer._generator.bit_generator.state = part["generator"]
+    trainer._key = tuple(part.get("key", trainer._key))
+    return trainer

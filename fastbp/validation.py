@@ -46,13 +46,19 @@ def integer(name: str, value: Any, minimum: int, maximum: int | None = _LARGEST_
     return number
 
 
+def _real(value: Any) -> float:
+    """``value`` as a float, or NaN for what is no real number, or beyond all floats."""
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):
+            return float(value)
+    return math.nan
+
+
 def rate(name: str, value: Any, kind: np.dtype[Any], *, zero: bool = False) -> float:
     """``value`` as a float that is finite and above zero in ``kind``, or zero where allowed."""
-    number = rounded = math.nan
-    if isinstance(value, numbers.Real) and not isinstance(value, bool):
-        with contextlib.suppress(OverflowError), np.errstate(over="ignore", under="ignore"):
-            number = float(value)
-            rounded = float(kind.type(number))
+    number = _real(value)
+    with np.errstate(over="ignore", under="ignore"):
+        rounded = float(kind.type(number))
     if not math.isfinite(rounded) or number < 0 or (rounded == 0 and not (zero and number == 0)):
         bound = "of at least 0" if zero else "above 0"
         raise ValueError(f"{name} must be a finite {kind} number {bound}, got {value!r}.")
@@ -61,16 +67,15 @@ def rate(name: str, value: Any, kind: np.dtype[Any], *, zero: bool = False) -> f
 
 def finite(name: str, value: Any) -> float:
     """``value`` as a finite float."""
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value):
+    number = _real(value)
+    if not math.isfinite(number):
         raise ValueError(f"{name} must be a finite number, got {value!r}.")
-    return float(value)
+    return number
 
 
 def share(name: str, value: Any, *, zero: bool = True, one: bool = False) -> float:
     """``value`` as a float between 0 and 1, or one of them where that is allowed."""
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    number = float(value) if is_number else math.nan
+    number = _real(value)
     if not (0 < number < 1 or (zero and number == 0) or (one and number == 1)):
         least, most = "from" if zero else "above", "1" if one else "below 1"
         raise ValueError(f"{name} must be a number {least} 0 to {most}, got {value!r}.")

@@ -89,16 +89,6 @@ def test_bad_files(network, tmp_path):
         fastbp.load(path)
 
 
-def test_moments_that_have_overflowed_are_kept(tmp_path):
-    network = fastbp.Network((2, 4, 1), loss="squared_error", seed=0)
-    trainer = fastbp.Trainer(network, "adam", batch_size=4, seed=0)
-    trainer.fit(np.full((4, 2), 1e12), np.full(4, -1e13), epochs=1, progress=False)
-    assert np.isinf(trainer._rule[2].moments).any()
-    fastbp.save(trainer, tmp_path / "model.safetensors")
-    loaded = fastbp.load(tmp_path / "model.safetensors")
-    np.testing.assert_array_equal(loaded.network.params, network.params)
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -108,14 +98,15 @@ def test_moments_that_have_overflowed_are_kept(tmp_path):
             r"is damaged: layers.0.weight is float64 \(6, 4\), the header says float64 \(7, 4\)",
         ),
         ({"sizes": [4, 6]}, "is damaged: activation must be one name or 0"),
+        ({"sizes": [4, 6, 9, 3]}, "is damaged: activation must be one name or 2"),
         ({"dtype": "float32"}, "is damaged: layers.0.weight is float64"),
-        ({"sizes": [2**30, 2**30]}, "is damaged: layers.0.weight is float64"),
-        ({"activations": []}, "is damaged: list index out of range"),
-        ({"format": 0}, "is damaged: its header cannot be read"),
-        ({"extra": []}, "is damaged: its header cannot be read"),
-        ({"trainer": {"options": {}, "history": {"seconds": [1]}}}, "is damaged: the columns"),
+        ({"sizes": [2**30, 2**30, 3]}, "is damaged: layers.0.weight is float64"),
+        ({"activations": []}, "is damaged: activation must be one name or 1"),
+        ({"format": 0}, "is damaged: format must be an integer from 1"),
+        ({"extra": []}, "is damaged: extra must be a dict"),
         ({"loss": "mse"}, "is damaged: loss must be one of"),
-        ({"trainer": {}}, "is damaged: 'options'"),
+        ({"trainer": {}}, "is damaged: trainer.options is missing"),
+        ({"author": "me"}, "is damaged: 'author' is no field of a model file"),
     ],
 )
 def test_bad_headers(network, tmp_path, change, message):
@@ -124,14 +115,6 @@ def test_bad_headers(network, tmp_path, change, message):
     header = fastbp.read_header(path) | change
     save_file(load_file(path), path, metadata={"fastbp": json.dumps(header)})
     with pytest.raises(ValueError, match=message):
-        fastbp.load(path)
-
-
-def test_tensors_that_are_not_finite(network, tmp_path):
-    path = tmp_path / "model.safetensors"
-    network.biases[1][0] = np.nan
-    fastbp.save(network, path)
-    with pytest.raises(ValueError, match=r"layers\.1\.bias holds NaN or infinity"):
         fastbp.load(path)
 
 
@@ -148,7 +131,7 @@ def test_missing_tensors_and_keys(network, tmp_path):
     tensors = load_file(path)
     del tensors["layers.1.bias"]
     save_file(tensors, path, metadata={"fastbp": json.dumps(header)})
-    with pytest.raises(ValueError, match=r"is damaged: 'layers\.1\.bias'"):
+    with pytest.raises(ValueError, match=r"is damaged: layers\.1\.bias is missing"):
         fastbp.load(path)
     for text in ("{}", "[", "3"):
         save_file(tensors, path, metadata={"fastbp": text})
