@@ -2,14 +2,16 @@
 
 import doctest
 import importlib
+import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
-import fastbp
+from fastbp.extras import missing
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -32,26 +34,55 @@ def test_docstring_examples(name):
     assert result.failed == 0
 
 
-def test_readme_examples(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    blocks = re.findall(
-        r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# A program, and what the page says that it prints: nothing, unless a block of text follows.
+BLOCK = re.compile(r"```python\n(?P<code>.*?)```\n(?:\n```text\n(?P<output>.*?)```\n)?", re.S)
+BLOCKS = [
+    pytest.param(found["code"], found["output"] or "", id=f"{page.name}-{number}")
+    for page in PAGES
+    for number, found in enumerate(BLOCK.finditer(page.read_text(encoding="utf-8")))
+]
+
+
+@pytest.mark.parametrize(("code", "output"), BLOCKS)
+def test_every_block_of_a_page_runs_alone_and_prints_what_the_page_says(tmp_path, code, output):
+    """Dots stand for what differs between machines, such as seconds and the last digits."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True, text=True, encoding="utf-8", check=False, cwd=tmp_path, timeout=600,
+        env=os.environ | {"PYTHONIOENCODING": "utf-8"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "warning" not in done.stderr.lower()
+    assert doctest.OutputChecker().check_output(output, done.stdout, doctest.ELLIPSIS), done.stdout
+
+
+def test_no_block_of_a_page_is_overlooked():
+    fences = [re.findall(r"^ *```(\w*)", page.read_text(encoding="utf-8"), re.M) for page in PAGES]
+    kinds = [kind for page in fences for kind in page]
+    assert set(kinds) == {"python", "text", "bash", ""}
+    assert kinds.count("python") == len(BLOCKS) >= 11
+    assert kinds.count("text") == sum(bool(block.values[1]) for block in BLOCKS)
+
+
+def test_extras_are_installed_from_the_clone():
+    """No index has the package, so that its name is nothing to install by."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    named = set()
+    for folder in ("README.md", "CHANGELOG.md", "docs", "fastbp", "kernels", "examples", "bench"):
+        path = ROOT / folder
+        for file in [path] if path.is_file() else path.rglob("*"):
+            if file.suffix in (".py", ".md"):
+                text = file.read_text(encoding="utf-8")
+                assert not re.search(r"install\s+(-\S+\s+)*['\"]?fastbp", text), file
+                named |= set(re.findall(r"pip install[^\n]*\.\[(\w+)\]", text))
+    assert named <= set(extras)
+    assert named >= {"sklearn", "test", "bench", "all"}
+    assert str(missing("plots need A", "plot")) == (
+        "plots need A, which is not installed; in the folder of the clone: pip install -e '.[plot]'"
     )
-    assert len(blocks) == 4
-    names = {}
-    for block in blocks:
-        exec(block, names)
-    assert isinstance(fastbp.load("digits.safetensors"), fastbp.Trainer)
-    assert "passed" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(("document", "n"), [("docs/exactness.md", 1), ("docs/guide.md", 4)])
-def test_examples_that_import_fastbp_stand_alone(document, n):
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(encoding="utf-8"), re.S)
-    whole = [block for block in blocks if re.search("^import fastbp$", block, re.M)]
-    assert len(whole) == n
-    for block in whole:
-        exec(block, {})
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.stem)
