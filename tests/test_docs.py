@@ -4,13 +4,16 @@ import doctest
 import importlib
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from fastbp.cli import main
 from fastbp.extras import missing
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,6 +58,25 @@ def test_every_block_of_a_page_runs_alone_and_prints_what_the_page_says(tmp_path
     assert done.returncode == 0, done.stderr
     assert "warning" not in done.stderr.lower()
     assert doctest.OutputChecker().check_output(output, done.stdout, doctest.ELLIPSIS), done.stdout
+
+
+def test_every_command_of_the_readme_runs(tmp_path, monkeypatch, capsys, generator):
+    """Those that install something are ci/readme.sh's."""
+    monkeypatch.chdir(tmp_path)
+    X = generator.normal(size=(200, 3))
+    for name in ("data.csv", "new.csv"):
+        columns = (X, X.sum(axis=1)) if name == "data.csv" else (X,)
+        header = "a,b,c,price" if name == "data.csv" else "a,b,c"
+        np.savetxt(name, np.column_stack(columns), delimiter=",", header=header, comments="")
+    blocks = re.findall(
+        r"```bash\n(fastbp .*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S
+    )
+    commands = [shlex.split(line, comments=True) for line in "".join(blocks).splitlines()]
+    assert {command[1] for command in commands} == {"train", "predict", "check", "info"}
+    for _, *arguments in commands:
+        assert main(arguments) == 0, capsys.readouterr().err
+        assert len(capsys.readouterr().out.splitlines()) >= 9
+    assert Path("curves.png").stat().st_size > 1000
 
 
 def test_no_block_of_a_page_is_overlooked():
