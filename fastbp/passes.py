@@ -41,12 +41,21 @@ class Pass(NamedTuple):
         return bool(kernels.first_nonfinite(moments, 0, len(moments)) < 0)
 
 
-def is_per_sample(options: dict[str, Any]) -> bool:
-    """Whether a step is one sample's and plain SGD's, which has methods of its own."""
+def turns_signs(learning_rate: float, weight_decay: float, kind: np.dtype[Any]) -> bool:
+    """Whether a step's factor 1 − ηλ of the weights is 0 or less, in the network's dtype."""
+    return bool(kind.type(learning_rate) * kind.type(weight_decay) >= 1)
+
+
+def is_per_sample(options: dict[str, Any], learning_rate: float, kind: np.dtype[Any]) -> bool:
+    """Whether a step is one sample's and plain SGD's, which has methods of its own.
+
+    They divide by 1 − ηλ.
+    """
     return (
         options["batch_size"] == 1
         and isinstance(options["optimizer"], optimizers.SGD)
         and options["optimizer"].n_moments == 0
+        and not turns_signs(learning_rate, options["weight_decay"], kind)
         and options["l1"] == 0
         and not any(options["dropout"])
         and options["clip_value"] is options["clip_norm"] is options["max_norm"] is None

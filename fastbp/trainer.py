@@ -211,6 +211,8 @@ class Trainer:
         self._callback_states: list[CallbackState] = []  # as loaded, for the next fit
         # What penalties added to the mean loss in the last pass, if reduction is "batch".
         self._penalty = 0.0
+        # What probabilities in losses are clipped at; see `kernels.Samples`.
+        self._clip = 0.0
         sequence = np.random.SeedSequence(validation.seed(seed))
         self._generator = np.random.default_rng(sequence)
         self._key: tuple[int, ...] = tuple(sequence.spawn(1)[0].generate_state(2).tolist())
@@ -485,9 +487,7 @@ class Trainer:
         decay = validation.rate("weight_decay", self.weight_decay, kind, zero=True)
         reduction = validation.choice("reduction", self.reduction, ("mean", "batch"))
         shrinks = isinstance(optimizer, optimizers.SGD) or optimizer.decoupled_weight_decay
-        shares = reduction == "batch" and batch_size > 1  # λ, among samples
-        # In the network's dtype, for a factor 1 − ηλ of 0 is divided by.
-        if shrinks and not shares and kind.type(eta) * kind.type(decay) >= 1:
+        if shrinks and reduction == "mean" and passes.turns_signs(eta, decay, kind):
             raise ValueError(
                 "learning_rate * weight_decay must be below 1, or the weights change sign at every "
                 f"step; got {eta!r} * {decay!r}."
@@ -521,7 +521,8 @@ class Trainer:
             "label_smoothing": smoothing,
             "reduction": reduction,
         }
-        if not passes.is_per_sample(options) and (block_size is not None or self.method != "auto"):
+        per_sample = passes.is_per_sample(options, eta, kind)
+        if not per_sample and (block_size is not None or self.method != "auto"):
             raise ValueError(
                 "method and block_size are for plain sgd with batch_size 1 and no regularization "
                 'but weight_decay; else they must be left at "auto" and None, got '
@@ -540,7 +541,7 @@ class Trainer:
         )
         n_classes = n_outputs if self.network.loss_name == "cross_entropy" else 2
         smoothing = options["label_smoothing"]
-        return samples._replace(kept=1 - smoothing, shared=smoothing / n_classes)
+        return samples._replace(kept=1 - smoothing, shared=smoothing / n_classes, clip=self._clip)
 
     def _train(
         self,
@@ -562,7 +563,9 @@ class Trainer:
         # Of steps as many as samples, no kernel sums up penalties: their mean over each piece of
         # the pass is about that of its two ends.
         sampled = options["reduction"] == "batch" and this.penalty is None and any(penalties)
-        pieces = _PENALTY_PIECES if sampled else 1
+        n, shrinking = samples.inputs.n, eta * options["weight_decay"]
+        # The faster weights fall, the more pieces.
+        pieces = int(min(n, max(_PENALTY_PIECES, 64 * n * shrinking))) if sampled else 1
         before, penalty_sum = network._penalty(*penalties) if sampled else 0.0, 0.0
         loss_sum, seconds = 0.0, 0.0
         # No rows: compiles or loads the kernel, outside of what is timed.
@@ -596,7 +599,8 @@ class Trainer:
                 raise DivergenceError(len(self.history) + 1, layer, eta, moments)
             if sampled:
                 after = network._penalty(*penalties)
-                penalty_sum += (stop - start) * (before + after) / 2
+                # That after the last step is not one before a step.
+                penalty_sum += (stop - start) * (before + after) / 2 + (before - after) / 2
                 before = after
             bar.update(stop - start)
             done, chunks = stop, chunks + 1
@@ -617,7 +621,7 @@ class Trainer:
     ) -> passes.Pass:
         """The last pass again, where everything is as it was, for its scratch took time to make."""
         rule = None
-        if not passes.is_per_sample(options):
+        if not passes.is_per_sample(options, eta, network.dtype):
             rule = self._current_rule(network, options["optimizer"])
         things, values = (network, samples, rule), (eta, options)
         if self._last is not None:

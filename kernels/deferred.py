@@ -215,7 +215,7 @@ def train_deferred(
             for l in range(L):
                 c_l = c if plan.methods[l] != SEQUENTIAL else T(1)
                 forward_layer(params, layout, plan, work, block, samples.inputs, row, t, c_l, l)
-            loss_sum += weight * sample_loss(layout, work, label)
+            loss_sum += weight * sample_loss(layout, work, samples, label)
             output_layer_delta(layout, work, label)
             for l in range(L - 1, -1, -1):
                 if l > 0:

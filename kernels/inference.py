@@ -61,7 +61,7 @@ def infer(params, layout, batch, samples, order, start, stop, out, checks, loss_
                 y = window(batch.y, t * stride, n)
                 label = load_target(samples, row, y)
                 z = layer_rows(batch.z, layout, batch, L, t, 1)
-                loss = loss_value(layout.loss, z, a, y, label, n)
+                loss = loss_value(layout.loss, z, a, y, label, n, samples.clip)
                 loss_sum += sample_weight(samples, row) * loss
                 if is_correct(layout.loss, a, y, label, n):
                     n_correct += 1

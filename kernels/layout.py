@@ -175,6 +175,7 @@ class Samples(NamedTuple):
     weights: NDArray[np.float64]  # (n,) sample weights, or (0,) when all weigh 1
     kept: float = 1.0  # targets are smoothed to kept·y + shared
     shared: float = 0.0
+    clip: float = 0.0  # probabilities in logarithms of losses are held in [clip, 1 − clip]
 
 
 # Rows at multiples of this distance, in bytes, compete for the same few places of a cache.

@@ -82,12 +82,30 @@ def absolute_error_derivative(e):
     return T(1) if e > T(0) else (T(-1) if e < T(0) else T(0))
 
 
+# Logarithms of probabilities are exact from the logits. With a ``clip`` above 0 they are those of
+# the probabilities in the network's dtype, held in [clip, 1 − clip], as scikit-learn has them.
+# Derivatives do not change.
+
+
 @jit(strict=True)
-def cross_entropy(z, a, y, n):
+def clipped(p, clip):
+    """``p`` in [clip, 1 − clip], where that is above 0 at all; NaN stays NaN."""
+    T = type(p)
+    low, high = T(clip), T(1.0 - clip)
+    return low if p < low else (high if p > high else p)
+
+
+@jit(strict=True)
+def cross_entropy(z, a, y, n, clip):
     """−Σ_k y_k log p_k = Σ_k y_k (m − z_k + log s), m = max z and s = Σ_j e^(z_j − m).
 
     The softmax a = p is known: its largest entry is 1/s.
     """
+    if clip > 0:
+        value = 0.0
+        for k in range(n):
+            value -= np.float64(y[k]) * math.log(np.float64(clipped(a[k], clip)))
+        return value
     m = z[0]
     p = a[0]
     for k in range(n):
@@ -103,10 +121,11 @@ def cross_entropy(z, a, y, n):
 
 
 @jit(strict=True)
-def label_cross_entropy(z, a, label, n):
+def label_cross_entropy(z, a, label, n, clip):
     """−log p of one class: `cross_entropy` with a 1 there and zeros elsewhere."""
-    if a[label] > _EXACT_FROM:
-        return -math.log(np.float64(a[label]))
+    probability = clipped(a[label], clip)
+    if probability > _EXACT_FROM:
+        return -math.log(np.float64(probability))
     m = z[0]  # p is too small to be exact: from the logits, as above
     p = a[0]
     for k in range(n):
@@ -116,9 +135,16 @@ def label_cross_entropy(z, a, label, n):
 
 
 @jit(strict=True)
-def binary_cross_entropy(z, y, n):
+def binary_cross_entropy(z, a, y, n, clip):
     """Σ_k softplus(z_k) − y_k z_k, which is −Σ y log σ(z) + (1 − y) log(1 − σ(z))."""
     value = 0.0
+    if clip > 0:
+        for k in range(n):
+            T = type(a[k])
+            p = clipped(a[k], clip)
+            is_not = np.float64(T(1) - y[k]) * math.log(np.float64(T(1) - p))
+            value -= np.float64(y[k]) * math.log(np.float64(p)) + is_not
+        return value
     for k in range(n):
         value += softplus(np.float64(z[k])) - np.float64(y[k]) * np.float64(z[k])
     return min(value, _LARGEST)
@@ -134,14 +160,14 @@ def poisson(a, z, y, n):
 
 
 @jit(strict=True)
-def loss_value(loss, z, a, y, label, n):
+def loss_value(loss, z, a, y, label, n, clip):
     """Loss of one sample, from its n logits ``z``, outputs ``a``, and class or targets ``y``."""
     if label >= 0:
-        return label_cross_entropy(z, a, label, n)
+        return label_cross_entropy(z, a, label, n, clip)
     if loss == CROSS_ENTROPY:
-        return cross_entropy(z, a, y, n)
+        return cross_entropy(z, a, y, n, clip)
     if loss == BINARY_CROSS_ENTROPY:
-        return binary_cross_entropy(z, y, n)
+        return binary_cross_entropy(z, a, y, n, clip)
     if loss == POISSON:
         return poisson(a, z, y, n)
     value = 0.0
@@ -203,20 +229,21 @@ def label_delta(A, label, scale, D, start, stride):
 
 
 @jit(inline=False)
-def label_losses(Z, A, labels, losses, n, stride, m):
+def label_losses(Z, A, labels, losses, n, stride, m, clip):
     """`label_cross_entropy` of m rows, given in ``losses`` the probability of each one's class."""
     inexact = 0
     for t in range(m):
-        inexact += losses[t] <= _EXACT_FROM
-        losses[t] = -log(losses[t])  # of many, a vector at a time is the fastest way
+        probability = clipped(losses[t], clip)
+        inexact += probability <= _EXACT_FROM
+        losses[t] = -log(probability)  # of many, a vector at a time is the fastest way
     for t in range(m if inexact > 0 else 0):
         if A[t * stride + labels[t]] <= _EXACT_FROM:
             z, a = window(Z, t * stride, stride), window(A, t * stride, stride)
-            losses[t] = label_cross_entropy(z, a, labels[t], n)
+            losses[t] = label_cross_entropy(z, a, labels[t], n, clip)
 
 
 @jit(inline=False)
-def target_rows(loss, output, Z, A, Y, D, losses, n, stride, m):
+def target_rows(loss, output, Z, A, Y, D, losses, n, stride, m, clip):
     """Losses and δ_L of m samples by their targets; a row of the matrices each.
 
     What pads a row of D is left to be cleared.
@@ -230,7 +257,7 @@ def target_rows(loss, output, Z, A, Y, D, losses, n, stride, m):
         output_delta(loss, output, Z, A, Y, -1, D, m * stride)
     for t in range(m):
         z, a = window(Z, t * stride, stride), window(A, t * stride, stride)
-        losses[t] = loss_value(loss, z, a, window(Y, t * stride, stride), -1, n)
+        losses[t] = loss_value(loss, z, a, window(Y, t * stride, stride), -1, n, clip)
 
 
 @jit

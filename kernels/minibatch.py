@@ -182,12 +182,12 @@ def transpose_tile(params, layout, batch, l, top, rows):
 
 @jit(inline=False, parallel=True)
 def _through_layers_on_threads(
-    params, layout, batch, regularization, inputs, labels, targets, weights, kept, shared, order,
-    first, m, number, share, summed, end, floor, threads,
+    params, layout, batch, regularization, inputs, labels, targets, weights, kept, shared, clip,
+    order, first, m, number, share, summed, end, floor, threads,
 ):  # fmt: skip
     for part in prange(threads):
         # A loop takes no tuples of tuples.
-        samples = Samples(inputs, labels, targets, weights, kept, shared)
+        samples = Samples(inputs, labels, targets, weights, kept, shared, clip)
         through_layers(
             params, layout, batch, regularization, samples, order, first, m, number, share, summed,
             end, floor, part, threads,
@@ -256,7 +256,7 @@ def differentiate_rows(
     """Forward and back, of m samples: by samples, but by parts in layers that have them."""
     L = len(layout.strides)
     if threads is not None and threads > 1:
-        inputs, labels, targets, weights, kept, shared = samples
+        inputs, labels, targets, weights, kept, shared, clip = samples
         floor = L - 1
         while floor > 0 and not batch.in_parts[floor]:
             floor -= 1
@@ -266,7 +266,8 @@ def differentiate_rows(
                 if l > 0:
                     _through_layers_on_threads(
                         params, layout, batch, regularization, inputs, labels, targets, weights,
-                        kept, shared, order, first, m, number, share, summed, l, floor, threads,
+                        kept, shared, clip, order, first, m, number, share, summed, l, floor,
+                        threads,
                     )  # fmt: skip
                 if l < L:
                     _layer_sums_on_threads(

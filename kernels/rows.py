@@ -268,14 +268,17 @@ def output_rows(layout, batch, samples, order, first, lo, n, share):
             label_delta(A, labels[t], scale, D, t * stride, stride)
             losses[t] = A[t * stride + labels[t]]
             is_known = is_known and label >= 0
-        label_losses(Z, A, labels, losses, n_out, stride, n)
+        label_losses(Z, A, labels, losses, n_out, stride, n, samples.clip)
         if not is_known:
             losses[0] = np.nan
     else:
         for t in range(n):
             row = row_at(order, first + lo + t)
             load_target(samples, row, window(Y, t * stride, n_out))
-        target_rows(layout.loss, layout.activations[L - 1], Z, A, Y, D, losses, n_out, stride, n)
+        target_rows(
+            layout.loss, layout.activations[L - 1], Z, A, Y, D, losses, n_out, stride, n,
+            samples.clip,
+        )  # fmt: skip
         for t in range(n):
             weight = sample_weight(samples, row_at(order, first + lo + t))
             scale_row(D.dtype.type(share * weight), D, t * stride, n_out, stride)

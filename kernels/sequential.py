@@ -135,13 +135,13 @@ def step_and_first_sums(params, layout, work, inputs, row, next_row, scale, deca
 
 
 @jit(inline="early")
-def sample_loss(layout, work, label):
+def sample_loss(layout, work, samples, label):
     """Loss of the sample that has just gone forward."""
     L = len(layout.strides)
     n = layout.sizes[L]
     z = window(work.z, layout.units[L], n)
     a = window(work.a, layout.units[L], n)
-    return loss_value(layout.loss, z, a, work.y, label, n)
+    return loss_value(layout.loss, z, a, work.y, label, n, samples.clip)
 
 
 @jit(inline="early")
@@ -149,7 +149,7 @@ def differentiate(params, layout, work, samples, row):
     """Every a and δ of a sample from its z_1, all in ``work``; its loss."""
     label = load_target(samples, row, work.y)
     forward_from_first_sums(params, layout, work)
-    loss = sample_loss(layout, work, label)
+    loss = sample_loss(layout, work, samples, label)
     backward(params, layout, work, label)
     return loss
 
