@@ -21,9 +21,10 @@ import operator
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from numbers import Integral, Real
-from typing import Any, ClassVar, NamedTuple
+from types import SimpleNamespace
+from typing import Any, ClassVar, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -46,7 +47,7 @@ try:
     from sklearn.model_selection import train_test_split
     from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
     from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
-    from sklearn.utils import assert_all_finite, column_or_1d, compute_sample_weight
+    from sklearn.utils import assert_all_finite, column_or_1d
     from sklearn.utils._param_validation import Interval, StrOptions
     from sklearn.utils.metaestimators import available_if
     from sklearn.utils.multiclass import unique_labels
@@ -66,6 +67,11 @@ def _warn(message: str, category: type[Warning] = UserWarning) -> None:
     line = BaseMultilayerPerceptron._fit_stochastic.__code__.co_firstlineno
     registry = vars(module).setdefault("__warningregistry__", {})
     warnings.warn_explicit(message, category, str(module.__file__), line, module.__name__, registry)
+
+
+def _checked_sparse(X: Any, name: str = "X") -> Any:
+    """X, or CSR rows of it that SciPy can index safely."""
+    return validation.check_sparse(X, name) if hasattr(X, "tocsr") else X
 
 
 class _Shuffled:
@@ -99,6 +105,25 @@ def _mean_by_batches(values: NDArray[Any], weights: NDArray[Any], batch_size: in
     return float(np.average(means, weights=np.diff(starts, append=len(values))))
 
 
+def _class_weights(given: Any, classes: NDArray[Any], codes: NDArray[Any]) -> NDArray[Any]:
+    """Weight of each row by its class, whose place in ``classes`` is its code."""
+    counts = np.bincount(codes, minlength=len(classes))
+    weights = len(codes) / (np.count_nonzero(counts) * np.maximum(counts, 1))  # balanced
+    if not isinstance(given, str):
+        names, kind = classes.tolist(), np.dtype(np.float64)
+        unknown = [name for name in given if name not in names]
+        if unknown and not all(name in given for name in names):
+            raise ValueError(f"class_weight must name classes among {names}, got {unknown[0]!r}.")
+        for k, name in enumerate(names):
+            each = given.get(name, 1.0)
+            weights[k] = validation.rate(f"class_weight[{name!r}]", each, kind, zero=True)
+    return np.asarray(weights[codes])
+
+
+class _NaNOutputsError(ValueError):
+    """Predictions are NaN."""
+
+
 class _HeldOut(NamedTuple):
     """Rows that a model is scored on while others train it."""
 
@@ -123,21 +148,28 @@ class _Epochs(Callback):
     ) -> None:
         self.mlp, self.n, self.held_out, self.incremental = mlp, n, held_out, incremental
         self.shift = shift
+        self.keeps_best = mlp.early_stopping or (mlp.restore_best_weights and not incremental)
         self.best = -np.inf  # score of this fit; scikit-learn's own goes on with warm_start
+
+    @property
+    def has_best(self) -> bool:
+        """Whether there is an epoch whose parameters can be given back."""
+        best = self.mlp.best_validation_score_ if self.mlp.early_stopping else self.best
+        return self.keeps_best and best > -np.inf
 
     def on_epoch(self, trainer: Trainer) -> None:
         """Note it, and stop if it is time."""
         mlp = self.mlp
-        mlp.n_iter_ += 1
-        mlp.t_ += self.n
         if self.shift is not None:
             mlp._scale = mlp._scale[0], self.shift()
-        mlp.loss_ = mlp._on_their_scale(trainer.history.train_loss[-1]) + trainer._penalty
-        mlp.loss_curve_.append(mlp.loss_)
+        self._record(mlp._on_their_scale(trainer.history.train_loss[-1]) + trainer._penalty)
         if mlp.verbose:
             print(f"Iteration {mlp.n_iter_}, loss = {mlp.loss_:.8f}")
-        self._compare()
-        mlp._optimizer.iteration_ends(mlp.t_)
+        if self._score_is_nan():
+            self.diverge()
+            trainer.stop()
+            return
+        mlp._next_rate()
         stops = False
         if mlp._no_improvement_count > mlp.n_iter_no_change:
             what = "Validation score" if mlp.early_stopping else "Training loss"
@@ -148,8 +180,7 @@ class _Epochs(Callback):
             stops = mlp._optimizer.trigger_stopping(message, mlp.verbose)
             if not stops:
                 mlp._no_improvement_count = 0
-        if not callable(mlp.learning_rate):
-            trainer.learning_rate = mlp._optimizer.learning_rate
+        mlp._set_rate()
         if stops:
             mlp.stopped_ = self.incremental and mlp.early_stopping
             trainer.stop()
@@ -160,27 +191,68 @@ class _Epochs(Callback):
                 ConvergenceWarning,
             )
 
-    def _compare(self) -> None:
-        """Score the epoch, count it if it is no improvement, and keep the best parameters."""
+    def _record(self, loss: float) -> None:
+        """Count an epoch, with its loss in the dtype that scikit-learn has it in."""
+        mlp = self.mlp
+        mlp.n_iter_ += 1
+        mlp.t_ += self.n
+        mlp.loss_ = mlp._loss_type(loss)
+        mlp.loss_curve_.append(mlp.loss_)
+
+    def _score_is_nan(self) -> bool:
+        """Score the epoch, count it if it is no improvement, and keep the best parameters.
+
+        Whether the parameters are to be given back by their score, and it is NaN.
+        """
         mlp, held_out = self.mlp, self.held_out
         if mlp.early_stopping:
             assert held_out is not None
             mlp._update_no_improvement_count(True, held_out.X, held_out.y, held_out.sample_weight)
-            return
+            return bool(np.isnan(mlp.validation_scores_[-1]))
         mlp._update_no_improvement_count(False, None, None, None)
         score = -mlp.loss_
         if held_out is not None:
             score = mlp._score(held_out.X, held_out.y, held_out.sample_weight)
             mlp.validation_scores_.append(score)
-            mlp.best_validation_score_ = max(score, mlp.best_validation_score_)
-        if mlp.restore_best_weights and score > self.best:
+            if score > mlp.best_validation_score_:
+                mlp.best_validation_score_ = score
+        if self.keeps_best and score > self.best:
             self.best = score
             mlp._best_coefs = [W.copy() for W in mlp.coefs_]
             mlp._best_intercepts = [b.copy() for b in mlp.intercepts_]
+        return self.keeps_best and bool(np.isnan(score))
+
+    def diverge(self, error: DivergenceError | None = None) -> None:
+        """End with the best epoch after one whose parameters, loss or score are not finite.
+
+        Raises
+        ------
+        ValueError
+            In scikit-learn's words, if there is no such epoch.
+        """
+        mlp = self.mlp
+        if not self.has_best:
+            raise ValueError(
+                "Solver produced non-finite parameter weights. The input data may"
+                " contain large values and need to be preprocessed."
+            ) from error
+        if error is not None:  # within an epoch, which nobody has recorded
+            self._record(np.nan)
+            if self.held_out is not None:
+                mlp.validation_scores_.append(np.nan)
+        mlp.stopped_ = self.incremental
+        _warn(
+            f"Training diverged in epoch {mlp.n_iter_}: the weights of the best epoch are restored."
+            f" Lower learning_rate_init ({mlp.learning_rate_init:g}) or scale the inputs to about "
+            "unit size.",
+            ConvergenceWarning,
+        )
 
 
 # Attributes that scikit-learn's estimators do not have, or have of another kind.
-_OURS = {"trainer_", "stopped_", "_optimizer", "_views", "_made_for", "_scale", "_passes_alone"}
+_OURS = {"trainer_", "stopped_", "_optimizer", "_views", "_scale", "_loss_type", "_passes_alone"}
+# Several numbers or names: not sets, mappings or bytes, which have no order or are no such thing.
+_SEVERAL = [list, tuple, range, np.ndarray]
 
 
 class _Engine(BaseMultilayerPerceptron):
@@ -188,10 +260,11 @@ class _Engine(BaseMultilayerPerceptron):
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseMultilayerPerceptron._parameter_constraints,
-        "activation": [StrOptions({*_THEIR_ACTIVATIONS, *kernels.HIDDEN}), "array-like"],
+        "hidden_layer_sizes": [*_SEVERAL, Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions({*_THEIR_ACTIVATIONS, *kernels.HIDDEN}), *_SEVERAL],
         "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"}), callable],
         "optimizer": [StrOptions(set(optimizers.OPTIMIZERS)), optimizers.Optimizer, None],
-        "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
+        "dropout": [Interval(Real, 0, 1, closed="left"), *_SEVERAL],
         "restore_best_weights": ["boolean"],
         "n_jobs": [Integral, None],
         "dtype": "no_validation",  # those below are checked where they are used
@@ -205,6 +278,11 @@ class _Engine(BaseMultilayerPerceptron):
     validation_scores_: Any
     best_validation_score_: Any
     _passes_alone = False  # whether the last call was of partial_fit
+
+    def _take(self, given: dict[str, Any]) -> None:
+        """Keep the parameters of the constructor, as scikit-learn's do."""
+        for name in self._get_param_names():
+            setattr(self, name, given[name])
 
     # The network is the one place of the parameters: coefs_ and intercepts_ are views of it.
 
@@ -220,18 +298,26 @@ class _Engine(BaseMultilayerPerceptron):
         for view, value in zip(self._views, (*coefs, *intercepts), strict=True):
             view[...] = value
 
-    def _make_network(self) -> Network:
-        """Make the network of coefs_ and intercepts_, and its trainer."""
+    def _hidden(self, n_hidden: int) -> tuple[str, ...]:
+        """Our names of the hidden layers' activations, by the parameter."""
+        given = (
+            [self.activation] * n_hidden if isinstance(self.activation, str) else self.activation
+        )
+        names = [_OUR_NAMES.get(name, name) if isinstance(name, str) else name for name in given]
+        return validation.hidden_activations(names, n_hidden)
+
+    def _loss_name(self) -> str:
+        """Our name of the loss, by the parameter."""
+        if self.loss == "log_loss":
+            return "cross_entropy" if self.out_activation_ == "softmax" else "binary_cross_entropy"
+        return str(self.loss)
+
+    def _make_network(self, hidden: Sequence[str], loss: str) -> Network:
+        """Make a network of coefs_ and intercepts_, and its trainer."""
         coefs, intercepts = self.coefs_, self.intercepts_
-        hidden = self.activation
-        if isinstance(hidden, str):
-            hidden = [hidden] * (len(coefs) - 1)
-        loss = self.loss
-        if loss == "log_loss":
-            loss = "cross_entropy" if self.out_activation_ == "softmax" else "binary_cross_entropy"
         network = Network(
             [len(coefs[0]), *(len(b) for b in intercepts)],
-            activation=[_OUR_NAMES.get(name, name) for name in hidden],
+            activation=hidden,
             loss=loss,
             output=_OUR_NAMES.get(self.out_activation_, self.out_activation_),
             dtype=np.result_type(coefs[0], np.float32),
@@ -239,29 +325,48 @@ class _Engine(BaseMultilayerPerceptron):
         )
         self.trainer_ = Trainer(network)
         self.__dict__.pop("_optimizer", None)  # its state is of another network
-        self._made_for = self._kind()
         self._link()
         self._set_parameters(coefs, intercepts)
         return network
 
-    def _kind(self) -> tuple[Any, ...]:
-        """What a network depends on that is neither its parameters nor their shapes."""
-        hidden = self.activation
-        return hidden if isinstance(hidden, str) else list(hidden), self.loss, self.out_activation_
-
     def _network(self) -> Network:
-        """The network, with what has been assigned to coefs_, intercepts_ and parameters since."""
+        """The network as it was fitted, with what has been assigned to coefs_ and intercepts_."""
         given = (*self.coefs_, *self.intercepts_)
         views = getattr(self, "_views", ())
-        if self._kind() != getattr(self, "_made_for", None):
-            return self._make_network()
-        if len(given) == len(views) and all(map(operator.is_, given, views)):
-            return self.trainer_.network
-        if [np.shape(a) for a in given] != [np.shape(b) for b in views]:
-            return self._make_network()
-        self._set_parameters(self.coefs_, self.intercepts_)
-        self._link()
-        return self.trainer_.network
+        if len(given) == len(views):
+            network = self.trainer_.network
+            if all(map(operator.is_, given, views)):
+                return network
+            if [np.shape(a) for a in given] != [np.shape(b) for b in views]:
+                return self._make_network(network.activations[:-1], network.loss_name)
+            self._set_parameters(self.coefs_, self.intercepts_)
+            self._link()
+            return network
+        return self._make_network(self._hidden(len(self.intercepts_) - 1), self._loss_name())
+
+    def _check_unchanged(self, y: NDArray[Any]) -> None:
+        """Refuse what a network that goes on training cannot take on."""
+        network = self._network()
+        sizes = tuple(np.ravel(self.hidden_layer_sizes).tolist())
+        if sizes != network.sizes[1:-1]:
+            self._refuse_change("hidden_layer_sizes", network.sizes[1:-1], sizes)
+        kept = {
+            "activation": (network.activations[:-1], self._hidden(len(network.sizes) - 2)),
+            "loss": (network.loss_name, self._loss_name()),
+            "y.shape[1]": (network.sizes[-1], 1 if y.ndim == 1 else y.shape[1]),
+        }
+        if self.dtype is not None:
+            kept["dtype"] = network.dtype, validation.dtype(self.dtype)
+        for name, (old, new) in kept.items():
+            if new != old:
+                self._refuse_change(name, old, new)
+
+    @staticmethod
+    def _refuse_change(name: str, old: Any, new: Any) -> NoReturn:
+        raise ValueError(
+            f"{name} must be {old} again where warm_start or partial_fit goes on with a fitted "
+            f"model, got {new}."
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         if hasattr(self, "coefs_"):
@@ -309,12 +414,15 @@ class _Engine(BaseMultilayerPerceptron):
         """Have scikit-learn's fit, which takes no more arguments, find it; nothing keeps it."""
         self._eval_set = eval_set
         try:
-            yield
+            with np.errstate(all="ignore"):  # as the kernels do
+                yield
         finally:
             del self._eval_set
 
     def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
-        X, y = super()._validate_input(X, y, incremental, reset)
+        X, y = super()._validate_input(_checked_sparse(X), y, incremental, reset)
+        if not reset:
+            self._check_unchanged(y)
         if self.dtype is not None:
             X = X.astype(validation.dtype(self.dtype), copy=False)
         return X, y
@@ -326,10 +434,17 @@ class _Engine(BaseMultilayerPerceptron):
         return self
 
     def _initialize(self, y: Any, layer_units: list[int], dtype: np.dtype[Any]) -> None:
+        hidden = self._hidden(len(layer_units) - 2)
         super()._initialize(y, layer_units, dtype)
         if is_classifier(self) and self.loss != "log_loss":
             self.out_activation_ = "logistic"
-        self._make_network()
+        self._make_network(hidden, self._loss_name())
+
+    def _init_coef(self, fan_in: int, fan_out: int, dtype: np.dtype[Any]) -> Any:
+        """As scikit-learn, which would compare an array of activations with a name."""
+        name = self.activation if isinstance(self.activation, str) else ""
+        named = SimpleNamespace(activation=name, _random_state=self._random_state)
+        return BaseMultilayerPerceptron._init_coef(named, fan_in, fan_out, dtype)
 
     def _targets(self, y: NDArray[Any]) -> NDArray[Any]:
         """Rows of scikit-learn's targets as the network takes them."""
@@ -341,12 +456,54 @@ class _Engine(BaseMultilayerPerceptron):
             raise ValueError(
                 f"sample_weight must be at least 0 everywhere, got {np.min(sample_weight)}."
             )
-        if getattr(self, "class_weight", None) is None:
+        given = getattr(self, "class_weight", None)
+        if given is None:
             return sample_weight
-        weights = compute_sample_weight(
-            self.class_weight, self._label_binarizer.inverse_transform(y)
-        )
-        return weights if sample_weight is None else weights * sample_weight
+        if self._label_binarizer.y_type_.startswith("multilabel"):
+            columns, classes, what = list(y.T), np.arange(2), f"a list of {y.shape[1]} mappings"
+            each = [given] * len(columns) if isinstance(given, str) else given
+        else:
+            columns, classes, what = [y[:, 0]], self.classes_, "a mapping"
+            if y.shape[1] > 1:
+                columns = [np.argmax(y, axis=1)]
+            each = [given]
+        if (
+            not isinstance(each, list)
+            or len(each) != len(columns)
+            or not all(isinstance(one, Mapping) or one == "balanced" for one in each)
+        ):
+            raise ValueError(
+                f'class_weight must be {what} from classes to weights, "balanced" or None; '
+                f"got {given!r}."
+            )
+        weights = 1.0 if sample_weight is None else sample_weight
+        for one, codes in zip(each, columns, strict=True):
+            weights = weights * _class_weights(one, classes, codes.astype(np.int64))
+        return weights
+
+    def _decay(self, weights: Any, dtype: np.dtype[Any]) -> float:
+        """Alpha over the mean weight: weights are divided by it, and so the penalty must be."""
+        mean = 1.0
+        if weights is not None:
+            largest = float(np.max(weights))
+            mean = largest * float(np.mean(weights / largest))
+        decay = float(dtype.type(float(self.alpha) / mean)) if mean > 0 else np.inf
+        if not np.isfinite(decay):
+            raise ValueError(
+                f"alpha divided by the mean weight must be a finite {dtype} number, got "
+                f"{self.alpha!r} / {mean!r}."
+            )
+        return decay
+
+    def _weighs_nothing(self, weights: Any, incremental: bool) -> bool:
+        """Whether there is nothing to learn from: no weight, no step."""
+        if weights is None or np.any(weights):
+            return False
+        self.stopped_ = False
+        if not incremental:
+            self.loss_, self.n_iter_ = 0.0, 0
+            _warn("All rows to train on weigh 0: no step is taken.")
+        return True
 
     def _hold_out(
         self, X: Any, y: NDArray[Any], sample_weight: Any
@@ -375,6 +532,8 @@ class _Engine(BaseMultilayerPerceptron):
             self._label_binarizer.inverse_transform(encoded) if is_classifier(self) else encoded
         )
         weights = (None, None) if sample_weight is None else split[4:]
+        if not np.any(weights[1]):  # a score needs some weight: then all rows count alike
+            weights = weights[0], None
         return split[0], split[2], weights[0], _HeldOut(split[1], labels, weights[1], encoded)
 
     def _given_rows(self, eval_set: Any) -> _HeldOut:
@@ -382,7 +541,8 @@ class _Engine(BaseMultilayerPerceptron):
             raise ValueError(f"eval_set must be a pair (X, y), got {type(eval_set).__name__}.")
         X, y = validate_data(
             self,
-            *eval_set,
+            _checked_sparse(eval_set[0], "eval_set X"),
+            eval_set[1],
             accept_sparse=["csr", "csc"],
             multi_output=True,
             y_numeric=not is_classifier(self),
@@ -391,8 +551,20 @@ class _Engine(BaseMultilayerPerceptron):
         )
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y)
+        if len(y) < 2:
+            raise ValueError(f"eval_set must have at least 2 rows to be scored, got {len(y)}.")
+        n_outputs = 1 if y.ndim == 1 else y.shape[1]
         if not is_classifier(self):
+            if n_outputs != self.n_outputs_:
+                raise ValueError(
+                    f"eval_set y must have {self.n_outputs_} outputs as y has, got {n_outputs}."
+                )
             return _HeldOut(X, y, None, y.reshape(len(y), -1))
+        if (y.ndim == 2) != self._label_binarizer.y_type_.startswith("multilabel"):
+            raise ValueError(
+                f"eval_set y must be of the kind of y, {self._label_binarizer.y_type_}, got shape "
+                f"{y.shape}."
+            )
         if len(unknown := np.setdiff1d(unique_labels(y), self.classes_)):
             raise ValueError(
                 f"eval_set has classes not in `self.classes_`: {unknown}. `self.classes_` has "
@@ -440,28 +612,32 @@ class _Engine(BaseMultilayerPerceptron):
         self.trainer_ = Trainer(
             network,
             optimizer,
-            learning_rate=self._optimizer.learning_rate,
             reduction="batch",
             seed=int(self._random_state.randint(2**31)) if draws else 0,
         )
+        self._set_rate()
 
-    def _fit_stochastic(
-        self,
-        X: Any,
-        y: NDArray[Any],
-        sample_weight: Any,
-        activations: Any,
-        deltas: Any,
-        coef_grads: Any,
-        intercept_grads: Any,
-        layer_units: Any,
-        incremental: bool,
-    ) -> None:
-        network = self._network()
-        if not incremental or not hasattr(self, "_optimizer"):
-            self._begin(network)
-        sample_weight = self._training_weights(y, sample_weight)
-        X, y, sample_weight, held_out = self._hold_out(X, y, sample_weight)
+    def _set_rate(self) -> None:
+        """Give the trainer its rate of the next epoch, or what gives that of each."""
+        trainer = self.trainer_
+        if callable(self.learning_rate):
+            trainer.learning_rate = self.learning_rate
+            return
+        kind = trainer.network.dtype
+        # A rate that underflows is as good as the smallest number.
+        rate = max(float(self._optimizer.learning_rate), float(np.finfo(kind).smallest_subnormal))
+        trainer.learning_rate = validation.rate("learning_rate_init", rate, kind)
+
+    def _next_rate(self) -> None:
+        """Have scikit-learn's optimizer find the rate of the next epoch."""
+        try:
+            self._optimizer.iteration_ends(self.t_)
+        except OverflowError:  # of what the first rate is divided by
+            self._optimizer.learning_rate = 0.0
+
+    def _begin_records(self, held_out: _HeldOut | None, incremental: bool) -> None:
+        """Make ready what scikit-learn has not, for it knows neither eval_set nor such passes."""
+        self.n_iter_ = 0
         self.stopped_ = False
         if incremental and self.early_stopping and not self._passes_alone:
             self._no_improvement_count = 0  # what a fit has counted is over
@@ -470,30 +646,34 @@ class _Engine(BaseMultilayerPerceptron):
             self.validation_scores_, self.best_validation_score_ = [], -np.inf
         if not self.early_stopping and self.best_loss_ is None:
             self.best_loss_ = np.inf
-        self._note_scale(y, sample_weight)
-        n = len(y)
-        trainer = self.trainer_
+
+    def _fit_stochastic(
+        self, X: Any, y: NDArray[Any], sample_weight: Any, *scratch_and_incremental: Any
+    ) -> None:
+        incremental = scratch_and_incremental[-1]
+        network = self._network()
+        if not incremental or not hasattr(self, "_optimizer"):
+            self._begin(network)
+        sample_weight = self._training_weights(y, sample_weight)
+        if self._weighs_nothing(sample_weight, incremental):
+            return
+        X, y, sample_weight, held_out = self._hold_out(X, y, sample_weight)
+        self._begin_records(held_out, incremental)
+        if self._weighs_nothing(sample_weight, incremental):
+            return
+        trainer, n = self.trainer_, len(y)
         trainer.batch_size = self._batch_size(n)
-        orders = _Shuffled(self._random_state)
-        trainer.shuffle = orders if self.shuffle else False
-        shift = None
-        if self.loss == "poisson" and sample_weight is not None and trainer.batch_size > 1:
-            each, weights = _poisson_shift(y), np.asarray(sample_weight, np.float64)
-
-            def shift() -> float:
-                rows = slice(None) if orders.rows is None else orders.rows
-                return _mean_by_batches(each[rows], weights[rows], trainer.batch_size)
-
-        # Weights are divided by their mean, and so the penalty must be.
-        mean_weight = 1.0 if sample_weight is None else float(np.mean(sample_weight))
-        trainer.weight_decay = float(self.alpha) / mean_weight
+        trainer.weight_decay = self._decay(sample_weight, network.dtype)
         trainer.dropout = self.dropout
         trainer.n_threads = self._n_threads()
-        if callable(self.learning_rate):
-            trainer.learning_rate = self.learning_rate
+        trainer._clip = self._note_scale(y, sample_weight)
+        self._set_rate()
+        orders = _Shuffled(self._random_state)
+        trainer.shuffle = orders if self.shuffle else False
+        shift = self._shift_by_batches(y, sample_weight, orders)
+        epochs = _Epochs(self, n, held_out, incremental, shift)
         own = self.callbacks
         own = () if own is None else tuple(own) if isinstance(own, Iterable) else (own,)
-        self.n_iter_ = 0
         try:
             trainer.fit(
                 X,
@@ -503,21 +683,16 @@ class _Engine(BaseMultilayerPerceptron):
                 eval_set=(held_out.X, self._targets(held_out.encoded))
                 if own and held_out
                 else None,
-                callbacks=[_Epochs(self, n, held_out, incremental, shift), *own],
+                callbacks=[epochs, *own],
                 progress=False,
             )
         except KeyboardInterrupt:
             _warn("Training interrupted by user.")
         except DivergenceError as error:
-            raise ValueError(
-                "Solver produced non-finite parameter weights. The input data may"
-                " contain large values and need to be preprocessed."
-            ) from error
+            epochs.diverge(error)
         finally:
             trainer.shuffle = bool(self.shuffle)  # of no state, to be saved and to go on with
-        if self.stopped_ or (
-            not incremental and (self.early_stopping or self.restore_best_weights)
-        ):
+        if epochs.has_best and (self.stopped_ or not incremental):
             self._set_parameters(self._best_coefs, self._best_intercepts)
 
     def _fit_lbfgs(self, X: Any, y: NDArray[Any], sample_weight: Any, *scratch: Any) -> None:
@@ -534,16 +709,17 @@ class _Engine(BaseMultilayerPerceptron):
             )
         network = self._network()
         sample_weight = self._training_weights(y, sample_weight)
-        total = len(y) if sample_weight is None else float(np.sum(sample_weight))
-        self._note_scale(y, sample_weight)
-        self._objective: Objective = network.objective(
-            X, self._targets(y), sample_weight=sample_weight, weight_decay=self.alpha / total
-        )
+        if self._weighs_nothing(sample_weight, incremental=False):
+            return
+        decay = self._decay(sample_weight, network.dtype) / len(y)
+        clip = self._note_scale(y, sample_weight)
+        samples = network._samples(X, self._targets(y), sample_weight)._replace(clip=clip)
+        self._objective = Objective(network, samples, weight_decay=decay)
         try:
             super()._fit_lbfgs(X, y, sample_weight, *scratch)
         finally:
             del self._objective
-        penalty = network._penalty(self.alpha / total, 0.0)
+        penalty = network._penalty(decay, 0.0)
         self.loss_ = self._on_their_scale(self.loss_ - penalty - self._scale[1]) + penalty
 
     def _loss_grad_lbfgs(
@@ -559,14 +735,39 @@ class _Engine(BaseMultilayerPerceptron):
         coefs = [packed[start:stop].reshape(shape) for start, stop, shape in self._coef_indptr]
         self._set_parameters(coefs, [packed[start:stop] for start, stop in self._intercept_indptr])
 
-    def _note_scale(self, y: NDArray[Any], sample_weight: Any) -> None:
-        """Note how scikit-learn's loss follows from ours: it is a factor of it, plus a number."""
+    def _note_scale(self, y: NDArray[Any], sample_weight: Any) -> float:
+        """Note how scikit-learn's loss follows from ours: it is a factor of it, plus a number.
+
+        And its dtype. What it clips probabilities at is returned.
+        """
         factor, shift = 1.0, 0.0
         if self.loss == "squared_error" and not is_classifier(self):
             factor = 1 / self.n_outputs_  # the mean over outputs
         elif self.loss == "poisson":  # the deviance
-            shift = float(np.average(_poisson_shift(y), weights=sample_weight))
+            weights = None if sample_weight is None else sample_weight / np.max(sample_weight)
+            shift = float(np.average(_poisson_shift(y), weights=weights))
         self._scale = factor, shift
+        kind = self.trainer_.network.dtype
+        # A class is a truth value there, and the logarithm of its probability a float64.
+        given = [np.float64 if is_classifier(self) else y]
+        given += [] if sample_weight is None else [sample_weight]
+        self._loss_type = np.result_type(kind, *given).type
+        return float(np.finfo(kind).eps) if self.loss == "log_loss" else 0.0
+
+    def _shift_by_batches(
+        self, y: NDArray[Any], sample_weight: Any, orders: _Shuffled
+    ) -> Callable[[], float] | None:
+        """What gives the loss's shift of an epoch, where that follows from its order."""
+        batch_size = self.trainer_.batch_size
+        if self.loss != "poisson" or sample_weight is None or batch_size == 1:
+            return None
+        each, weights = _poisson_shift(y), sample_weight / np.max(sample_weight)
+
+        def shift() -> float:
+            rows = slice(None) if orders.rows is None else orders.rows
+            return _mean_by_batches(each[rows], weights[rows], batch_size)
+
+        return shift
 
     def _on_their_scale(self, loss: float) -> float:
         factor, shift = self._scale
@@ -575,17 +776,36 @@ class _Engine(BaseMultilayerPerceptron):
     # Prediction ---------------------------------------------------------------------------------
 
     def _forward_pass_fast(self, X: Any, check_input: bool = True) -> FloatArray:
-        if check_input and not self._passes_as_it_is(X):
-            X = validate_data(
-                self, X, accept_sparse=["csr", "csc"], reset=False, ensure_all_finite=False
-            )
-        check = check_input and not sklearn.get_config()["assume_finite"]
+        with np.errstate(all="ignore"):  # as the kernels do
+            if check_input and not self._passes_as_it_is(X):
+                X = validate_data(
+                    self,
+                    _checked_sparse(X),
+                    accept_sparse=["csr", "csc"],
+                    reset=False,
+                    ensure_all_finite=False,
+                )
+            assumed = check_input and sklearn.get_config()["assume_finite"]
+            check = check_input and not assumed
+            try:
+                outputs = self._network()._outputs(X, self._n_threads(), check)
+            except ValueError:
+                if check:  # scikit-learn's words, if that is why
+                    assert_all_finite(X, estimator_name=type(self).__name__, input_name="X")
+                raise
+            if np.isnan(outputs.min()) and not assumed:
+                row = int(np.argmax(np.isnan(outputs).any(axis=1)))
+                raise _NaNOutputsError(
+                    f"X must give outputs that are numbers, got NaN in row {row}: its values, or "
+                    "the parameters in coefs_ and intercepts_, are too large or NaN."
+                )
+        return outputs
+
+    def _score(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         try:
-            return self._network()._outputs(X, self._n_threads(), check)
-        except ValueError:
-            if check:  # scikit-learn's words, if that is why
-                assert_all_finite(X, estimator_name=type(self).__name__, input_name="X")
-            raise
+            return super()._score(X, y, sample_weight)
+        except _NaNOutputsError:
+            return np.nan
 
     def _passes_as_it_is(self, X: Any) -> bool:
         """Whether `validate_data`, which takes longer than a few predictions, would return X."""
@@ -631,7 +851,9 @@ class _Engine(BaseMultilayerPerceptron):
         parameters = estimator.get_params(deep=False)
         ours = cls(**parameters)
         _copy_state(estimator, ours, {*parameters, *_OURS})
-        ours._make_network()
+        loss = {"identity": "squared_error", "exp": "poisson"}.get(ours.out_activation_)
+        hidden = ours._hidden(len(ours.intercepts_) - 1)
+        ours._make_network(hidden, loss or ours._loss_name())
         if rate := getattr(getattr(estimator, "_optimizer", None), "learning_rate", None):
             ours._begin(ours.trainer_.network)
             if estimator.solver == "sgd":
@@ -660,12 +882,13 @@ class _Engine(BaseMultilayerPerceptron):
         if len(names) > 1 or not names <= set(_THEIR_ACTIVATIONS):
             raise ValueError(
                 "activation must be one of scikit-learn's for all hidden layers, "
-                f"{', '.join(_THEIR_ACTIVATIONS)}; got {self.activation!r}."
+                f"{', '.join(_THEIR_ACTIVATIONS)}; got {', '.join(network.activations[:-1])}."
             )
-        if self.loss not in ("log_loss", "squared_error", "poisson") or (
-            is_classifier(self) and self.loss != "log_loss"
-        ):
-            raise ValueError(f"loss must be one of scikit-learn's, got {self.loss!r}.")
+        losses = {"softmax": "cross_entropy", "identity": "squared_error", "exp": "poisson"}
+        if is_classifier(self) and self._label_binarizer.y_type_ != "multiclass":
+            losses["logistic"] = "binary_cross_entropy"
+        if losses.get(self.out_activation_) != network.loss_name:
+            raise ValueError(f"loss must be one of scikit-learn's, got {network.loss_name!r}.")
         parameters = {name: getattr(self, name) for name in self._theirs._get_param_names()}
         parameters["activation"] = names.pop()
         if callable(self.learning_rate):
@@ -787,39 +1010,7 @@ class MLPClassifier(_Engine, sklearn.neural_network.MLPClassifier):
         callbacks: Any = None,
         class_weight: Any = None,
     ) -> None:
-        super().__init__(
-            hidden_layer_sizes=hidden_layer_sizes,
-            activation=activation,
-            solver=solver,
-            alpha=alpha,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            learning_rate_init=learning_rate_init,
-            power_t=power_t,
-            max_iter=max_iter,
-            shuffle=shuffle,
-            random_state=random_state,
-            tol=tol,
-            verbose=verbose,
-            warm_start=warm_start,
-            momentum=momentum,
-            nesterovs_momentum=nesterovs_momentum,
-            early_stopping=early_stopping,
-            validation_fraction=validation_fraction,
-            beta_1=beta_1,
-            beta_2=beta_2,
-            epsilon=epsilon,
-            n_iter_no_change=n_iter_no_change,
-            max_fun=max_fun,
-        )
-        self.loss = loss
-        self.optimizer = optimizer
-        self.dropout = dropout
-        self.restore_best_weights = restore_best_weights
-        self.dtype = dtype
-        self.n_jobs = n_jobs
-        self.callbacks = callbacks
-        self.class_weight = class_weight
+        self._take(locals())
 
     @available_if(lambda self: self._check_solver())
     def partial_fit(
@@ -973,38 +1164,7 @@ class MLPRegressor(_Engine, sklearn.neural_network.MLPRegressor):
         n_jobs: int | None = None,
         callbacks: Any = None,
     ) -> None:
-        super().__init__(
-            loss=loss,
-            hidden_layer_sizes=hidden_layer_sizes,
-            activation=activation,
-            solver=solver,
-            alpha=alpha,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            learning_rate_init=learning_rate_init,
-            power_t=power_t,
-            max_iter=max_iter,
-            shuffle=shuffle,
-            random_state=random_state,
-            tol=tol,
-            verbose=verbose,
-            warm_start=warm_start,
-            momentum=momentum,
-            nesterovs_momentum=nesterovs_momentum,
-            early_stopping=early_stopping,
-            validation_fraction=validation_fraction,
-            beta_1=beta_1,
-            beta_2=beta_2,
-            epsilon=epsilon,
-            n_iter_no_change=n_iter_no_change,
-            max_fun=max_fun,
-        )
-        self.optimizer = optimizer
-        self.dropout = dropout
-        self.restore_best_weights = restore_best_weights
-        self.dtype = dtype
-        self.n_jobs = n_jobs
-        self.callbacks = callbacks
+        self._take(locals())
 
     @available_if(lambda self: self._check_solver())
     def partial_fit(

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import sklearn.neural_network as theirs
 from scipy.sparse import csc_matrix, csr_array
+from sklearn import datasets
 from sklearn.datasets import load_breast_cancer, load_digits, make_multilabel_classification
 from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
 
 import fastbp.sklearn as ours
 
@@ -252,3 +254,103 @@ def test_float32_stays_float32():
         model.fit(X.astype(np.float32), y)
     assert model.coefs_[0].dtype == model.predict_proba(X).dtype == np.float32
     assert_same("MLPClassifier", lambda e: e.fit(X.astype(np.float32), y), rtol=0.1, loss_rtol=1e-4)
+
+
+# Unscaled data, to the stop -----------------------------------------------------------------------
+
+SETS = {name: getattr(datasets, f"load_{name}")(return_X_y=True) for name in (
+    "iris", "wine", "digits", "breast_cancer", "diabetes", "linnerud"
+)}  # fmt: skip
+WHOLE_FITS = [
+    {},
+    {"solver": "sgd"},
+    {"solver": "sgd", "momentum": 0, "learning_rate": "adaptive"},
+    {"early_stopping": True},
+]
+
+
+def both_fitted(kind, data, target, **parameters):
+    """Scikit-learn's and ours; of scikit-learn's threads, more would wait for each other."""
+    with warnings.catch_warnings(), threadpool_limits(1):
+        warnings.simplefilter("ignore")
+        return [
+            getattr(module, kind)(random_state=0, **parameters).fit(data, target)
+            for module in (theirs, ours)
+        ]
+
+
+def of_set(name, dtype):
+    data, target = SETS[name]
+    if name in ("diabetes", "linnerud"):
+        return "MLPRegressor", data.astype(dtype), target.astype(dtype)
+    return "MLPClassifier", data.astype(dtype), target
+
+
+@pytest.mark.parametrize("settings", WHOLE_FITS, ids=str)
+@pytest.mark.parametrize("name", SETS)
+def test_unscaled_data_to_the_stop(name, settings):
+    """With losses of probabilities that are 0 and 1."""
+    reference, mine = both_fitted(*of_set(name, np.float64), **settings)
+    assert mine.n_iter_ == reference.n_iter_
+    assert type(mine.loss_) is type(reference.loss_)
+    for record in ("loss_curve_", "validation_scores_", "best_loss_", "best_validation_score_"):
+        a, b = getattr(mine, record), getattr(reference, record)
+        assert (a is None) == (b is None)
+        if b is not None:
+            np.testing.assert_allclose(a, b, rtol=1e-9, err_msg=record)
+
+
+@pytest.mark.parametrize("settings", WHOLE_FITS, ids=str)
+@pytest.mark.parametrize("name", SETS)
+def test_unscaled_float32_begins_alike(name, settings):
+    """Later, rounding parts them: a pair of epochs within tol may count once more or less."""
+    reference, mine = both_fitted(*of_set(name, np.float32), **settings)
+    assert type(mine.loss_) is type(reference.loss_)
+    assert mine.loss_curve_[0] == pytest.approx(reference.loss_curve_[0], rel=1e-5)
+    np.testing.assert_allclose(mine.loss_curve_[:10], reference.loss_curve_[:10], rtol=1e-3)
+    assert mine.n_iter_ == pytest.approx(reference.n_iter_, rel=0.1)
+
+
+@pytest.mark.parametrize("name", [name for name in SETS if name != "linnerud"])
+def test_lbfgs_of_unscaled_data(name):
+    """But for several outputs: `test_lbfgs_minimises_what_its_gradient_belongs_to`."""
+    reference, mine = both_fitted(*of_set(name, np.float64), solver="lbfgs", max_iter=15)
+    assert mine.n_iter_ == reference.n_iter_
+    assert mine.loss_ == pytest.approx(reference.loss_, rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_probabilities_that_are_0(dtype):
+    kind, data, target = of_set("wine", dtype)
+    huge = np.c_[data, np.full(len(data), 1e6, dtype)]
+    for given in (data, huge):
+        reference, mine = both_fitted(kind, given, target)
+        assert mine.n_iter_ == reference.n_iter_
+        np.testing.assert_allclose(mine.loss_curve_[:12], reference.loss_curve_[:12], rtol=1e-4)
+    assert mine.n_iter_ == 12
+    two_of_three = target < 2  # one logistic output
+    reference, mine = both_fitted(kind, huge[two_of_three], target[two_of_three])
+    assert mine.n_iter_ == reference.n_iter_
+    np.testing.assert_allclose(mine.loss_curve_[:12], reference.loss_curve_[:12], rtol=1e-4)
+
+
+def test_losses_in_float32_stop_as_theirs():
+    """Their steps from one number to the next are larger than tol."""
+    data = X.astype(np.float32)
+    target = (1e4 * REGRESSION[1][:, 0]).astype(np.float32)
+    reference, mine = both_fitted("MLPRegressor", data, target, n_iter_no_change=2, max_iter=20)
+    assert type(mine.loss_) is np.float32
+    assert mine.n_iter_ == reference.n_iter_
+
+
+def test_penalties_of_steps_that_turn_signs():
+    """The factor 1 − learning_rate_init·alpha of the weights is 0, or below."""
+    for momentum in (0, 0.9):
+        for alpha in (100, 150):
+            reference, mine = both_fitted(
+                "MLPClassifier", X[:100], y[:100], solver="sgd", batch_size=1, momentum=momentum,
+                alpha=alpha, learning_rate_init=0.01, max_iter=3, hidden_layer_sizes=7,
+            )  # fmt: skip
+            for a, b in zip(mine.coefs_, reference.coefs_, strict=True):  # all near 0
+                np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-16)
+            np.testing.assert_allclose(mine.loss_curve_, reference.loss_curve_, rtol=1e-9)

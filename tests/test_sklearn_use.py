@@ -419,18 +419,6 @@ def test_filters_by_module_hold():
         MLPClassifier(max_iter=1).fit(X[:100], y[:100])
 
 
-def test_an_activation_set_later_is_heard():
-    models = []
-    for module in (theirs, fastbp.sklearn):
-        mlp = module.MLPClassifier(max_iter=3, random_state=0).fit(X, y)
-        mlp.set_params(activation="tanh", warm_start=True)
-        proba = mlp.predict_proba(X)
-        models.append((proba, mlp.fit(X, y).predict_proba(X)))
-    for reference, mine in zip(*models, strict=True):
-        np.testing.assert_allclose(mine, reference, rtol=1e-6, atol=1e-12)
-    assert mlp.to_sklearn().activation == "tanh"
-
-
 def test_the_best_weights_are_those_of_the_fit_alone():
     mlp = fitted(restore_best_weights=True, warm_start=True, max_iter=20)
     before = mlp.coefs_[0].copy()
