@@ -14,7 +14,7 @@ import json
 import math
 import os
 import reprlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -172,20 +172,20 @@ class Reader:
         if digest.hexdigest() != given:
             raise ValueError("its digest is of other contents; it was changed after it was saved")
 
-    def expect(self, shapes: Mapping[str, Sequence[int]], dtype: np.dtype[Any]) -> None:
+    def expect(self, shapes: Iterable[tuple[str, tuple[int, ...]]], dtype: np.dtype[Any]) -> None:
         """Refuse the file unless it holds exactly these tensors, and nothing else."""
-        for name, shape in shapes.items():
+        surplus = set(self._entries)
+        for name, shape in shapes:
+            surplus.discard(name)
             if name not in self._entries:
                 raise ValueError(f"{name} is missing")
             kind, given, (start, stop) = self._entries[name]
-            if kind != _CODES[dtype.name] or given != tuple(shape):
+            if kind != _CODES[dtype.name] or given != shape:
                 kind = {code: known for known, code in _CODES.items()}.get(kind, kind)
-                raise ValueError(
-                    f"{name} is {kind} {given}, the header says {dtype} {tuple(shape)}"
-                )
+                raise ValueError(f"{name} is {kind} {given}, the header says {dtype} {shape}")
             if stop - start != math.prod(shape) * dtype.itemsize:
                 raise ValueError(f"{name} has {stop - start:,} bytes, which do not fit its shape")
-        if surplus := self._entries.keys() - shapes.keys():
+        if surplus:
             raise ValueError(f"{reprlib.repr(min(surplus))} is no tensor of this model")
 
     def read(self, name: str, tensor: FloatArray, check: Check) -> None:

@@ -47,10 +47,16 @@ class Schedule(settings.Settings):
 
     def __call__(self, epoch: int) -> float:
         """η of an epoch; ValueError if it overflows."""
-        return _checked(self, self._rate, epoch, np.dtype(np.float64))
+        return _checked(self, self._unchecked, epoch, np.dtype(np.float64))
 
     def _rate(self, epoch: int) -> float:
         raise NotImplementedError
+
+    def _unchecked(self, epoch: int) -> float:
+        try:
+            return self._rate(epoch)
+        except OverflowError:  # of a power of floats
+            return math.inf
 
 
 @dataclass(frozen=True)
@@ -259,7 +265,7 @@ def _checked(
     """What a function gives for an epoch, or 0 where that underflows in the network's dtype."""
     try:
         given = function(epoch)
-    except OverflowError:  # as of a power of floats
+    except OverflowError:
         given = math.inf
     try:
         number = validation.rate("", given, np.dtype(np.float64), zero=True)
@@ -286,4 +292,4 @@ def highest_rate(learning_rate: Any, first: int, epochs: int, kind: np.dtype[Any
         return None
     last = first + epochs - 1
     ahead = (*range(first, min(last, first + _AHEAD)), last)
-    return max(rate_at(learning_rate, epoch, kind) for epoch in ahead)
+    return rate_at(learning_rate, max(ahead, key=learning_rate._unchecked), kind)

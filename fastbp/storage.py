@@ -81,7 +81,13 @@ def save(
             container.write(file, json.dumps(plain), tensors, check)
     except ValueError as error:
         what = "trainer" if trainer else "network"
-        raise ValueError(f"The {what} cannot be saved: {str(error).rstrip('.')}.") from None
+        raise ValueError(f"The {what} cannot be saved: {_words(error)}.") from None
+
+
+def _words(error: ValueError) -> str:
+    """What an error says, within another sentence; a file's part of it may be of any length."""
+    words = str(error).rstrip(".")
+    return words if len(words) < 500 else f"{words[:500]} …"
 
 
 def _in_json(name: str, value: Any) -> Any:
@@ -159,7 +165,7 @@ def _read(path: str | os.PathLike[str], file: BinaryIO) -> tuple[container.Reade
     try:
         reader = container.Reader(file)
     except ValueError as error:
-        raise ValueError(f"{path} is not a safetensors file of ours: {error}.") from None
+        raise ValueError(f"{path} is not a safetensors file of ours: {_words(error)}.") from None
     if not isinstance(reader.text, str):
         raise ValueError(f"{path} is a safetensors file, but fastbp did not write it.")
     try:
@@ -170,7 +176,7 @@ def _read(path: str | os.PathLike[str], file: BinaryIO) -> tuple[container.Reade
             schema.HEADER("", header)
             reader.verify()
     except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}.") from None
+        raise ValueError(f"{path} is damaged: {_words(error)}.") from None
     if is_later:
         raise ValueError(
             f"{path} has format {version}, and this fastbp reads up to {schema.FORMAT}: upgrade."
@@ -183,7 +189,7 @@ def load(path: str | os.PathLike[str]) -> Network | Trainer:
 
     The whole header is checked before memory is asked for, and a digest tells whether a bit of the
     file has changed; files of the first fastbp have none. Parameters and moments take at most
-    16 times their bytes in the file, for rows are padded; the header's objects some 30 times its
+    16 times their bytes in the file, for rows are padded; the header's objects some 60 times its
     bytes; and reading needs a few megabytes besides.
 
     Raises
@@ -198,7 +204,7 @@ def load(path: str | os.PathLike[str]) -> Network | Trainer:
         try:
             return _restored(reader, header)
         except ValueError as error:
-            raise ValueError(f"{path} is damaged: {str(error).rstrip('.')}.") from None
+            raise ValueError(f"{path} is damaged: {_words(error)}.") from None
 
 
 def _restored(reader: container.Reader, header: dict[str, Any]) -> Network | Trainer:
@@ -219,7 +225,7 @@ def _restored(reader: container.Reader, header: dict[str, Any]) -> Network | Tra
         squares = _prefixes(trainer.optimizer, of_squares=True)
     sizes = list(itertools.pairwise(network.sizes))
     shapes = [(n_out, n_in) for n_in, n_out in sizes], [(n_out,) for _, n_out in sizes]
-    reader.expect(dict(each for p in prefixes for each in _named(p, *shapes)), network.dtype)
+    reader.expect((each for p in prefixes for each in _named(p, *shapes)), network.dtype)
     # The file is what it says: only now is memory asked for, and filled.
     network._allocate()
     vectors = [network.params]

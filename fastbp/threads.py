@@ -144,7 +144,7 @@ def spread(
     is heard between blocks.
     """
     blocks = _blocks(n, operations)
-    most = min(n_threads or available(), len(blocks))
+    most = min(n_threads or available(), MOST, len(blocks))
     if most == 1:
         return [work(*block) for block in blocks]
     results: dict[int, Result] = {}

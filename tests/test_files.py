@@ -300,6 +300,13 @@ def test_squares_are_never_negative(optimizer, path):
             fastbp.load(file)
 
 
+def test_refusals_are_short(trainer, path):
+    header, tensors = contents(trainer, path)
+    for where in (("loss",), ("sizes",), ("extra",), ("trainer", "options", "optimizer")):
+        for value in ("x" * 10**6, ["x"] * 10**6):
+            assert len(refusal(written(path, changed(header, where, value), tensors))) < 600
+
+
 def test_what_is_no_file_is_refused_unopened(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     for path in (tmp_path / "fifo", "/dev/zero", "/dev/stdin"):
@@ -467,6 +474,41 @@ def test_trainers_that_cannot_be_saved(change, message, path):
     with pytest.raises(ValueError, match=f"The trainer cannot be saved: .*{message}"):
         fastbp.save(model, path)
     assert not list(path.parent.iterdir())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"class_weight": {np.int64(1): np.float32(2)}},
+        {"class_weight": np.array([1, 2])},
+        {"class_weight": "balanced"},
+        {"dropout": np.array(0.25)},
+        {"dropout": np.array([0.25])},
+        {"learning_rate": np.float32(0.1)},
+        {"learning_rate": Fraction(1, 3)},
+        {"weight_decay": Fraction(1, 3), "l1": np.longdouble(0.1)},
+        {"batch_size": np.uint8(200), "n_threads": np.int64(1)},
+        {"shuffle": np.bool_(False)},
+        {"clip_norm": np.float16(0.5), "clip_value": 1, "max_norm": 2**62},
+        {"label_smoothing": Fraction(1, 10), "reduction": np.str_("batch")},
+        {"optimizer": "sgd", "batch_size": 1, "method": [np.str_("deferred"), "auto"]},
+        {"optimizer": "sgd", "batch_size": 1, "method": ("auto", "auto"), "block_size": np.int8(3)},
+        {"optimizer": optimizers.SGD(np.float16(0.9), nesterov=np.bool_(True))},
+        {"seed": 2**200},
+    ],
+    ids=repr,
+)
+def test_whatever_a_trainer_takes_is_saved_and_goes_on_bit_for_bit(options, path):
+    options = {"optimizer": "nadam", "batch_size": 8} | options
+    generator = np.random.default_rng(0)
+    X, y = generator.normal(size=(40, 3)), generator.integers(0, 2, 40)
+    model = Trainer(Network((3, 4, 2), seed=0), **options)
+    model.fit(X, y, epochs=1, progress=False)
+    fastbp.save(model, path)
+    loaded = fastbp.load(path)
+    for each in (model, loaded):
+        each.fit(X, y, epochs=1, progress=False)
+    np.testing.assert_array_equal(loaded.network.params, model.network.params)
 
 
 def test_options_are_checked_for_the_epoch_that_comes_next(path):
