@@ -85,12 +85,16 @@ L1 = _cache_bytes(1, 32 * 1024)
 L2 = _cache_bytes(2, 512 * 1024)
 
 
-def zero_share(inputs: kernels.Inputs, sampled_rows: int = _SAMPLED_ROWS) -> float:
-    """Share of zeros in X, from about ``sampled_rows`` rows spread over all of it."""
+def zero_share(
+    inputs: kernels.Inputs, dtype: np.dtype | None = None, sampled_rows: int = _SAMPLED_ROWS
+) -> float:
+    """Share of zeros in X as it is in a dtype, from about ``sampled_rows`` rows all over it."""
     if inputs.is_sparse:
         return float(1 - len(inputs.data) / max(1, inputs.n * inputs.X.shape[1]))
     rows = inputs.X[:: max(1, inputs.n // sampled_rows)]
-    return 1 - np.count_nonzero(rows.astype(np.bool_)) / rows.size  # counts floats slowly
+    with np.errstate(all="ignore"):
+        rows = rows.astype(dtype or rows.dtype, copy=False)
+        return 1 - np.count_nonzero(rows.astype(np.bool_)) / rows.size  # counts floats slowly
 
 
 def skips_zeros(
@@ -102,7 +106,7 @@ def skips_zeros(
     """Whether mini-batches list what is not zero in dense X, by the rule of `choose`; and why."""
     if inputs.is_sparse:
         return False, "X is sparse"
-    zeros = zero_share(inputs, sampled_rows)
+    zeros = zero_share(inputs, dtype, sampled_rows)
     chosen, skips, _ = _layer_method(layout, dtype, inputs, zeros, "auto", 0)
     skips = skips and chosen != SEQUENTIAL
     return skips, f"{zeros:.0%} of X is zero, {'skipped' if skips else 'not skipped'}"

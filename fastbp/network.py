@@ -38,6 +38,16 @@ _NO_LABELS = kernels.read_only(np.empty(0, np.int64))
 _NO_WEIGHTS = kernels.read_only(np.empty(0))
 
 
+def _of_rows(samples: kernels.Samples, X: FloatArray, start: int, stop: int) -> kernels.Samples:
+    """Samples start to stop, whose inputs are X."""
+    return samples._replace(
+        inputs=kernels.dense_inputs(X),
+        labels=samples.labels[start:stop],
+        targets=samples.targets[start:stop],
+        weights=samples.weights[start:stop],
+    )
+
+
 class Network:
     """A multi-layer perceptron.
 
@@ -74,8 +84,6 @@ class Network:
     inits : tuple of str
         One per layer.
     dtype : numpy.dtype
-    layout : fastbp.kernels.Layout
-        Where each parameter lies in `params`.
 
     Raises
     ------
@@ -84,7 +92,8 @@ class Network:
 
     Notes
     -----
-    No attribute can be set, for kernels rely on them; parameters are changed through the views.
+    No attribute can be set, for kernels rely on them; parameters are changed through the views,
+    which are new ones each time: to set the shape or a flag of one does nothing to the network.
 
     Examples
     --------
@@ -114,8 +123,8 @@ class Network:
         self, sizes: Any, activation: Any, loss: str, output: str | None, init: Any, dtype: Any
     ) -> None:
         """Check and keep what `__init__` is given; there are no parameters yet."""
-        self.sizes = validation.layer_sizes(sizes)
         self.loss_name = validation.choice("loss", loss, kernels.LOSSES)
+        self.sizes = validation.layer_sizes(sizes, self.loss_name)
         hidden = validation.hidden_activations(activation, len(self.sizes) - 2)
         self.activations = (*hidden, validation.output_activation(output, self.loss_name))
         defaults = [DEFAULTS[name] for name in self.activations]
@@ -128,11 +137,20 @@ class Network:
         super().__setattr__(name, value)
 
     def _allocate(self) -> None:
-        self.layout = kernels.make_layout(self.sizes, self.activations, self.loss_name, self.dtype)
-        self._buffer = kernels.aligned_zeros(int(self.layout.blocks[-1]), self.dtype)
-        self._params = self._buffer.view()
+        self._layout = kernels.make_layout(self.sizes, self.activations, self.loss_name, self.dtype)
+        self._buffer = kernels.aligned_zeros(int(self._layout.blocks[-1]), self.dtype)
         self._kept: dict[Any, Any] = {}
         self.trained_by: dict[str, Any] = {}  # who is training it: see `Trainer`
+
+    # Arrays are handed out as new views: the shape and the dtype of an array can be set, and
+    # kernels rely on ours.
+
+    @property
+    def layout(self) -> kernels.Layout:
+        """Where each parameter lies in `params`."""
+        parts = self._layout._asdict().items()
+        views = {name: part.view() for name, part in parts if isinstance(part, np.ndarray)}
+        return self._layout._replace(**views)
 
     # Parameters ---------------------------------------------------------------------------------
 
@@ -143,17 +161,17 @@ class Network:
         It holds zeros besides, which pad each row to whole SIMD vectors and must stay zero; a
         gradient has zeros in the same places. Assign with ``network.params[:] = ...``.
         """
-        return self._params
+        return self._buffer.view()
 
     @property
     def weights(self) -> tuple[FloatArray, ...]:
         """Weights of each layer as writable (n_out, n_in) views of `params`."""
-        return kernels.layer_views(self._params, self.layout)[0]
+        return kernels.layer_views(self._buffer, self._layout)[0]
 
     @property
     def biases(self) -> tuple[FloatArray, ...]:
         """Biases of each layer as writable (n_out,) views of `params`."""
-        return kernels.layer_views(self._params, self.layout)[1]
+        return kernels.layer_views(self._buffer, self._layout)[1]
 
     @property
     def n_params(self) -> int:
@@ -170,10 +188,11 @@ class Network:
 
     def first_nonfinite_layer(self) -> int | None:
         """Number, from 1, of the first layer with a non-finite parameter; None if there is none."""
-        blocks = self.layout.blocks
+        blocks = self._layout.blocks
         place = kernels.first_nonfinite(self._buffer, 0, self._buffer.size)
         return None if place < 0 else int(np.searchsorted(blocks, place, side="right"))
 
+    @np.errstate(all="ignore")
     def _penalty(self, weight_decay: float, l1: float) -> float:
         """½ λ ‖W‖² + λ₁ Σ|w| of all weights."""
         penalty = 0.0
@@ -193,7 +212,8 @@ class Network:
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, sizes[0])
+        X : array-like, data frame or scipy.sparse matrix of shape (n_samples, sizes[0])
+            Of any real dtype; what is not of the network's is converted block by block.
 
         Returns
         -------
@@ -205,7 +225,8 @@ class Network:
         Raises
         ------
         ValueError
-            If X has the wrong width or holds anything but finite real numbers.
+            If X has the wrong width or holds anything but finite real numbers, or if an output is
+            not finite.
         """
         outputs = self._outputs(X)
         if self.loss_name == "cross_entropy":
@@ -233,14 +254,29 @@ class Network:
     def _outputs(
         self, X: ArrayLike, n_threads: int | None = None, check: bool = True
     ) -> FloatArray:
-        # What needs no conversion is looked at when the rows are in the cache.
-        is_ours = isinstance(X, np.ndarray) and X.dtype == self.dtype
-        finite = check and not is_ours
-        checked = validation.inputs(X, self.sizes[0], self.dtype, finite=finite)
+        """Outputs; with ``check``, neither they nor X may be anything but finite."""
+        checked = validation.inputs(X, self.sizes[0], self.dtype, whole=False)
         outputs = np.empty((checked.n, self.sizes[-1]), self.dtype)
         samples = kernels.Samples(checked, _NO_LABELS, kernels.read_only(outputs[:0]), _NO_WEIGHTS)
-        self._infer(samples, outputs, n_threads, check=check and is_ours)
+        self._infer(samples, outputs, n_threads, check, X)
+        if check:
+            self._check_outputs(outputs)
         return outputs
+
+    def _check_outputs(self, outputs: FloatArray) -> None:
+        """Refuse NaN and infinity, of which no prediction can be made."""
+        place = kernels.first_nonfinite(outputs.reshape(-1), 0, outputs.size)
+        if place < 0:
+            return
+        if (layer := self.first_nonfinite_layer()) is not None:
+            raise ValueError(
+                f"network.params must be finite, got NaN or infinity in layer {layer}."
+            )
+        row, column = divmod(place, self.sizes[-1])
+        raise ValueError(
+            f"outputs must be finite, got {outputs[row, column]} for row {row} of X, whose numbers "
+            f"are too large for this network in {self.dtype}."
+        )
 
     def evaluate(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
@@ -249,7 +285,8 @@ class Network:
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, sizes[0])
+        X : array-like, data frame or scipy.sparse matrix of shape (n_samples, sizes[0])
+            As `predict`.
         y : array-like
             Class numbers (n_samples,), or target rows (n_samples, n_outputs); (n_samples,) is
             the same as (n_samples, 1).
@@ -259,16 +296,31 @@ class Network:
         Raises
         ------
         ValueError
-            If an argument does not fit the network.
+            If an argument does not fit the network, or if an output is not finite.
         """
-        return self._evaluate(self._samples(X, y, sample_weight))
+        samples = self._samples(X, y, sample_weight, whole=False)
+        result = self._evaluate(samples, None, X)
+        if not np.isfinite(result.loss):
+            self._check_outputs(self._outputs(X, check=False))
+        return result
 
-    def _evaluate(self, samples: kernels.Samples, n_threads: int | None = None) -> Evaluation:
+    def _evaluate(
+        self, samples: kernels.Samples, n_threads: int | None = None, given: Any = None
+    ) -> Evaluation:
+        """Mean loss and accuracy, both NaN where an output is not finite.
+
+        ``given`` is X, if its rows are still to be checked.
+        """
         n = samples.inputs.n
-        loss_sum, n_correct = self._infer(
-            samples, np.empty((0, self.sizes[-1]), self.dtype), n_threads
-        )
-        return Evaluation(loss_sum / n, n_correct / n if self.is_classifier else None)
+        none = np.empty((0, self.sizes[-1]), self.dtype)
+        loss_sum, n_correct = self._infer(samples, none, n_threads, given is not None, given)
+        loss, accuracy = loss_sum / n, n_correct / n if self.is_classifier else None
+        if not np.isfinite(loss):  # as it is not, where an output is not
+            outputs = np.empty((n, self.sizes[-1]), self.dtype)
+            self._infer(samples, outputs, n_threads)
+            if not np.isfinite(outputs).all():
+                return Evaluation(np.nan, None if accuracy is None else np.nan)
+        return Evaluation(loss, accuracy)
 
     def _infer(
         self,
@@ -276,38 +328,48 @@ class Network:
         outputs: FloatArray,
         n_threads: int | None = None,
         check: bool = False,
+        given: Any = None,
     ) -> tuple[float, int]:
         """Fill ``outputs``, unless it has no rows; sums of losses and of correct predictions.
 
         Blocks of rows go to threads of Python's, for kernels hold no lock; where blocks begin
-        follows from sizes alone, so the sums are the same for any number of threads.
+        follows from sizes alone, so the sums are the same for any number of threads. Dense rows
+        are converted block by block, if need be; ``given`` is X as the caller passed it.
         """
         inputs = samples.inputs
         n, is_sparse = inputs.n, inputs.is_sparse
-        is_listed = methods.lists_zeros(self.layout, self.dtype, inputs)
+        is_listed = methods.lists_zeros(self._layout, self.dtype, inputs)
         length = min(n, kernels.LONGEST_STRETCH)
         key = ("infer", length, is_listed, is_sparse)
         spare = self._kept.pop(key, [])
+        converts = not (is_sparse or validation.is_plain(inputs.X, self.dtype))
+        # What needs no conversion is looked at by the kernel, when the rows are in the cache.
+        checks = check and not (is_sparse or converts)
 
         def block(start: int, stop: int) -> tuple[float, int]:
             try:
                 batch = spare.pop()
             except IndexError:
                 batch = kernels.make_batch(
-                    self.layout,
+                    self._layout,
                     length,
                     self.dtype,
                     is_listed=is_listed,
                     is_sparse=is_sparse,
                     trains=False,
                 )
+            part, out, first, last = samples, outputs, start, stop
+            if converts:
+                X = validation.rows(inputs.X, start, stop, self.dtype, given, check)
+                part, out = _of_rows(samples, X, start, stop), outputs[start:stop]
+                first, last = 0, stop - start
             loss_sum, n_correct, is_finite = kernels.infer(
-                self._buffer, self.layout, batch, samples, kernels.IN_ORDER, start, stop, outputs,
-                check, 0.0, 0,
+                self._buffer, self._layout, batch, part, kernels.IN_ORDER, first, last, out,
+                checks, 0.0, 0,
             )  # fmt: skip
             spare.append(batch)
             if not is_finite:
-                validation.check_finite("X", inputs.X, start * self.sizes[0], stop * self.sizes[0])
+                validation.rows(inputs.X, start, stop, self.dtype, given)
                 raise ValueError("X must not change while it is used.")
             return loss_sum, n_correct
 
@@ -321,7 +383,7 @@ class Network:
         self._kept[key] = scratch
 
     def loss(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Mean loss, without weight decay; arguments as `evaluate`."""
+        """Mean loss, without weight decay; arguments and errors as `evaluate`."""
         return self.evaluate(X, y, sample_weight).loss
 
     def value_and_grad(
@@ -332,7 +394,7 @@ class Network:
         *,
         sample_weight: ArrayLike | None = None,
     ) -> tuple[float, Gradients]:
-        """Mean loss and its gradient, without weight decay.
+        """Mean loss and its gradient, without weight decay; not finite where they overflow.
 
         Parameters
         ----------
@@ -361,7 +423,7 @@ class Network:
         objective = Objective(self, samples)
         loss = objective.differentiate(gradient)
         objective.release()
-        return loss, Gradients(*kernels.layer_views(gradient, self.layout))
+        return loss, Gradients(*kernels.layer_views(gradient, self._layout))
 
     def views(self, flat: FloatArray) -> Gradients:
         """Weights and biases of each layer as views of any vector laid out as `params`.
@@ -382,7 +444,7 @@ class Network:
             raise ValueError(
                 f"flat must be an array of params' shape {self._buffer.shape}, got {given}."
             )
-        return Gradients(*kernels.layer_views(flat, self.layout))
+        return Gradients(*kernels.layer_views(flat, self._layout))
 
     def objective(
         self,
@@ -446,9 +508,11 @@ class Network:
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
         prefix: str = "",
+        *,
+        whole: bool = True,
     ) -> kernels.Samples:
         return validation.samples(
-            X, y, self.sizes, self.loss_name, self.dtype, sample_weight, prefix
+            X, y, self.sizes, self.loss_name, self.dtype, sample_weight, prefix, whole=whole
         )
 
     # Copies and text ----------------------------------------------------------------------------
@@ -500,10 +564,11 @@ class Network:
         self.inits = state["inits"]
         self.dtype = validation.dtype(state["dtype"])
         self._allocate()
-        for ours, theirs in zip(self.weights, state["weights"], strict=True):
-            ours[...] = theirs
-        for ours, theirs in zip(self.biases, state["biases"], strict=True):
-            ours[...] = theirs
+        with np.errstate(all="ignore"):
+            for ours, theirs in zip(self.weights, state["weights"], strict=True):
+                ours[...] = theirs
+            for ours, theirs in zip(self.biases, state["biases"], strict=True):
+                ours[...] = theirs
 
     def summary(self) -> str:
         """Table of the layers: shape, activation, initialisation, number of parameters."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from fastbp import kernels, methods, threads
+from fastbp import kernels, methods, threads, validation
 from fastbp.chunks import paced
 from fastbp.validation import FloatArray
 
@@ -53,15 +53,23 @@ class Objective:
         """Leave the scratch to the network's next objective of this kind; this one is spent."""
         self.network._keep(self._kind, self._scratch)
 
-    def __call__(self, params: FloatArray) -> tuple[float, NDArray[np.float64]]:
-        """Loss at these parameters, and its gradient in float64, as SciPy wants it."""
+    def __call__(self, params: ArrayLike) -> tuple[float, NDArray[np.float64]]:
+        """Loss at these parameters, and its gradient in float64, as SciPy wants it.
+
+        Raises
+        ------
+        ValueError
+            If they are not finite real numbers in the network's dtype, or of another shape; the
+            network is untouched.
+        """
+        buffer = self.network._buffer
+        buffer[:] = validation.parameters(params, buffer)
+        return self.value_and_grad()
+
+    @np.errstate(all="ignore")
+    def value_and_grad(self) -> tuple[float, NDArray[np.float64]]:
+        """Loss at the network's own parameters and its gradient, finite or not."""
         network = self.network
-        if np.shape(params) != network._buffer.shape:
-            raise ValueError(
-                f"params must have the shape of network.params, {network._buffer.shape}, got "
-                f"{np.shape(params)}."
-            )
-        network._buffer[:] = params
         # A new one each time: optimizers keep the last gradient while they ask for the next.
         gradient = np.empty_like(network._buffer)
         loss = self.differentiate(gradient)

@@ -727,7 +727,7 @@ class _Engine(BaseMultilayerPerceptron):
     ) -> tuple[float, NDArray[np.float64]]:
         self._unpack(packed)
         network = self.trainer_.network
-        loss, gradient = self._objective(network.params)
+        loss, gradient = self._objective.value_and_grad()
         weights, biases = network.views(gradient)
         return loss + self._scale[1], np.concatenate([*(W.T.ravel() for W in weights), *biases])
 

@@ -295,6 +295,8 @@ class Trainer:
         )
         if eta is not None:
             self._checked_options(self.network, eta)
+        if progress is not None:
+            validation.flag("progress", progress)
         evaluation = None
         if eval_set is not None:
             if not isinstance(eval_set, (tuple, list)) or len(eval_set) != 2:
@@ -516,7 +518,7 @@ class Trainer:
             "clip_norm": validation.limit("clip_norm", self.clip_norm, kind),
             "max_norm": validation.limit("max_norm", self.max_norm, kind),
             "class_weight": validation.class_weight(
-                self.class_weight, 2 if n_outputs == 1 else n_outputs
+                self.class_weight, 2 if n_outputs == 1 else n_outputs, kind
             ),
             "label_smoothing": smoothing,
             "reduction": reduction,
@@ -661,15 +663,13 @@ class Trainer:
     def _current_rule(self, network: Network, optimizer: optimizers.Optimizer) -> kernels.Rule:
         """The optimizer's state; new where the optimizer or the network is another one."""
         if self._rule is None or self._rule[0] != optimizer or self._rule[1] is not network:
-            rule = optimizers.make_rule(optimizer, network.params.size, network.dtype)
+            rule = optimizers.make_rule(optimizer, network._buffer.size, network.dtype)
             self._rule = optimizer, network, rule
         return self._rule[2]
 
 
 def _check_trainable(network: Network) -> None:
     """Whenever a callback may have spoilt what the network's views show."""
-    if not network.params.flags.writeable:
-        raise ValueError("network.params must be writable to be trained, got a read-only array.")
     if (spoilt := network.first_nonfinite_layer()) is not None:
         raise ValueError(f"network.params must be finite, got NaN or infinity in layer {spoilt}.")
 
@@ -705,8 +705,8 @@ def warmup(dtypes: str | Sequence[str] = ("float32", "float64")) -> float:
     """
     began = time.perf_counter()
     X, y = [[0.0]], [0]
-    for dtype in (dtypes,) if isinstance(dtypes, str) else dtypes:
-        network = Network((1, 1), dtype=dtype, seed=0)
+    for dtype in validation.dtypes(dtypes):
+        network = Network((1, 2), dtype=dtype, seed=0)
         for method in ("sequential", "deferred"):
             trainer = Trainer(network, method=method, seed=0)
             trainer.fit(X, y, epochs=1, eval_set=(X, y), progress=False)

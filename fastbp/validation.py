@@ -9,17 +9,18 @@ import inspect
 import math
 import numbers
 import operator
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbp import kernels, sparse
+from fastbp import frames, kernels, sparse
 from fastbp.initializers import INITIALIZERS
 from fastbp.sparse import check_sparse as check_sparse
 
 FloatArray = NDArray[np.floating[Any]]
+Entry = TypeVar("Entry")
 
 _DTYPES = ("float32", "float64")
 _LARGEST_INT = 2**63 - 1
@@ -57,7 +58,7 @@ def _real(value: Any) -> float:
 def rate(name: str, value: Any, kind: np.dtype[Any], *, zero: bool = False) -> float:
     """``value`` as a float that is finite and above zero in ``kind``, or zero where allowed."""
     number = _real(value)
-    with np.errstate(over="ignore", under="ignore"):
+    with np.errstate(all="ignore"):
         rounded = float(kind.type(number))
     if not math.isfinite(rounded) or number < 0 or (rounded == 0 and not (zero and number == 0)):
         bound = "of at least 0" if zero else "above 0"
@@ -87,28 +88,43 @@ def limit(name: str, value: Any, kind: np.dtype[Any]) -> float | None:
     return None if value is None else rate(name, value, kind)
 
 
-def dropout(value: Any, n_hidden: int) -> tuple[float, ...]:
-    """One share per hidden layer, from one number or a sequence of them."""
+def sequence(value: Any) -> tuple[Any, ...] | None:
+    """Entries of a list, a tuple, a range or a one-dimensional array; None for anything else.
+
+    What has no order of its own, can be read only once, or is a text is not meant as a sequence.
+    """
+    if isinstance(value, np.ndarray):
+        return tuple(value) if value.ndim == 1 else None
+    is_text = isinstance(value, (str, bytes, bytearray, memoryview))
+    return tuple(value) if isinstance(value, Sequence) and not is_text else None
+
+
+def _each(
+    name: str, value: Any, n: int, kind: type, of: str, check: Callable[[str, Any], Entry]
+) -> tuple[Entry, ...]:
+    """One checked value for each of n others: the same for all, or a sequence of them."""
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value.item()
-    if isinstance(value, numbers.Real):
-        if n_hidden == 0 and value != 0:
-            raise ValueError(f"dropout must be 0 without hidden layers, got {value!r}.")
-        return (share("dropout", value),) * n_hidden
-    shares = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else ()
-    if len(shares) != n_hidden or isinstance(value, str):
-        raise ValueError(
-            f"dropout must be one number or {n_hidden} numbers, one per hidden layer; "
-            f"got {value!r}."
-        )
-    return tuple(share(f"dropout[{i}]", each) for i, each in enumerate(shares))
+    if isinstance(value, kind):
+        return (check(name, value),) * n
+    given = sequence(value)
+    if given is None or len(given) != n:
+        what = "name" if kind is str else "number"
+        raise ValueError(f"{name} must be one {what} or {n} {what}s, one per {of}; got {value!r}.")
+    return tuple(check(f"{name}[{i}]", entry) for i, entry in enumerate(given))
 
 
-def class_weight(value: Any, n_classes: int) -> str | tuple[float, ...] | None:
+def dropout(value: Any, n_hidden: int) -> tuple[float, ...]:
+    """One share per hidden layer, from one number or a sequence of them."""
+    if isinstance(value, numbers.Real) and n_hidden == 0 and value != 0:
+        raise ValueError(f"dropout must be 0 without hidden layers, got {value!r}.")
+    return _each("dropout", value, n_hidden, numbers.Real, "hidden layer", share)
+
+
+def class_weight(value: Any, n_classes: int, kind: np.dtype[Any]) -> str | tuple[float, ...] | None:
     """One weight per class, 1 for what a mapping leaves out; or "balanced", or None for none."""
     if value is None or (isinstance(value, str) and value == "balanced"):
         return value
-    allowed = f'"balanced", {n_classes} weights, or a mapping from class numbers to weights'
     if isinstance(value, Mapping):
         unknown = [key for key in value if key not in range(n_classes)]
         if unknown:
@@ -116,12 +132,14 @@ def class_weight(value: Any, n_classes: int) -> str | tuple[float, ...] | None:
                 f"class_weight must name classes from 0 to {n_classes - 1}, got {unknown[0]!r}."
             )
         value = [value.get(k, 1.0) for k in range(n_classes)]
-    weights = () if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
-    if len(weights) != n_classes:
-        raise ValueError(f"class_weight must be {allowed}; got {value!r}.")
-    kind = np.dtype(np.float64)
+    weights = sequence(value)
+    if weights is None or len(weights) != n_classes:
+        raise ValueError(
+            f'class_weight must be "balanced", {n_classes} weights, or a mapping from class '
+            f"numbers to weights; got {value!r}."
+        )
     return tuple(
-        rate(f"class_weight[{k}]", each, kind, zero=True) for k, each in enumerate(weights)
+        rate(f"class_weight[{k}]", weight, kind, zero=True) for k, weight in enumerate(weights)
     )
 
 
@@ -132,18 +150,57 @@ def flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """A hint at the one of the names that is most like it, if one is like it."""
-    found = difflib.get_close_matches(name, tuple(names), 1, 0.7)
-    return f" (did you mean {found[0]!r}?)" if found else ""
+# What others call what is meant.
+_ALIASES = {
+    "mse": "squared_error",
+    "mean_squared_error": "squared_error",
+    "l2": "squared_error",
+    "mae": "absolute_error",
+    "mean_absolute_error": "absolute_error",
+    "smooth_l1": "huber",
+    "bce": "binary_cross_entropy",
+    "ce": "cross_entropy",
+    "nll": "cross_entropy",
+    "softmax": "cross_entropy",
+    "log_loss": "cross_entropy",
+    "categorical_crossentropy": "cross_entropy",
+    "logistic": "sigmoid",
+    "linear": "identity",
+    "swish": "silu",
+    "he": "he_normal",
+    "kaiming": "he_normal",
+    "kaiming_normal": "he_normal",
+    "kaiming_uniform": "he_uniform",
+    "glorot": "glorot_normal",
+    "xavier": "glorot_normal",
+    "xavier_normal": "glorot_normal",
+    "xavier_uniform": "glorot_uniform",
+    "lecun": "lecun_normal",
+}
 
 
-def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
+def nearest(value: Any, names: Iterable[str]) -> str:
+    """A hint at the one of the names that was probably meant, if there is one."""
+    if not isinstance(value, str):
+        return ""
+    letters = {name.replace("_", ""): name for name in names}
+    key = value.lower().replace("-", "_").replace(" ", "_")
+    meant = _ALIASES.get(key, key).replace("_", "")
+    found = difflib.get_close_matches(meant, letters, 1)
+    return f" (did you mean {letters[found[0]]!r}?)" if found else ""
+
+
+def choice(name: str, value: Any, allowed: Iterable[str], where: str = "") -> str:
     """``value`` if it is one of the allowed names."""
     names = tuple(allowed)
     if not isinstance(value, str) or value not in names:
-        raise ValueError(f"{name} must be one of {', '.join(names)}; got {value!r}.")
-    return value
+        hint = nearest(value, names)
+        raise ValueError(f"{name} must be one of {', '.join(names)}{where}; got {value!r}{hint}.")
+    return str(value)
+
+
+def _names(name: str, value: Any, n: int, of: str, allowed: Iterable[str]) -> tuple[str, ...]:
+    return _each(name, value, n, str, of, lambda place, each: choice(place, each, allowed))
 
 
 def takes(name: str, function: Any, given: Sequence[str]) -> None:
@@ -163,28 +220,23 @@ def takes(name: str, function: Any, given: Sequence[str]) -> None:
 
 def order(name: str, rows: Any, n: int) -> NDArray[np.int64]:
     """``rows`` as n row numbers from 0 to n − 1, which may come more than once."""
-    array = _numeric(name, rows)
-    legal = array.dtype.kind in "iu" and array.shape == (n,)
-    if not legal or array.min() < 0 or array.max() >= n:
+    given = np.array(_numeric(name, rows))  # a copy that nobody else changes is what is checked
+    legal = given.dtype.kind in "iu" and given.shape == (n,)
+    if not legal or given.min() < 0 or given.max() >= n:
         raise ValueError(
             f"{name} must be an integer array of shape ({n},) with rows from 0 to {n - 1}, got "
             + (
-                f"rows from {array.min()} to {array.max()}."
+                f"rows from {given.min()} to {given.max()}."
                 if legal
-                else f"{array.dtype} of shape {array.shape}."
+                else f"{given.dtype} of shape {given.shape}."
             )
         )
-    return np.array(array, np.int64)
+    return given.astype(np.int64, copy=False)
 
 
 def methods(value: Any, n_layers: int) -> tuple[str, ...]:
     """One method per layer, from one name or a sequence of them."""
-    names = (value,) * n_layers if isinstance(value, str) else value
-    if not isinstance(names, (tuple, list)) or len(names) != n_layers:
-        raise ValueError(
-            f"method must be one name or {n_layers} names, one per layer; got {value!r}."
-        )
-    return tuple(choice("method", name, ("auto", *kernels.METHODS)) for name in names)
+    return _names("method", value, n_layers, "layer", ("auto", *kernels.METHODS))
 
 
 def seed(value: Any) -> int | None:
@@ -197,20 +249,25 @@ def dtype(value: Any) -> np.dtype[Any]:
     try:
         kind: np.dtype[Any] = np.dtype(value).newbyteorder("=")
         known = value is not None and kind.name in _DTYPES
-    except TypeError:
+    except (TypeError, ValueError):
         known = False
     if not known:
         raise ValueError(f"dtype must be one of {', '.join(_DTYPES)}; got {value!r}.")
     return kind
 
 
-def layer_sizes(sizes: Any) -> tuple[int, ...]:
-    """``sizes`` as a tuple of at least two positive integers."""
-    try:
-        given = tuple(sizes)
-    except TypeError:
-        given = ()
-    if len(given) < 2 or isinstance(sizes, str):
+def dtypes(value: Any) -> tuple[np.dtype[Any], ...]:
+    """One dtype or a sequence of them."""
+    given = (value,) if (several := sequence(value)) is None else several
+    if not given:
+        raise ValueError(f"dtypes must name at least one of {', '.join(_DTYPES)}; got {value!r}.")
+    return tuple(dtype(each) for each in given)
+
+
+def layer_sizes(sizes: Any, loss: str) -> tuple[int, ...]:
+    """``sizes`` as a tuple of at least two positive integers, which suit the loss."""
+    given = sequence(sizes)
+    if given is None or len(given) < 2:
         raise ValueError(
             "sizes must list the units of at least two layers, the inputs first and the outputs "
             f"last, such as (784, 128, 10); got {sizes!r}."
@@ -218,51 +275,39 @@ def layer_sizes(sizes: Any) -> tuple[int, ...]:
     units = tuple(integer(f"sizes[{i}]", size, 1) for i, size in enumerate(given))
     if max(units) > _MOST_UNITS:
         raise ValueError(f"sizes must be at most {_MOST_UNITS} each, got {units}.")
+    if loss == "cross_entropy" and units[-1] == 1:
+        raise ValueError(
+            "sizes must end with an output per class, at least 2, for the loss cross_entropy, got "
+            f"{units}; with one output use binary_cross_entropy for labels 0 and 1, or "
+            "squared_error for numbers."
+        )
     return units
 
 
 def hidden_activations(activation: Any, n_hidden: int) -> tuple[str, ...]:
     """One activation name per hidden layer, from one name or a sequence of them."""
-    if isinstance(activation, str):
-        return (choice("activation", activation, kernels.HIDDEN),) * n_hidden
-    try:
-        names = tuple(activation)
-    except TypeError:
-        names = (choice("activation", activation, kernels.HIDDEN),)
-    if len(names) != n_hidden:
-        raise ValueError(
-            f"activation must be one name or {n_hidden} names, one per hidden layer; "
-            f"got {len(names)}: {activation!r}."
-        )
-    return tuple(choice(f"activation[{i}]", name, kernels.HIDDEN) for i, name in enumerate(names))
+    return _names("activation", activation, n_hidden, "hidden layer", kernels.HIDDEN)
 
 
 def initializers(init: Any, defaults: Sequence[str]) -> tuple[str, ...]:
     """One initialiser per layer, from one name, a sequence of them, or None for the defaults."""
     if init is None:
         return tuple(defaults)
-    names = (init,) * len(defaults) if isinstance(init, str) else tuple(init)
-    if len(names) != len(defaults):
-        raise ValueError(
-            f"init must be one name or {len(defaults)} names, one per layer; got {init!r}."
-        )
-    return tuple(choice("init", name, INITIALIZERS) for name in names)
+    return _names("init", init, len(defaults), "layer", INITIALIZERS)
 
 
 def output_activation(output: Any, loss: str) -> str:
     """The output activation, by default the loss's own; refused where the loss cannot take it."""
     legal = kernels.LEGAL_OUTPUTS[loss]
-    if output is None:
-        return legal[0]
-    if not isinstance(output, str) or output not in legal:
-        raise ValueError(
-            f"output must be one of {', '.join(legal)} for the loss {loss}; got {output!r}."
-        )
-    return output
+    return legal[0] if output is None else choice("output", output, legal, f" for the loss {loss}")
 
 
 def _array(name: str, values: ArrayLike) -> NDArray[Any]:
-    if hasattr(values, "toarray") and hasattr(values, "nnz"):
+    if frames.is_frame(values):
+        return frames.to_array(name, values)
+    if frames.is_series(values):
+        return frames.to_vector(name, values)
+    if sparse.is_sparse(values):
         raise ValueError(f"{name} must be a dense array, got a sparse one; pass {name}.toarray().")
     if np.ma.is_masked(values):
         raise ValueError(f"{name} must have no masked entries; fill or drop them first.")
@@ -274,54 +319,84 @@ def _array(name: str, values: ArrayLike) -> NDArray[Any]:
         ) from None
 
 
-def _numeric(name: str, values: ArrayLike) -> NDArray[Any]:
-    """``values`` as an array of real numbers, not converted yet."""
-    array = values if type(values) is np.ndarray else _array(name, values)
+def _numeric(name: str, values: ArrayLike, hint: str = "") -> NDArray[Any]:
+    """``values`` as an array of real numbers, not converted yet.
+
+    It is an array object of its own: the caller's may get another shape or dtype meanwhile.
+    """
+    array = (values if type(values) is np.ndarray else _array(name, values)).view()
     if array.dtype.kind not in "biuf":
-        raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}.")
+        if array.dtype.kind == "O" and array.ndim > 0 and not hint:
+            hint = f"; if they are numbers, pass numpy.asarray({name}, float)"
+        raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}{hint}.")
     return array
 
 
-def _matrix(name: str, values: ArrayLike, columns: int, what: str) -> NDArray[Any]:
+def _matrix(name: str, values: ArrayLike, columns: int, what: str, hint: str = "") -> NDArray[Any]:
     array = _numeric(name, values)
     if array.ndim != 2:
-        hint = f"; for one sample pass {name}.reshape(1, -1)" if array.ndim == 1 else ""
         raise ValueError(
             f"{name} must be two-dimensional, (n_samples, {columns}); "
-            f"got shape {array.shape}{hint}."
+            f"got shape {array.shape}{hint if array.ndim == 1 else ''}."
         )
     if array.shape[1] != columns:
         raise ValueError(f"{name} must have {columns} columns, {what}; got shape {array.shape}.")
     return array
 
 
-def _kernel_array(name: str, array: NDArray[Any], kind: np.dtype[Any]) -> FloatArray:
+def _kernel_array(
+    name: str, array: NDArray[Any], kind: np.dtype[Any], given: Any = None
+) -> FloatArray:
     """Read-only, native, C-contiguous and finite; a view where ``array`` is so already."""
     plain = _plain(array, kind)
-    size = plain.size
-    for start in range(0, size, _SCAN):
-        check_finite(name, plain, start, min(size, start + _SCAN), array)
+    rows = max(1, _SCAN // max(1, plain[:1].size))
+    for start in range(0, len(plain), rows):
+        _check_finite(name, plain[start : start + rows], array, start, given)
     return plain
+
+
+def is_plain(array: NDArray[Any], kind: np.dtype[Any]) -> bool:
+    """Whether kernels can take the array as it is."""
+    return array.dtype == kind and array.flags.c_contiguous and array.flags.aligned
 
 
 def _plain(array: NDArray[Any], kind: np.dtype[Any]) -> FloatArray:
     """Read-only, native and C-contiguous; a view where ``array`` is so already."""
-    if array.dtype != kind or not (array.flags.c_contiguous and array.flags.aligned):
-        with np.errstate(over="ignore"):  # reported by `check_finite`, with its place
+    if not is_plain(array, kind):
+        with np.errstate(all="ignore"):  # what overflows is reported with its place
             array = np.require(array, dtype=kind, requirements=["C", "A"])
     return kernels.read_only(np.asarray(array, dtype=kind))
 
 
-def check_finite(
-    name: str, plain: FloatArray, start: int, stop: int, given: NDArray[Any] | None = None
+def rows(
+    array: NDArray[Any],
+    start: int,
+    stop: int,
+    kind: np.dtype[Any],
+    given: Any,
+    check: bool = True,
+) -> FloatArray:
+    """Some rows of X as kernels take them; ``given`` is what the caller passed as X."""
+    plain = _plain(array[start:stop], kind)
+    if check:
+        _check_finite("X", plain, array, start, given)
+    return plain
+
+
+def _check_finite(
+    name: str, plain: FloatArray, array: NDArray[Any], first_row: int, given: Any = None
 ) -> None:
-    """Refuse NaN and infinity among entries start to stop of an array, counted row by row."""
-    place = kernels.first_nonfinite(plain.reshape(-1), start, stop)
-    if place >= 0:
-        where = np.unravel_index(place, plain.shape)
-        value = (plain if given is None else given)[where]
-        text = f"row {where[0]}" + (f", column {where[1]}" if plain.ndim == 2 else "")
-        _refuse_nonfinite(name, value, plain.dtype, text)
+    """Refuse NaN and infinity in some rows of an array as they were converted."""
+    place = kernels.first_nonfinite(plain.reshape(-1), 0, plain.size)
+    if place < 0:
+        return
+    row, *column = np.unravel_index(place, plain.shape)
+    where = f"row {first_row + row}"
+    if column:
+        where += f", column {column[0]}"
+        if frames.is_frame(given):
+            where = f"row {first_row + row}, column {frames.labels(given)[column[0]]!r}"
+    _refuse_nonfinite(name, array[(first_row + row, *column)], plain.dtype, where)
 
 
 def _refuse_nonfinite(name: str, value: Any, kind: np.dtype[Any], where: str) -> NoReturn:
@@ -330,18 +405,22 @@ def _refuse_nonfinite(name: str, value: Any, kind: np.dtype[Any], where: str) ->
 
 
 def inputs(
-    X: Any, n_inputs: int, kind: np.dtype[Any], name: str = "X", *, finite: bool = True
+    X: Any, n_inputs: int, kind: np.dtype[Any], name: str = "X", *, whole: bool = True
 ) -> kernels.Inputs:
     """``X`` as kernels take it: (n_samples, n_inputs), at least one row, dense or sparse.
 
-    With ``finite=False``, the caller sees to `check_finite` of dense rows.
+    With ``whole=False`` dense rows are as they were given, for the caller to have them by `rows`.
     """
     if sparse.is_sparse(X):
         return _sparse_inputs(X, n_inputs, kind, name)
-    array = _matrix(name, X, n_inputs, "one per input of the network")
+    hint = f"; for one sample pass {name}.reshape(1, -1)"
+    array = _matrix(name, X, n_inputs, "one per input of the network", hint)
     if len(array) == 0:
         raise ValueError(f"{name} must have at least one row, got shape {array.shape}.")
-    return kernels.dense_inputs(_kernel_array(name, array, kind) if finite else _plain(array, kind))
+    if whole:
+        return kernels.dense_inputs(_kernel_array(name, array, kind, X))
+    none = kernels.dense_inputs(np.empty((0, n_inputs), kind))
+    return none._replace(X=kernels.read_only(array))
 
 
 def _sparse_inputs(X: Any, n_inputs: int, kind: np.dtype[Any], name: str) -> kernels.Inputs:
@@ -365,7 +444,15 @@ def _sparse_inputs(X: Any, n_inputs: int, kind: np.dtype[Any], name: str) -> ker
     )
 
 
-def _labels(name: str, array: NDArray[Any], n_classes: int) -> NDArray[np.int64]:
+_NUMBER_THEM = (
+    "number the classes with classes, y = numpy.unique(y, return_inverse=True), or use "
+    "fastbp.sklearn"
+)
+
+
+def _labels(name: str, given: NDArray[Any], n_classes: int) -> NDArray[np.int64]:
+    # A copy, for they are indices: the caller may change theirs at any time.
+    array = np.array(given)
     if array.dtype.kind == "f":
         whole = np.isfinite(array) & (array == np.floor(array))
         if not whole.all():
@@ -377,21 +464,23 @@ def _labels(name: str, array: NDArray[Any], n_classes: int) -> NDArray[np.int64]
     legal = (array >= 0) & (array < n_classes)
     if not legal.all():
         row = int(np.argmin(legal))
+        from_one = array.min() == 1 and array.max() == n_classes
+        hint = "subtract 1, or use fastbp.sklearn" if from_one else _NUMBER_THEM
         raise ValueError(
             f"{name} must hold class numbers from 0 to {n_classes - 1}, one per output of the "
-            f"network; got {array[row]} in row {row}."
+            f"network; got {array[row]} in row {row}: {hint}."
         )
-    # A copy, for they are indices: the caller may change theirs between chunks.
-    return np.array(array, dtype=np.int64)
+    return array.astype(np.int64, copy=False)
 
 
 def _targets(
-    name: str, array: NDArray[Any], n_outputs: int, loss: str, kind: np.dtype[Any]
+    name: str, array: NDArray[Any], n_outputs: int, loss: str, kind: np.dtype[Any], given: Any
 ) -> FloatArray:
     if array.ndim == 1 and n_outputs == 1:
         array = array[:, np.newaxis]
-    array = _matrix(name, array, n_outputs, "one per output of the network")
-    targets = _kernel_array(name, array, kind)
+    hint = f"; for class numbers use the loss cross_entropy, or pass numpy.eye({n_outputs})[{name}]"
+    array = _matrix(name, array, n_outputs, "one per output of the network", hint)
+    targets = _kernel_array(name, array, kind, given)
     if loss == "binary_cross_entropy":
         legal = (targets >= 0) & (targets <= 1)
         allowed = "be between 0 and 1"
@@ -413,6 +502,7 @@ def _targets(
     return targets
 
 
+@np.errstate(all="ignore")
 def samples(
     X: ArrayLike,
     y: ArrayLike,
@@ -421,23 +511,25 @@ def samples(
     kind: np.dtype[Any],
     sample_weight: ArrayLike | None = None,
     prefix: str = "",
+    *,
+    whole: bool = True,
 ) -> kernels.Samples:
     """Inputs and targets as kernels take them; weights are scaled to a mean of 1."""
     n_outputs = sizes[-1]
-    rows = inputs(X, sizes[0], kind, f"{prefix}X")
+    rows = inputs(X, sizes[0], kind, f"{prefix}X", whole=whole)
     name = f"{prefix}y"
-    array = _numeric(name, y)
+    array = _numeric(name, y, f"; {_NUMBER_THEM}" if loss in kernels.CLASSIFICATION else "")
     if array.ndim == 0 or len(array) != rows.n:
         raise ValueError(
             f"{name} must have one entry per row of {prefix}X, {rows.n}; got shape {array.shape}."
         )
     labels: NDArray[np.int64] = np.empty(0, np.int64)
     targets: FloatArray = np.empty((0, n_outputs), kind)
-    is_column = array.ndim == 2 and array.shape[1] == 1 and n_outputs > 1
+    is_column = array.ndim == 2 and array.shape[1] == 1
     if loss == "cross_entropy" and (array.ndim == 1 or is_column):
         labels = _labels(name, array.reshape(-1), n_outputs)
     else:
-        targets = _targets(name, array, n_outputs, loss, kind)
+        targets = _targets(name, array, n_outputs, loss, kind, y)
     return kernels.Samples(
         rows, kernels.read_only(labels), kernels.read_only(targets), _weights(sample_weight, rows.n)
     )
@@ -461,6 +553,7 @@ def _weights(sample_weight: ArrayLike | None, n: int) -> NDArray[np.float64]:
     return kernels.read_only(weights)
 
 
+@np.errstate(all="ignore")
 def with_class_weight(
     samples: kernels.Samples, weights: str | Sequence[float] | None
 ) -> kernels.Samples:
@@ -469,7 +562,7 @@ def with_class_weight(
         return samples
     classes: NDArray[Any] = samples.labels
     if len(classes) == 0 and samples.targets.shape[1] == 1:
-        classes = samples.targets[:, 0]
+        classes = samples.targets[:, 0].copy()  # they are indices
     if len(classes) == 0 or (not np.isin(classes, (0, 1)).all() and len(samples.labels) == 0):
         raise ValueError(
             "class_weight needs class numbers as y, one per row; for rows of targets use "
@@ -486,11 +579,22 @@ def with_class_weight(
     return samples._replace(weights=kernels.read_only(each))
 
 
+def parameters(params: Any, buffer: FloatArray) -> FloatArray:
+    """``params`` as parameters that a network's buffer can take on."""
+    array = _numeric("params", params)
+    if array.shape != buffer.shape:
+        raise ValueError(
+            f"params must have the shape of network.params, {buffer.shape}, got {array.shape}."
+        )
+    return _kernel_array("params", array, buffer.dtype)
+
+
 def gradient_buffer(out: Any, params: FloatArray, *samples: NDArray[Any]) -> FloatArray:
     """``out`` if a gradient of ``params`` can be written to it."""
+    if isinstance(out, np.ndarray) and not isinstance(out, np.ma.MaskedArray):
+        out = out.view(np.ndarray)  # whose shape nobody else changes
     if (
-        not isinstance(out, np.ndarray)
-        or isinstance(out, np.ma.MaskedArray)
+        type(out) is not np.ndarray
         or out.shape != params.shape
         or out.dtype != params.dtype
         or not out.flags.c_contiguous

@@ -3,6 +3,7 @@
 import gc
 import itertools
 import os
+import re
 import threading
 import time
 import tracemalloc
@@ -14,7 +15,7 @@ import scipy.sparse
 from naive import Naive, one_hot
 from test_minibatch import TIGHT, problem
 
-from fastbp import Network, kernels, threads
+from fastbp import Network, Trainer, kernels, threads
 
 SIZES = (300, 70, 33, 5)
 
@@ -254,12 +255,6 @@ def test_scipy_minimizes_the_objective(dtype):
     assert np.abs(f(network.params)[1]).max() < 1e-2
 
 
-def test_the_objective_takes_vectors_of_the_parameters_alone():
-    network = Network((6, 5, 3), seed=0)
-    with pytest.raises(ValueError, match=r"params must have the shape of network\.params"):
-        network.objective(*problem((6, 5, 3), 9))(0.5)
-
-
 def test_the_objective_gives_a_vector_of_its_own_each_time():
     """Optimizers keep the last gradient while they ask for the next."""
     X, y = problem((6, 5, 3), 50)
@@ -269,3 +264,134 @@ def test_the_objective_gives_a_vector_of_its_own_each_time():
     kept = one.copy()
     f(start + 0.1 * (start != 0))
     np.testing.assert_array_equal(one, kept)
+
+
+WHOLE = {
+    "uint8": lambda X: (X * 40 + 100).astype(np.uint8),
+    "float64": lambda X: X,
+    "float16": lambda X: X.astype(np.float16),
+    "Fortran": lambda X: np.asfortranarray(X.astype(np.float32)),
+    "strided": lambda X: np.repeat(X.astype(np.float32), 2, axis=1)[:, ::2],
+    "big-endian": lambda X: X.astype(">f4"),
+    "read-only": lambda X: kernels.read_only(X),
+    "mostly tiny": lambda X: np.where(X > 1, X, 1e-300),  # which float32 has as zeros
+}
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+@pytest.mark.parametrize("n", [1, 31, 700, 5000])
+def test_rows_converted_block_by_block_give_the_bits_of_a_whole_copy(kind, n):
+    X, y = problem(SIZES, n)
+    given = WHOLE[kind](X)
+    network = make("float32")
+    weights = np.linspace(0.5, 2, n)
+    with np.errstate(under="ignore"):
+        whole = given.astype(np.float32, order="C")
+    np.testing.assert_array_equal(network.predict_proba(given), network.predict_proba(whole))
+    assert network.evaluate(given, y, weights) == network.evaluate(whole, y, weights)
+    targets = one_hot(y, 5)
+    assert network.evaluate(given, targets) == network.evaluate(whole, targets)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float64", "Fortran"])
+def test_rows_of_another_kind_are_never_converted_whole(kind, monkeypatch):
+    monkeypatch.setattr(threads, "available", lambda: 2)  # each has a block at a time
+    network = Network((784, 16, 10), seed=0)
+    X = WHOLE[kind](np.random.default_rng(0).random((20_000, 784)))
+    y = np.arange(20_000) % 10
+    for call in (lambda: network.predict(X), lambda: network.evaluate(X, y)):
+        network.predict(X[:100])
+        tracemalloc.start()
+        call()
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 12e6 < 4 * X.size / 5
+
+
+def test_a_bad_row_of_another_kind_is_named_by_its_own_number():
+    network = make("float32")
+    X = np.zeros((3000, 300))
+    for value, problem_ in ((np.nan, "be finite"), (1e300, "be finite in float32")):
+        X[2500, 7] = value
+        for call in (network.predict, lambda X: network.loss(X, np.zeros(3000, int))):
+            message = f"X must {problem_}, got {value} in row 2500, column 7"
+            with pytest.raises(ValueError, match=re.escape(message)):
+                call(X)
+
+
+# Outputs that are not finite -------------------------------------------------------------------
+
+
+def overflowing(loss):
+    """A network and rows, of which the one numbered 1234 overflows it."""
+    n_outputs = 1 if loss == "binary_cross_entropy" else 3
+    network = Network((4, 8, n_outputs), activation="identity", loss=loss, seed=0)
+    network.weights[0][...] = 10
+    network.weights[1][...] = np.array([[10, -10] * 4, [-10, 10] * 4, [10] * 8])[:n_outputs]
+    X = np.zeros((2000, 4), np.float32)
+    X[1234] = 3e38
+    y = np.zeros((2000, n_outputs))
+    if loss == "cross_entropy":
+        y[:, 0] = 1
+    return network, X, y
+
+
+@pytest.mark.parametrize("form", [np.asarray, scipy.sparse.csr_array, np.float64])
+@pytest.mark.parametrize("loss", sorted(kernels.LOSSES))
+def test_outputs_that_are_not_finite_are_refused_by_row(loss, form):
+    network, X, y = overflowing(loss)
+    X = form(X)
+    calls = [network.predict, lambda X: network.loss(X, y), lambda X: network.evaluate(X, y)]
+    if network.is_classifier:
+        calls += [network.predict_proba, lambda X: network.evaluate(X, y[:, 0] * 0)]
+        calls = calls[: None if loss == "cross_entropy" else 4]
+    message = r"outputs must be finite, got -?(nan|inf) for row 1234 of X, whose numbers are too"
+    for call in calls:
+        with pytest.raises(ValueError, match=message):
+            call(X)
+    result = network._evaluate(network._samples(X, y))  # as a trainer asks, at each epoch
+    assert np.isnan(result.loss)
+    assert result.accuracy is None or np.isnan(result.accuracy)
+    loss_value, gradients = network.value_and_grad(X, y)  # whose callers may step back
+    assert not np.isfinite(loss_value)
+    assert not all(np.isfinite(g).all() for g in gradients.weights)
+    keep = np.arange(2000) != 1234
+    assert np.isfinite(network.loss(X[keep], y[keep]))
+
+
+def test_a_fit_records_nan_where_the_evaluation_overflows():
+    network, X, y = overflowing("cross_entropy")
+    labels = y.argmax(axis=1)
+    trainer = Trainer(network, learning_rate=1e-6)
+    trainer.fit(X[:100], labels[:100], eval_set=(X, labels), epochs=1, progress=False)
+    assert np.isnan(trainer.history.eval_loss[0])
+    assert np.isnan(trainer.history.accuracy[0])
+
+
+# Objectives ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda p: p * np.nan, "params must be finite, got nan in row 0."),
+        (lambda p: np.where(p > 0.5, np.inf, p), "params must be finite, got inf in row"),
+        (lambda p: p.astype(float) + 1e300, "params must be finite in float32, got 1e+300 in row"),
+        (lambda p: p + 0j, "params must hold real numbers, got dtype complex64."),
+        (lambda p: p.astype(object), "params must hold real numbers, got dtype object"),
+        (lambda p: p.astype(str), "params must hold real numbers, got dtype"),
+        (lambda p: p[:-1], "params must have the shape of network.params, "),
+        (lambda p: p[None], "params must have the shape of network.params, "),
+        (lambda p: None, "params must hold real numbers, got dtype object."),
+        (lambda p: 0.5, "params must have the shape of network.params, "),
+        (lambda p: np.ma.masked_greater(p, 0.5), "params must have no masked entries"),
+    ],
+)
+def test_the_objective_refuses_parameters_before_the_network_takes_them_on(spoil, message):
+    network = Network((6, 5, 3), seed=0)
+    f = network.objective(*problem((6, 5, 3), 9))
+    before = network.params.copy()
+    with pytest.raises(ValueError, match=re.escape(message)):
+        f(spoil(network.params))
+    np.testing.assert_array_equal(network.params, before)
+    assert np.isfinite(f(before.tolist())[0])

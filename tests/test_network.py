@@ -180,8 +180,15 @@ def test_nan_parameters_show(activation):
     network = Network((3, 4, 2), activation=activation, seed=0)
     network.weights[0][1, 1] = np.nan
     X = np.ones((2, 3))
-    assert np.isnan(network.predict_proba(X)).any()
-    assert np.isnan(network.loss(X, [0, 1]))
+    for call in (network.predict, network.predict_proba):
+        with pytest.raises(ValueError, match=r"network\.params must be finite, got .* in layer 1"):
+            call(X)
+    for call in (network.loss, network.evaluate):
+        with pytest.raises(ValueError, match=r"network\.params must be finite, got .* in layer 1"):
+            call(X, [0, 1])
+    loss, gradients = network.value_and_grad(X, [0, 1])
+    assert np.isnan(loss)
+    assert np.isnan(gradients.weights[0]).any()
     assert not network.check_gradients(X, [0, 1]).ok
 
 
