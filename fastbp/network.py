@@ -149,7 +149,9 @@ class Network:
     def layout(self) -> kernels.Layout:
         """Where each parameter lies in `params`."""
         parts = self._layout._asdict().items()
-        views = {name: part.view() for name, part in parts if isinstance(part, np.ndarray)}
+        views: dict[str, Any] = {
+            name: part.view() for name, part in parts if isinstance(part, np.ndarray)
+        }
         return self._layout._replace(**views)
 
     # Parameters ---------------------------------------------------------------------------------

@@ -1,12 +1,14 @@
 """The network: shapes, initial weights, predictions, copies."""
 
+import contextlib
 import copy
 import pickle
+import warnings
 
 import numpy as np
 import pytest
 
-from fastbp import Network, kernels
+from fastbp import Network, Trainer, kernels
 from fastbp.initializers import DEFAULTS, INITIALIZERS
 
 
@@ -199,3 +201,66 @@ def test_rows_are_whole_vectors_at_distances_that_caches_like(dtype):
     assert not (row_bytes % 64).any()
     assert (row_bytes % 4096).all()
     assert row_bytes.tolist() == {"float32": [2048, 192], "float64": [4160, 320]}[dtype]
+
+
+@pytest.mark.parametrize("name", ["params", "weights", "biases", "layout"])
+def test_nothing_that_is_done_to_a_view_reaches_the_network(name):
+    """The dtype and the shape of an array can be set in place, and kernels rely on them."""
+    generator = np.random.default_rng(0)
+    X, y = generator.normal(size=(50, 6)), generator.integers(0, 3, 50)
+
+    def use(spoil):
+        network = Network((6, 16, 3), seed=0)
+        trainer = Trainer(network, "adam", batch_size=8, seed=0)
+        objective = network.objective(X, y)
+
+        def spoilt(_=None):
+            if spoil:
+                parts = getattr(network, name)
+                for array in (parts,) if name == "params" else parts:
+                    if isinstance(array, np.ndarray):
+                        array.flags.writeable = False
+                        _reshape(array)
+
+        spoilt()
+        trainer.fit(X, y, epochs=3, callbacks=[spoilt], progress=False)
+        out = np.zeros(network.params.size, np.float32)
+        loss, _ = network.value_and_grad(X, y, out)
+        return loss, objective(network.params)[0], network.predict_proba(X), network.params, out
+
+    for mine, expected in zip(use(True), use(False), strict=True):
+        np.testing.assert_array_equal(mine, expected)
+
+
+def _reshape(array):
+    """As a user might, with whatever NumPy's version allows."""
+    with contextlib.suppress(AttributeError, TypeError, ValueError), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        array.shape = (1, -1)
+    with contextlib.suppress(AttributeError, TypeError, ValueError), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        array.dtype = np.uint8
+
+
+def test_a_buffer_whose_shape_changes_is_looked_at_once():
+    network = Network((6, 16, 3), seed=0)
+    X, y = np.ones((4, 6)), [0, 1, 2, 0]
+    out = np.empty_like(network.params)
+    expected = network.value_and_grad(X, y)[1].weights[0]
+    gradients = network.value_and_grad(X, y, out)[1]
+    _reshape(out)
+    np.testing.assert_array_equal(gradients.weights[0], expected)
+    with pytest.raises(ValueError, match="out must be a writable contiguous float32 array"):
+        network.value_and_grad(X, y, out)
+
+
+def test_copies_have_room_for_the_parameters():
+    network = Network((3, 5, 2), dtype="float64", seed=0)
+    network.weights[1][0, 0] = 1e-300  # which float32 has as zero
+    with np.errstate(all="raise"):
+        assert network.copy("float32").weights[1][0, 0] == 0
+    network.weights[1][0, 0] = 1e300
+    with np.errstate(all="raise"), pytest.raises(ValueError, match="dtype must have room for the"):
+        network.copy("float32")
+    network.weights[1][0, 0] = np.inf
+    assert network.copy("float32").first_nonfinite_layer() == 2

@@ -219,14 +219,14 @@ def test_labels_changed_during_a_fit_do_not_reach_the_kernel(blobs):
 
 
 def test_a_network_set_during_a_fit_is_for_the_next_one(blobs):
-    first, other = Network((4, 8, 3), seed=0), Network((1, 1), seed=0)
+    first, other = Network((4, 8, 3), seed=0), Network((1, 2), seed=0)
     trainer = Trainer(first, seed=0)
 
     def swap(trainer):
         trainer.network = other
 
     trainer.fit(*blobs, epochs=2, callbacks=[swap], progress=False)
-    np.testing.assert_array_equal(other.params, Network((1, 1), seed=0).params)
+    np.testing.assert_array_equal(other.params, Network((1, 2), seed=0).params)
 
 
 def test_parameters_spoilt_by_a_callback_are_no_divergence(blobs):
