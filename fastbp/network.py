@@ -201,8 +201,7 @@ class Network:
         for W in self.weights if weight_decay > 0 or l1 > 0 else ():
             # Of weights up to 1, whose squares do not overflow.
             largest = float(np.abs(W).max()) or 1.0
-            with np.errstate(under="ignore"):
-                W = W / W.dtype.type(largest)
+            W = W / W.dtype.type(largest)
             root = math.sqrt(0.5 * weight_decay) * largest
             penalty += root * root * float(np.vdot(W, W)) + l1 * largest * float(np.abs(W).sum())
         return penalty
