@@ -65,15 +65,23 @@ class Callback:
     """Attributes that say what it is to do."""
 
     state: tuple[str, ...] = ()
-    """Attributes that a trainer which is saved during a fit keeps: numbers, None, or vectors laid
-    out as `Network.params`. After `fastbp.load`, the next fit gives them to its callback of the
-    same class and settings, which thus goes on as if nothing had happened."""
+    """Attributes that a trainer which is saved during a fit keeps: what JSON can hold, or vectors
+    laid out as `Network.params`. After `fastbp.load`, the next fit gives them to its callback of
+    the same class and settings, which goes on as if nothing had happened."""
 
     keeps_state: bool = False
     """Whether a trainer that is saved after a fit keeps the state, too."""
 
     epochs_seen: int = 0
     """Epochs of the history up to the last call of `on_epoch`, or up to the begin of the fit."""
+
+    def described(self) -> str:
+        """Its class and settings."""
+        settings = (f"{name}={getattr(self, name)!r}" for name in self.settings)
+        return f"{type(self).__qualname__}({', '.join(settings)})"
+
+    def __repr__(self) -> str:
+        return self.described()
 
     def checked_every(self) -> int:
         """`every`, which may be set anew at any time."""
@@ -121,32 +129,30 @@ class Callback:
 class CallbackState(NamedTuple):
     """What a saved trainer keeps of a callback; see `Callback.state`."""
 
-    kind: str
-    """Module and name of its class."""
-    settings: dict[str, Any]
+    callback: str
+    """Its class and settings."""
     epochs_seen: int
-    state: dict[str, Any]
+    values: dict[str, Any]
+    """Those of the attributes."""
 
 
-def _kind(callback: Callback) -> str:
-    return f"{type(callback).__module__}.{type(callback).__qualname__}"
-
-
-def _values(callback: Callback, names: tuple[str, ...]) -> dict[str, Any]:
-    values = {name: getattr(callback, name) for name in names}
-    return {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in values.items()}
+def _identity(callback: Callback) -> str:
+    return f"{type(callback).__module__}.{callback.described()}"
 
 
 def state_of(callback: Callback) -> CallbackState | None:
     """What is to be kept of a callback; None if it has nothing to be kept."""
     if not callback.state:
         return None
-    return CallbackState(
-        _kind(callback),
-        _values(callback, callback.settings),
-        callback.epochs_seen,
-        _values(callback, callback.state),
-    )
+    values = {name: _own(getattr(callback, name)) for name in callback.state}
+    return CallbackState(_identity(callback), callback.epochs_seen, values)
+
+
+def _own(value: Any) -> Any:
+    """A value that goes on as it is: a copy of an array, and no scalar of NumPy's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return value.copy() if isinstance(value, np.ndarray) else value
 
 
 def resume(callback: Callback, states: list[CallbackState], trainer: Trainer) -> None:
@@ -154,12 +160,11 @@ def resume(callback: Callback, states: list[CallbackState], trainer: Trainer) ->
 
     If the trainer was saved before the callback's turn after the last epoch, its turn is now.
     """
-    settings = _values(callback, callback.settings)
     for kept in states if callback.state else ():
-        if (kept.kind, kept.settings) == (_kind(callback), settings):
+        if kept.callback == _identity(callback) and kept.values.keys() == set(callback.state):
             states.remove(kept)
-            for name in callback.state:
-                setattr(callback, name, kept.state[name])
+            for name, value in kept.values.items():
+                setattr(callback, name, value)
             callback.on_resume(trainer)
             if kept.epochs_seen < len(trainer.history):
                 callback.on_epoch(trainer)
@@ -304,6 +309,8 @@ class TimeLimit(Callback):
         From the beginning of the fit, evaluation and all.
     """
 
+    settings = ("seconds",)
+
     def __init__(self, seconds: float) -> None:
         self.seconds = validation.rate("seconds", seconds, np.dtype(np.float64))
 
@@ -330,6 +337,8 @@ class Target(Callback):
     value : float
         A loss of at most this, or an accuracy of at least this.
     """
+
+    settings = ("monitor", "value")
 
     def __init__(self, monitor: str, value: float) -> None:
         self.monitor = validation.choice("monitor", monitor, MONITORS)

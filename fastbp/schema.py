@@ -138,10 +138,19 @@ def _counts(name: str, value: Any) -> None:
         _refuse(name, "a whole number, one from 0 to below 1, and a whole number", value)
 
 
+_CALLBACK = fields(
+    {"callback": text, "epochs_seen": whole(0, 2**63), "values": mapping, "vectors": items(text)}
+)
+
 TRAINER = fields(
     {"options": mapping, "history": _history, "generator": _generator},
     # Files of version 0.1 had no optimizers and no dropout.
-    {"key": items(whole(0, 2**32), 2), "counts": _counts},
+    {
+        "key": items(whole(0, 2**32), 2),
+        "counts": _counts,
+        # Of trainers that are saved during a fit alone.
+        "callbacks": items(_CALLBACK),
+    },
 )
 
 HEADER = fields(

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from fastbp import container, files, optimizers, schedules, schema, validation
+from fastbp.callbacks import CallbackState
 from fastbp.history import History
 from fastbp.network import Network
 from fastbp.trainer import Trainer
@@ -34,7 +35,8 @@ def save(
     ----------
     network_or_trainer : Network or Trainer
         A trainer is saved with its options, history, the optimizer's state and that of its random
-        order, so that a loaded one goes on bit for bit.
+        order, so that a loaded one goes on bit for bit; and if it is saved by a callback, with the
+        state of the callbacks (`Callback.state`).
     path : path-like
         By convention ``*.safetensors``. Tensors are named ``layers.0.weight`` (n_out, n_in) and
         ``layers.0.bias`` (n_out,), as torch.nn stores them.
@@ -70,6 +72,7 @@ def save(
         if trainer:
             optimizer, header["trainer"], moments = _description(trainer, network)
             vectors += zip(_prefixes(optimizer), moments, strict=True)
+            header["trainer"] |= _callbacks(trainer, vectors)
             squares = _prefixes(optimizer, of_squares=True)
         plain = {name: _in_json(name, value) for name, value in header.items()}
         schema.HEADER("", plain)
@@ -121,6 +124,33 @@ def _description(
         "counts": rule.counts.tolist(),
     }
     return optimizer, part, rule.moments.reshape(-1, rule.n_params)
+
+
+def _callbacks(trainer: Trainer, vectors: list[tuple[str, FloatArray]]) -> dict[str, Any]:
+    """The field of what is kept of callbacks, if any is; arrays are added to the vectors."""
+    kept = []
+    for k, (callback, epochs_seen, values) in enumerate(trainer.callback_states()):
+        arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+        for name, array in arrays.items():
+            if array.shape != trainer.network.params.shape or array.dtype != trainer.network.dtype:
+                raise ValueError(
+                    f"{name} of the callback {callback} must be a vector laid out as "
+                    f"network.params, got {array.dtype} of shape {array.shape}"
+                )
+            vectors.append((_callback_prefix(k, name), array))
+        kept.append(
+            {
+                "callback": callback,
+                "epochs_seen": epochs_seen,
+                "values": {k: v for k, v in values.items() if k not in arrays},
+                "vectors": list(arrays),
+            }
+        )
+    return {"callbacks": kept} if kept else {}
+
+
+def _callback_prefix(k: int, name: str) -> str:
+    return f"callbacks.{k}.{name}."
 
 
 def _prefixes(optimizer: optimizers.Optimizer, *, of_squares: bool = False) -> tuple[str, ...]:
@@ -222,6 +252,9 @@ def _restored(reader: container.Reader, header: dict[str, Any]) -> Network | Tra
     if "trainer" in header:
         trainer = _restored_trainer(network, header["trainer"])
         prefixes += _prefixes(trainer.optimizer)
+        kept = header["trainer"].get("callbacks", [])
+        vectors_kept = [(k, name) for k, each in enumerate(kept) for name in each["vectors"]]
+        prefixes += (_callback_prefix(k, name) for k, name in vectors_kept)
         squares = _prefixes(trainer.optimizer, of_squares=True)
     sizes = list(itertools.pairwise(network.sizes))
     shapes = [(n_out, n_in) for n_in, n_out in sizes], [(n_out,) for _, n_out in sizes]
@@ -233,6 +266,12 @@ def _restored(reader: container.Reader, header: dict[str, Any]) -> Network | Tra
         rule = trainer._current_rule(network, trainer.optimizer)
         rule.counts[:] = header["trainer"].get("counts", _NO_COUNTS)
         vectors.extend(rule.moments.reshape(-1, rule.n_params))
+        for k, name in vectors_kept:
+            vectors.append(np.zeros_like(network.params))
+            kept[k]["values"][name] = vectors[-1]
+        trainer.resume_callbacks(
+            CallbackState(each["callback"], each["epochs_seen"], each["values"]) for each in kept
+        )
     check = functools.partial(_check_values, squares)
     for prefix, vector in zip(prefixes, vectors, strict=True):
         for name, view in _named(prefix, *network.views(vector)):

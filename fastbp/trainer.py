@@ -354,6 +354,10 @@ class Trainer:
         states = (state_of(listener) for listener in self._listeners)
         return [*self._callback_states, *filter(None, states)]
 
+    def resume_callbacks(self, states: Iterable[CallbackState]) -> None:
+        """Have the next fit give these states to its callbacks, as `callback_states` had them."""
+        self._callback_states = list(states)
+
     def _alone(self, work: Callable[[], Result]) -> Result:
         """Do ``work``, unless another thread is training this trainer or its network.
 

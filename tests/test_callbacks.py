@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
+import fastbp
 from fastbp import DivergenceError, Network, Trainer, callbacks, schedules
 from fastbp.callbacks import Callback, EarlyStopping, ReduceOnPlateau, Target, TimeLimit
 
@@ -446,8 +447,6 @@ def test_bad_uses_are_named(trainer, data):
 
 
 def test_a_function_as_a_schedule_is_not_saved(trainer, tmp_path):
-    import fastbp
-
     trainer.learning_rate = schedules.Cosine(0.1, np.int64(20))
     fastbp.save(trainer, tmp_path / "model.safetensors")
     loaded = fastbp.load(tmp_path / "model.safetensors")
@@ -493,6 +492,16 @@ def test_a_stop_ends_with_the_batch(batch_size):
     np.testing.assert_array_equal(trainer.network.params, whole.network.params)
 
 
+def through_pickle(trainer, path):
+    path.write_bytes(pickle.dumps(trainer))
+    return lambda: pickle.loads(path.read_bytes())
+
+
+def through_file(trainer, path):
+    fastbp.save(trainer, path)
+    return lambda: fastbp.load(path)
+
+
 def stops_at_ten():
     """Made to be best in epoch 5, with the rate lowered after epochs 7 and 9."""
     early = EarlyStopping(patience=5)
@@ -503,22 +512,25 @@ def turns_round(trainer):
     trainer.history.eval_loss[-1] = abs(len(trainer.history) - 5) + 1.0
 
 
-@pytest.mark.parametrize("epoch", [3, 5, 7, 9, 10])
+@pytest.mark.parametrize("keep_and_load", [through_pickle, through_file])
+@pytest.mark.parametrize("epoch", [1, 3, 5, 7, 9, 10])
 @pytest.mark.parametrize("place", [0, 1, 2])
-def test_callbacks_go_on_where_a_trainer_was_saved(epoch, place, trainer, data):
+def test_callbacks_go_on_where_a_trainer_was_saved(
+    epoch, place, keep_and_load, trainer, data, tmp_path
+):
     """Wherever in the row of callbacks it was saved: as if nothing had happened."""
     saved = []
 
     def keep(trainer):
         if len(trainer.history) == epoch:
-            saved.append(pickle.dumps(trainer))
+            saved.append(keep_and_load(trainer, tmp_path / "saved"))
 
     early, plateau = stops_at_ten()
     listeners = [early, plateau]
     listeners.insert(place, keep)
     trainer.fit(*data, epochs=20, eval_set=data, callbacks=[turns_round, *listeners])
     assert (len(trainer.history), early.best_epoch) == (10, 5)
-    other = pickle.loads(saved[0])
+    other = saved[0]()
     early, plateau = stops_at_ten()
     other.fit(*data, epochs=20, eval_set=data, callbacks=[turns_round, early, plateau])
     assert (len(other.history), early.best, early.best_epoch) == (10, 1.0, 5)
@@ -536,7 +548,7 @@ def test_only_a_callback_of_the_same_settings_goes_on(trainer, data):
     for patience, best_epoch in ((5, 1), (6, 4)):
         other = pickle.loads(saved[-1])
         other.history.eval_loss[:] = [0.0, 0.0, 0.0]
-        other._callback_states[0].state.update(best=0.0, best_epoch=1)
+        other._callback_states[0].values.update(best=0.0, best_epoch=1)
         early = EarlyStopping(patience=patience)
         other.fit(*data, epochs=1, eval_set=data, callbacks=early, progress=False)
         assert early.best_epoch == best_epoch
@@ -551,6 +563,50 @@ def test_a_callback_of_ones_own_goes_on(trainer, data):
     count = Count()
     pickle.loads(saved[1]).fit(*data, epochs=2, callbacks=count)
     assert count.epochs == 4
+
+
+def test_a_plateau_goes_on_after_a_fit_that_was_saved(trainer, data, tmp_path):
+    """As the same callback does in one program."""
+
+    def flat(trainer):
+        trainer.history.eval_loss[-1] = 1.0
+
+    plateau = ReduceOnPlateau(patience=1, factor=0.5)
+    trainer.fit(*data, epochs=2, eval_set=data, callbacks=[flat, plateau])
+    fastbp.save(trainer, tmp_path / "saved")
+    other = fastbp.load(tmp_path / "saved")
+    for each, callback in (
+        (trainer, plateau),
+        (other, ReduceOnPlateau(patience=1, factor=0.5)),
+    ):
+        each.fit(*data, epochs=4, eval_set=data, callbacks=[flat, callback])
+    assert other.history.learning_rate == trainer.history.learning_rate
+    assert trainer.history.learning_rate == [0.1, 0.1, 0.1, 0.05, 0.05, 0.025]
+
+
+def test_what_cannot_be_kept_of_a_callback_is_named(trainer, data, tmp_path):
+    for value, message in (
+        (np.zeros(3), r"epochs of the callback .*Count\(\) must be a vector laid out as network"),
+        (object(), "trainer must hold what JSON can hold"),
+    ):
+
+        def save(trainer):
+            fastbp.save(trainer, tmp_path / "saved")
+
+        count = Count()
+        count.on_epoch = lambda trainer, count=count, value=value: setattr(count, "epochs", value)
+        with pytest.raises(ValueError, match=message):
+            trainer.fit(*data, epochs=1, callbacks=[count, save])
+        assert not (tmp_path / "saved").exists()
+
+
+def test_callbacks_show_their_settings():
+    early = EarlyStopping("train_loss", patience=3)
+    assert repr(early) == (
+        "EarlyStopping(monitor='train_loss', patience=3, min_delta=0.0, restore_best=True)"
+    )
+    assert repr(TimeLimit(5)) == "TimeLimit(seconds=5.0)"
+    assert repr(Count()) == "Count()"
 
 
 class Count(Callback):
