@@ -329,12 +329,9 @@ def _print_epoch(trainer: Trainer) -> None:
 
 
 def _say(text: str) -> None:
-    """Print a line that the progress bar makes room for; work goes on when nobody reads it."""
-    from tqdm import tqdm
-
+    """Print at once; work goes on when nobody reads it."""
     try:
-        tqdm.write(text, file=sys.stdout)
-        sys.stdout.flush()
+        print(text, flush=True)
     except BrokenPipeError:
         _mute_stdout()
 
