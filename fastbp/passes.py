@@ -41,6 +41,7 @@ class Pass(NamedTuple):
         return bool(kernels.first_nonfinite(moments, 0, len(moments)) < 0)
 
 
+@np.errstate(all="ignore")
 def turns_signs(learning_rate: float, weight_decay: float, kind: np.dtype[Any]) -> bool:
     """Whether a step's factor 1 − ηλ of the weights is 0 or less, in the network's dtype."""
     return bool(kind.type(learning_rate) * kind.type(weight_decay) >= 1)
@@ -62,6 +63,7 @@ def is_per_sample(options: dict[str, Any], learning_rate: float, kind: np.dtype[
     )
 
 
+@np.errstate(all="ignore")
 def per_sample(
     network: Network,
     samples: kernels.Samples,
@@ -103,6 +105,7 @@ def per_sample(
     return Pass(train_blocks, choice.block_size, choice.n_threads, choice.label, reasons)
 
 
+@np.errstate(all="ignore")
 def by_batches(
     network: Network,
     samples: kernels.Samples,

@@ -185,7 +185,9 @@ def nearest(value: Any, names: Iterable[str]) -> str:
         return ""
     letters = {name.replace("_", ""): name for name in names}
     key = value.lower().replace("-", "_").replace(" ", "_")
-    meant = _ALIASES.get(key, key).replace("_", "")
+    meant = key.replace("_", "")
+    if meant not in letters:
+        meant = _ALIASES.get(key, key).replace("_", "")
     found = difflib.get_close_matches(meant, letters, 1)
     return f" (did you mean {letters[found[0]]!r}?)" if found else ""
 

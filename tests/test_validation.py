@@ -1,11 +1,13 @@
 """Bad input: one clear sentence, and the weights untouched. Odd but good input: the same bits."""
 
 import re
+import threading
+import warnings
 
 import numpy as np
 import pytest
 
-from fastbp import Network, Trainer
+from fastbp import Network, Trainer, validation, warmup
 
 X = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
 Y = np.array([0, 1, 0, 1, 1, 0])
@@ -338,3 +340,265 @@ def test_anything_that_converts_to_an_array():
     actual, expected = results(Frame(X), Frame(Y), "float32"), results(X, Y, "float32")
     for mine, plain in zip(actual, expected, strict=True):
         np.testing.assert_array_equal(mine, plain)
+
+
+# Hints ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        ({"loss": "mse"}, "squared_error"),
+        ({"loss": "MSE"}, "squared_error"),
+        ({"loss": "mae"}, "absolute_error"),
+        ({"loss": "bce"}, "binary_cross_entropy"),
+        ({"loss": "softmax"}, "cross_entropy"),
+        ({"loss": "crossentropy"}, "cross_entropy"),
+        ({"loss": "Squared Error"}, "squared_error"),
+        ({"activation": "ReLU"}, "relu"),
+        ({"activation": "reul"}, "relu"),
+        ({"activation": "LeakyReLU"}, "leaky_relu"),
+        ({"activation": ["logistic"]}, "sigmoid"),
+        ({"output": "Softmax"}, "softmax"),
+        ({"init": "xavier_uniform"}, "glorot_uniform"),
+        ({"init": "kaiming-normal"}, "he_normal"),
+        ({"init": ["he_normal", "lecun"]}, "lecun_normal"),
+    ],
+)
+def test_misspelt_names_of_a_network(arguments, meant):
+    (value,) = arguments.values()
+    given = value if isinstance(value, str) else value[-1]
+    with pytest.raises(ValueError, match=re.escape(f"got {given!r} (did you mean {meant!r}?).")):
+        Network((3, 4, 2), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        ({"optimizer": "Adam"}, "adam"),
+        ({"optimizer": "adma"}, "adam"),
+        ({"optimizer": "RMSProp"}, "rmsprop"),
+        ({"method": "Sequential"}, "sequential"),
+        ({"method": ["auto", "zero_skipping"]}, "zero-skipping"),
+        ({"reduction": "means"}, "mean"),
+    ],
+)
+def test_misspelt_names_of_a_trainer(arguments, meant):
+    with pytest.raises(ValueError, match=re.escape(f" (did you mean {meant!r}?).")):
+        Trainer(Network((3, 4, 2)), **arguments)
+
+
+@pytest.mark.parametrize("value", ["", "zzzzz", "3", 3, None.__class__, b"relu", ["relu"]])
+def test_names_like_none_of_those_allowed_have_no_hint(value):
+    with pytest.raises(ValueError, match=r"loss must be one of .*; got [^?]*\.$"):
+        Network((3, 4, 2), loss=value)
+
+
+def test_labels_that_do_not_suit_the_network_say_what_to_do():
+    three = Network((3, 4, 3), loss="squared_error")
+    with pytest.raises(ValueError, match=r"\(6,\); for class numbers use the loss cross_entropy"):
+        three.loss(X, Y)
+    with pytest.raises(ValueError, match=r"pass numpy\.eye\(3\)\[y\]"):
+        Network((3, 4, 3), loss="binary_cross_entropy").loss(X, Y)
+    assert three.loss(X, np.eye(3)[Y]) > 0
+    classes = Network((3, 4, 3))
+    with pytest.raises(ValueError, match=r"got 3 in row 2: subtract 1, or use fastbp\.sklearn\.$"):
+        classes.loss(X, [1, 2, 3, 1, 2, 3])
+    for y in ([5, 7, 9] * 2, [-1, 0, 1] * 2, [0, 1, 2, 3, 0, 1]):
+        with pytest.raises(ValueError, match=r": number the classes with classes, y = numpy\.uniq"):
+            classes.loss(X, y)
+    for y in (list("abcabc"), np.array(list("abcabc"), object)):
+        for network in (classes, Network((3, 1), loss="binary_cross_entropy")):
+            with pytest.raises(ValueError, match=r"y must hold real numbers, .*numpy\.unique\(y, "):
+                Trainer(network).fit(X, y)
+        with pytest.raises(ValueError, match=r"y must hold real numbers, got dtype [^:]*$"):
+            three.loss(X, y)
+    names, numbers = np.unique(list("abcabc"), return_inverse=True)
+    assert names[classes.predict(X)].shape == numbers.shape
+
+
+def test_cross_entropy_needs_an_output_per_class():
+    for sizes in ((3, 1), [3, 4, 1]):
+        with pytest.raises(
+            ValueError, match=r"at least 2, for the loss cross_entropy.* use binary"
+        ):
+            Network(sizes)
+    trainer = Trainer(Network((3, 1), loss="binary_cross_entropy"), class_weight=[1, 2])
+    trainer.fit(X, Y, progress=False)
+
+
+# Sequences --------------------------------------------------------------------------------------
+
+NO_SEQUENCES = {
+    "set": lambda *entries: set(entries),
+    "frozenset": lambda *entries: frozenset(entries),
+    "dict": lambda *entries: dict.fromkeys(entries),
+    "keys": lambda *entries: dict.fromkeys(entries).keys(),
+    "bytes": lambda *entries: bytes(range(1, len(entries) + 1)),
+    "bytearray": lambda *entries: bytearray(range(1, len(entries) + 1)),
+    "memoryview": lambda *entries: memoryview(bytes(range(1, len(entries) + 1))),
+    "text": lambda *entries: "3" * len(entries),
+    "generator": lambda *entries: (entry for entry in entries),
+    "iterator": lambda *entries: iter(entries),
+    "matrix": lambda *entries: np.array([entries]),
+    "nothing": lambda *entries: type(None),
+    "object": lambda *entries: object(),
+}
+
+
+@pytest.mark.parametrize("kind", NO_SEQUENCES)
+@pytest.mark.parametrize(
+    ("name", "entries"),
+    [
+        ("sizes", (3, 4, 5, 2)),
+        ("activation", ("relu", "tanh")),
+        ("init", ("he_normal", "lecun_normal", "glorot_uniform")),
+        ("method", ("auto", "sequential", "deferred")),
+        ("dropout", (0.25, 0.5)),
+        ("class_weight", (1.0, 2.0)),
+    ],
+)
+def test_what_is_no_sequence_is_refused_by_name(kind, name, entries):
+    def use(value):
+        if name in ("sizes", "activation", "init"):
+            Network(**{"sizes": (3, 4, 5, 2), name: value})
+        else:
+            Trainer(Network((3, 4, 5, 2)), **{name: value})
+
+    bad = NO_SEQUENCES[kind](*entries)
+    with pytest.raises(ValueError, match=rf"^{name} must [^\n]*\.$"):
+        use(bad)
+    for good in (entries, list(entries), np.array(entries)):
+        use(good)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: Network((3, 4, 2), init=3),
+            "init must be one name or 2 names, one per layer; got",
+        ),
+        (lambda: Network((3, 4, 2), init=[3, 4]), "init[0] must be one of he_normal,"),
+        (lambda: Network({3, 4, 2}), "sizes must list the units of at least two layers"),
+        (lambda: Network({3: 1, 2: 1}), "sizes must list the units of at least two layers"),
+        (lambda: Network(b"abc"), "sizes must list the units of at least two layers"),
+        (
+            lambda: Trainer(Network((3, 4, 2)), dropout={0.1}),
+            "dropout must be one number or 1 numb",
+        ),
+        (
+            lambda: Trainer(Network((3, 2)), dropout=[0.1]),
+            "dropout must be one number or 0 numbers",
+        ),
+        (lambda: Trainer(Network((3, 2)), class_weight=b"ab"), "class_weight must be "),
+        (
+            lambda: Trainer(Network((3, 2)), class_weight={0: np.nan}),
+            "class_weight[0] must be a finite float32 number of at least 0, got nan.",
+        ),
+        (
+            lambda: Trainer(Network((3, 2)), class_weight={1: 5e-324}),
+            "class_weight[1] must be a finite float32 number of at least 0, got 5e-324.",
+        ),
+        (
+            lambda: Trainer(Network((3, 2)), class_weight=[1, 1e39]),
+            "class_weight[1] must be a finite float32 number of at least 0, got 1e+39.",
+        ),
+        (lambda: warmup(3), "dtype must be one of float32, float64; got 3."),
+        (lambda: warmup([]), "dtypes must name at least one of float32, float64; got []."),
+        (lambda: warmup(["float32", 3]), "dtype must be one of float32, float64; got 3."),
+        (lambda: warmup({"float32"}), "dtype must be one of float32, float64; got {'float32'}."),
+        (lambda: warmup({"a": 1}), "dtype must be one of float32, float64; got {'a': 1}."),
+        (lambda: Network((3, 2), dtype={"a": 1}), "dtype must be one of float32, float64; got"),
+        (lambda: Network((3, 2), dtype="f4,f4"), "dtype must be one of float32, float64; got"),
+    ],
+)
+def test_what_was_raw_or_accepted_silently(make, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        make()
+
+
+@pytest.mark.parametrize("progress", [1, 0, "yes", "", [], {}, 2.5, object()])
+def test_progress_is_a_flag(progress):
+    network = Network((3, 2), seed=0)
+    before = network.params.copy()
+    with pytest.raises(ValueError, match="progress must be True or False, got"):
+        Trainer(network).fit(X, Y, progress=progress)
+    np.testing.assert_array_equal(network.params, before)
+
+
+def test_sample_weights_that_underflow_still_count():
+    """Weights are relative: the smallest that there are train like 1."""
+    params = []
+    for weights in (np.ones(6), np.full(6, 5e-324), np.full(6, 1e308)):
+        network = Network((3, 4, 2), seed=0)
+        Trainer(network, seed=0).fit(X, Y, sample_weight=weights, progress=False)
+        params.append(network.params)
+    np.testing.assert_array_equal(params[1], params[0])
+    np.testing.assert_array_equal(params[2], params[0])
+
+
+# Checked, then used -----------------------------------------------------------------------------
+
+
+class Changing(np.ndarray):
+    """An array that is another one as soon as it has been looked at."""
+
+    def max(self, *arguments, **options):
+        result = np.asarray(self).max(*arguments, **options)
+        np.asarray(self)[...] = 10**9
+        return result
+
+
+def test_orders_and_labels_that_change_after_the_check():
+    """What was checked must be what is used: a copy."""
+    rows = np.arange(6).view(Changing)
+    assert validation.order("shuffle(6)", rows, 6).tolist() == list(range(6))
+    labels = np.array(Y)
+    checked = validation.samples(X, labels, (3, 2), "cross_entropy", np.dtype("float32"))
+    labels[:] = 10**9
+    assert checked.labels.tolist() == Y.tolist()
+    # While another thread writes, each call sees all of one moment: never an index out of bounds.
+    done = threading.Event()
+    flipping = np.tile(Y, 5000)
+    columns = np.repeat(X, 5000, axis=0)
+
+    def disturb():
+        while not done.is_set():
+            flipping[::3] = 2**62
+            flipping[:] = np.tile(Y, 5000)
+
+    other = threading.Thread(target=disturb)
+    other.start()
+    try:
+        for _ in range(60):
+            try:
+                result = validation.samples(
+                    columns, flipping, (3, 2), "cross_entropy", np.dtype("float32")
+                )
+            except ValueError:
+                pass
+            else:
+                assert set(np.unique(result.labels)) <= {0, 1}
+            try:
+                rows = validation.order("shuffle", flipping, len(flipping))
+            except ValueError:
+                pass
+            else:
+                assert 0 <= rows.min() <= rows.max() < len(flipping)
+    finally:
+        done.set()
+        other.join()
+
+
+def test_a_shape_that_changes_after_the_check():
+    """In place, as NumPy allows: the shape that was checked is the one that is used."""
+    given = X.copy()
+    inputs = validation.inputs(given, 3, np.dtype("float32"))
+    targets = np.zeros((6, 2), np.float32)
+    samples = validation.samples(given, targets, (3, 2), "squared_error", np.dtype("float32"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        given.shape, targets.shape = (2, 9), (1, 12)
+    assert inputs.X.shape == samples.inputs.X.shape == (6, 3)
+    assert samples.targets.shape == (6, 2)
