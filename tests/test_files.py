@@ -600,7 +600,7 @@ def test_leftovers_are_those_of_this_file_that_no_one_writes(path, trainer):
 @contextlib.contextmanager
 def folder_of_mode(mode):
     """A folder that even a superuser may use in that way alone."""
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
         folder, user = Path(name), os.geteuid()
         folder.chmod(mode)
         if user == 0:
