@@ -332,7 +332,7 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 path = sys.argv[1]
-network = fastbp.Network((3, 2), seed=0)
+network = fastbp.Network((3, 2), loss="squared_error", seed=0)
 fastbp.save(network, path)
 fastbp.load(path)
 header = fastbp.read_header(path)
@@ -362,7 +362,7 @@ print(peak() - before)
 sparse([15_000_000, 1])
 assert fastbp.load(path).sizes == (15_000_000, 1)
 print(peak() - before)
-big = fastbp.Network((1_000_000, 1), seed=0)
+big = fastbp.Network((1_000_000, 1), loss="squared_error", seed=0)
 before = peak()
 fastbp.save(big, path)
 print(peak() - before)
