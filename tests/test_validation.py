@@ -1,8 +1,10 @@
 """Bad input: one clear sentence, and the weights untouched. Odd but good input: the same bits."""
 
+import itertools
 import re
-import threading
+import sys
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -541,64 +543,95 @@ def test_sample_weights_that_underflow_still_count():
 # Checked, then used -----------------------------------------------------------------------------
 
 
-class Changing(np.ndarray):
-    """An array that is another one as soon as it has been looked at."""
+def at_line(k, change, call):
+    """Result of a call in whose k-th line of ours something is changed; and whether it had one."""
+    lines = itertools.count()
 
-    def max(self, *arguments, **options):
-        result = np.asarray(self).max(*arguments, **options)
-        np.asarray(self)[...] = 10**9
-        return result
+    def trace(frame, event, argument):
+        if not frame.f_globals.get("__name__", "").startswith("fastbp."):
+            return None
+        if event == "line" and next(lines) == k:
+            change()
+        return trace
 
-
-def test_orders_and_labels_that_change_after_the_check():
-    """What was checked must be what is used: a copy."""
-    rows = np.arange(6).view(Changing)
-    assert validation.order("shuffle(6)", rows, 6).tolist() == list(range(6))
-    labels = np.array(Y)
-    checked = validation.samples(X, labels, (3, 2), "cross_entropy", np.dtype("float32"))
-    labels[:] = 10**9
-    assert checked.labels.tolist() == Y.tolist()
-    # While another thread writes, each call sees all of one moment: never an index out of bounds.
-    done = threading.Event()
-    flipping = np.tile(Y, 5000)
-    columns = np.repeat(X, 5000, axis=0)
-
-    def disturb():
-        while not done.is_set():
-            flipping[::3] = 2**62
-            flipping[:] = np.tile(Y, 5000)
-
-    other = threading.Thread(target=disturb)
-    other.start()
+    before = sys.gettrace()
+    sys.settrace(trace)
     try:
-        for _ in range(60):
-            try:
-                result = validation.samples(
-                    columns, flipping, (3, 2), "cross_entropy", np.dtype("float32")
-                )
-            except ValueError:
-                pass
-            else:
-                assert set(np.unique(result.labels)) <= {0, 1}
-            try:
-                rows = validation.order("shuffle", flipping, len(flipping))
-            except ValueError:
-                pass
-            else:
-                assert 0 <= rows.min() <= rows.max() < len(flipping)
+        result = call()
+    except ValueError:
+        result = None
     finally:
-        done.set()
-        other.join()
+        sys.settrace(before)
+    return result, next(lines) > k
+
+
+def whatever_changes_meanwhile(make, call):
+    """All results of ``call(array)``, where the array becomes nonsense before some line."""
+    results, k, goes_on = [], 0, True
+    while goes_on:
+        array = make()
+        result, goes_on = at_line(k, partial(array.fill, 2**30), partial(call, array))
+        results += [result] if result is not None else []
+        k += 1
+    assert k > 3
+    assert results
+    return results
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int32", "float64"])
+def test_labels_are_copied_before_they_are_checked(dtype):
+    for samples in whatever_changes_meanwhile(
+        lambda: Y.astype(dtype),
+        lambda y: validation.samples(X, y, (3, 2), "cross_entropy", np.dtype("float32")),
+    ):
+        assert samples.labels.tolist() == Y.tolist()
+
+
+def test_orders_are_copied_before_they_are_checked():
+    for rows in whatever_changes_meanwhile(
+        lambda: np.arange(6), lambda rows: validation.order("shuffle(6)", rows, 6)
+    ):
+        assert rows.tolist() == list(range(6))
+
+
+@pytest.mark.parametrize("part", ["indices", "indptr"])
+@pytest.mark.parametrize("form", ["csr", "csc", "bsr"])
+def test_sparse_indices_are_copied_before_they_are_checked(form, part):
+    from scipy.sparse import csr_array
+
+    def call(array):
+        given = csr_array(X * (X > 0)).asformat(form)
+        array[:] = getattr(given, part)[: len(array)]
+        setattr(given, part, array)
+        return validation.inputs(given, 3, np.dtype("float32"))
+
+    whole = getattr(csr_array(X * (X > 0)).asformat(form), part)
+    expected = call(np.empty_like(whole))
+    for inputs in whatever_changes_meanwhile(lambda: np.empty_like(whole), call):
+        np.testing.assert_array_equal(inputs.indices, expected.indices)
+        np.testing.assert_array_equal(inputs.indptr, expected.indptr)
 
 
 def test_a_shape_that_changes_after_the_check():
     """In place, as NumPy allows: the shape that was checked is the one that is used."""
-    given = X.copy()
-    inputs = validation.inputs(given, 3, np.dtype("float32"))
-    targets = np.zeros((6, 2), np.float32)
-    samples = validation.samples(given, targets, (3, 2), "squared_error", np.dtype("float32"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        given.shape, targets.shape = (2, 9), (1, 12)
-    assert inputs.X.shape == samples.inputs.X.shape == (6, 3)
-    assert samples.targets.shape == (6, 2)
+    k, goes_on = 0, True
+    while goes_on:
+        given, targets = X.copy(), np.zeros((6, 2), np.float32)
+
+        def change(given=given, targets=targets):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                given.shape, targets.shape = (2, 9), (1, 12)
+
+        samples, goes_on = at_line(
+            k,
+            change,
+            lambda given=given, targets=targets: validation.samples(
+                given, targets, (3, 2), "squared_error", np.dtype("float32")
+            ),
+        )
+        if samples is not None:
+            assert samples.inputs.X.shape == (6, 3)
+            assert samples.targets.shape == (6, 2)
+        k += 1
+    assert k > 3
