@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fastbp import Network, Trainer, kernels
+from fastbp.objective import Objective
 
 X1, Y1 = np.array([[0.05, 0.10]]), np.array([[0.01, 0.99]])
 
@@ -157,3 +158,35 @@ def test_binary_cross_entropy_at_extreme_logits(dtype):
         assert ((p == 0) | (p == 1)).all()
         for y in ([0, 0], [1, 1], [0, 1]):
             assert np.isfinite(network.loss([[0.0]], [y]))
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.01, 0.2])
+@pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy"])
+def test_losses_of_clipped_probabilities(loss, clip, generator):
+    """As every kernel sums them up; steps are so small that they do not matter."""
+    X = generator.normal(size=(23, 4)) * 9
+    network = Network((4, 6, 3), activation="tanh", loss=loss, dtype="float64", seed=0)
+    network.params[:] *= 3
+    p = network.predict_proba(X)
+    held = np.clip(p, clip, 1 - clip)
+    assert (held != p).any() == (clip > 0)
+    labels = generator.integers(0, 3, 23)
+    each = np.eye(3)[labels]
+    if loss == "binary_cross_entropy":
+        each = generator.integers(0, 2, (23, 3)).astype(float)
+    expected = -(each * np.log(held)).sum(axis=1)
+    if loss == "binary_cross_entropy":
+        expected -= ((1 - each) * np.log(1 - held)).sum(axis=1)
+    ways = [{"method": "sequential"}, {"method": "deferred"}, {"batch_size": 5}]
+    for y in [each] if loss == "binary_cross_entropy" else [labels, each]:
+        for way in ways:
+            trainer = Trainer(network.copy(), learning_rate=1e-30, seed=0, **way)
+            trainer._clip = clip
+            trainer.fit(X, y, epochs=1, progress=False)
+            np.testing.assert_allclose(trainer.history.train_loss, expected.mean(), rtol=1e-12)
+        samples = network._samples(X, y)._replace(clip=clip)
+        assert network._evaluate(samples).loss == pytest.approx(expected.mean(), rel=1e-12)
+        value, gradient = Objective(network, samples)(network.params.copy())
+        assert value == pytest.approx(expected.mean(), rel=1e-12)
+        plain = Objective(network, samples._replace(clip=0.0))(network.params.copy())[1]
+        np.testing.assert_array_equal(gradient, plain)
