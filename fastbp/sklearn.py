@@ -121,8 +121,8 @@ def _class_weights(given: Any, classes: NDArray[Any], codes: NDArray[Any]) -> ND
     return np.asarray(weights[codes])
 
 
-class _NaNOutputsError(ValueError):
-    """Predictions are NaN."""
+class _OverflowingOutputsError(ValueError):
+    """There is nothing to score, for outputs are not finite."""
 
 
 class _HeldOut(NamedTuple):
@@ -786,26 +786,21 @@ class _Engine(BaseMultilayerPerceptron):
                     reset=False,
                     ensure_all_finite=False,
                 )
-            assumed = check_input and sklearn.get_config()["assume_finite"]
-            check = check_input and not assumed
+            check = check_input and not sklearn.get_config()["assume_finite"]
             try:
                 outputs = self._network()._outputs(X, self._n_threads(), check)
             except ValueError:
                 if check:  # scikit-learn's words, if that is why
                     assert_all_finite(X, estimator_name=type(self).__name__, input_name="X")
                 raise
-            if np.isnan(outputs.min()) and not assumed:
-                row = int(np.argmax(np.isnan(outputs).any(axis=1)))
-                raise _NaNOutputsError(
-                    f"X must give outputs that are numbers, got NaN in row {row}: its values, or "
-                    "the parameters in coefs_ and intercepts_, are too large or NaN."
-                )
+            if not (check_input or np.isfinite(outputs).all()):
+                raise _OverflowingOutputsError
         return outputs
 
     def _score(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         try:
             return super()._score(X, y, sample_weight)
-        except _NaNOutputsError:
+        except _OverflowingOutputsError:
             return np.nan
 
     def _passes_as_it_is(self, X: Any) -> bool:

@@ -502,11 +502,11 @@ def test_outputs_that_are_nan_are_no_predictions(kind):
     model.coefs_[1][:2] = 1
     for use in (model.predict, lambda X: model.score(X, target),
                 *([model.predict_proba] if kind == "MLPClassifier" else [])):  # fmt: skip
-        with pytest.raises(ValueError, match="NaN in row 3"):
+        with pytest.raises(ValueError, match="outputs must be finite, got nan for row 3 of X"):
             use(huge)
     model.predict(data)
     model.coefs_[1][...] = np.nan
-    with pytest.raises(ValueError, match="NaN in row 0"):
+    with pytest.raises(ValueError, match="must be finite, got NaN or infinity in layer 2"):
         model.predict(data)
     assert np.isnan(model._score(data, target))
 
