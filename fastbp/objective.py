@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -88,11 +89,13 @@ class Objective:
         zero = network.dtype.type(0)
         gradient[:] = 0
         loss_sum = 0.0
+
+        def run(start: int, stop: int, loss_sum: float, n: int) -> Any:
+            return kernels.train_minibatch(
+                network._buffer, network.layout, batch, rule, regularization, self._samples,
+                kernels.IN_ORDER, start, stop, self._n, zero, loss_sum, n if most > 1 else None,
+            )  # fmt: skip
+
         for start, stop in paced(self._n, 6 * network.n_params, batch.length):
-            with threads.team(most) as at_a_time:
-                loss_sum = kernels.train_minibatch(
-                    network._buffer, network.layout, batch, rule, regularization, self._samples,
-                    kernels.IN_ORDER, start, stop, self._n, zero, loss_sum,
-                    at_a_time if most > 1 else None,
-                )  # fmt: skip
+            loss_sum = threads.team(most, functools.partial(run, start, stop, loss_sum))
         return loss_sum / self._n

@@ -95,11 +95,13 @@ def per_sample(
     block = kernels.make_block(layout, choice.plan, choice.block_size, dtype)
 
     def train_blocks(order: Order, start: int, stop: int, n_threads: int, loss_sum: float) -> Any:
-        with threads.team(n_threads) as n:
+        def run(n: int) -> Any:
             return kernels.train_deferred(
                 params, layout, choice.on_threads(n), work, block, samples, order,
                 start, stop, *rates, loss_sum,
             )  # fmt: skip
+
+        return threads.team(n_threads, run)
 
     reasons += (f"blocks of {choice.block_size} samples",)
     return Pass(train_blocks, choice.block_size, choice.n_threads, choice.label, reasons)
@@ -158,11 +160,13 @@ def by_batches(
     )
 
     def train(order: Order, start: int, stop: int, n_threads: int, loss_sum: float) -> Any:
-        with threads.team(n_threads) as n:
+        def run(n: int) -> Any:
             return kernels.train_minibatch(
                 params, layout, batch, rule, regularization, samples, order, start, stop,
                 batch_size, eta, loss_sum, n if most > 1 else None,
             )  # fmt: skip
+
+        return threads.team(n_threads, run)
 
     def penalty() -> float:
         value = float(batch.penalty[0])

@@ -7,12 +7,10 @@ import contextlib
 import os
 import queue
 import statistics
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-import numba
 import numpy as np
 
 from fastbp import kernels
@@ -37,33 +35,49 @@ def _note_fork() -> None:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_note_fork)
 
-# The workqueue layer aborts when two threads of the program launch at once.
-_launching = threading.Lock()
+# Who has a team at present: the workqueue layer aborts when two threads of the program launch at
+# once.
+_team: dict[str, object] = {}
 
 
 def available() -> int:
-    """Threads that a kernel can use: NUMBA_NUM_THREADS, by default the processor's cores."""
-    return int(numba.config.NUMBA_NUM_THREADS)
+    """Threads that a kernel can use: the caller's `numba.set_num_threads`.
 
-
-@contextlib.contextmanager
-def team(n_threads: int) -> Iterator[int]:
-    """Let parallel kernels use ``n_threads``; yields how many they may, 1 where none is safe.
-
-    The caller's own number of threads is restored afterwards.
+    That is at most, and by default, NUMBA_NUM_THREADS, by default the processor's cores.
     """
-    if n_threads <= 1 or _forked or not _launching.acquire(blocking=False):
-        yield 1
-        return
+    return kernels.loop_threads()
+
+
+def team(n_threads: int, work: Callable[[int], Result]) -> Result:
+    """Result of ``work(n)``, whose parallel kernels may use n of ``n_threads``.
+
+    They are 1 where several are not safe, and never more than `available`; the caller's own number
+    of threads is restored afterwards.
+    """
+    before = available()
+    most = min(n_threads, before)
+    if most <= 1 or _forked:
+        return work(1)
+    # Ctrl-C can strike anywhere: also between what takes the team and what notes that, had they
+    # been two; and where the team is left, which is therefore done again.
+    me = object()
     try:
-        before = numba.get_num_threads()
         try:
-            numba.set_num_threads(n_threads)
-            yield n_threads
+            if _team.setdefault("by", me) is me:
+                kernels.set_loop_threads(most)
+                return work(most)
         finally:
-            numba.set_num_threads(before)
+            _leave(me, before)
     finally:
-        _launching.release()
+        _leave(me, before)
+    return work(1)
+
+
+def _leave(me: object, before: int) -> None:
+    """Make the team free for others, if it is still ``me`` who has it."""
+    if _team.get("by") is me:
+        kernels.set_loop_threads(before)
+        del _team["by"]
 
 
 # In floating-point operations: work worth sharing, for a helper wakes up some 20 µs late; about the
@@ -192,8 +206,9 @@ def launch_seconds(n_threads: int) -> float:
     if n_threads in _launch_seconds:
         return _launch_seconds[n_threads]
     values, rows = kernels.aligned_zeros(16, np.dtype(np.float32)), np.zeros(1, np.int32)
-    with team(n_threads) as n:
-        if n == 1:
+
+    def measure(n: int) -> float:
+        if n < n_threads:
             return float("inf")
         kernels.launch(values, rows, values, 1, n)  # compiles, and starts the pool
         rounds = []
@@ -201,8 +216,12 @@ def launch_seconds(n_threads: int) -> float:
             began = time.perf_counter()
             kernels.launch(values, rows, values, 20, n)
             rounds.append((time.perf_counter() - began) / 20)
-    _launch_seconds[n_threads] = statistics.median(rounds)
-    return _launch_seconds[n_threads]
+        return statistics.median(rounds)
+
+    seconds = team(n_threads, measure)
+    if seconds < float("inf"):
+        _launch_seconds[n_threads] = seconds
+    return seconds
 
 
 class Crew:

@@ -6,7 +6,7 @@ for one sample at a time; ``deferred`` takes the same steps in blocks, each laye
 ``inference`` goes forward only.
 """
 
-from ._jit import cache_directory
+from ._jit import cache_directory, loop_threads, set_loop_threads
 from .activations import ACTIVATIONS, HIDDEN
 from .blocks import launch
 from .checks import first_nonfinite
@@ -97,6 +97,7 @@ __all__ = [
     "infer",
     "launch",
     "layer_views",
+    "loop_threads",
     "make_batch",
     "make_block",
     "make_layout",
@@ -104,6 +105,7 @@ __all__ = [
     "make_rule",
     "make_work",
     "read_only",
+    "set_loop_threads",
     "train_deferred",
     "train_minibatch",
     "train_sequential",

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import hashlib
 import os
+import pickle
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -14,9 +15,11 @@ from typing import Any
 import llvmlite
 import numba
 from numba import config, types
-from numba.core.caching import FunctionCache
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
+from numba.core.compiler_lock import global_compiler_lock
+from numba.np.ufunc import parallel as pool
 
 # nnan and ninf are missing on purpose: with them isfinite() folds to True.
 FASTMATH = frozenset({"reassoc", "contract", "arcp", "nsz", "afn"})
@@ -46,23 +49,71 @@ def _digest() -> str:
     return digest.hexdigest()[:16]
 
 
+class _DamagedError(OSError):
+    """A file of the cache is not as it was written: to numba, as good as not there."""
+
+
+class _SealedFiles(IndexDataCacheFile):
+    """Numba's index and data files, each behind a digest of it.
+
+    Machine code with a flipped bit would run, and so would a pickle.
+    """
+
+    _DIGEST = hashlib.sha256
+
+    def _save_sealed(self, path: str, content: Any) -> None:
+        pickled = self._dump(content)
+        with self._open_for_write(path) as file:
+            file.write(self._DIGEST(pickled).digest() + pickled)
+
+    def _load_sealed(self, path: str) -> Any:
+        sealed = Path(path).read_bytes()
+        digest, pickled = sealed[: self._DIGEST().digest_size], sealed[self._DIGEST().digest_size :]
+        if self._DIGEST(pickled).digest() != digest:
+            raise _DamagedError(path)
+        return pickle.loads(pickled)
+
+    def _save_index(self, overloads: Any) -> None:
+        self._save_sealed(self._index_path, (self._source_stamp, overloads))
+
+    def _load_index(self) -> Any:
+        try:
+            stamp, overloads = self._load_sealed(self._index_path)
+        except (FileNotFoundError, _DamagedError):
+            return {}
+        return overloads if stamp == self._source_stamp else {}
+
+    def _save_data(self, name: str, data: Any) -> None:
+        self._save_sealed(self._data_path(name), data)
+
+    def _load_data(self, name: str) -> Any:
+        return self._load_sealed(self._data_path(name))
+
+
 class _ForgivingCache(FunctionCache):
     """Numba's disk cache, where a file that cannot be read or written costs a compilation only."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__(function)
+        files = self._cache_file
+        self._cache_file = _SealedFiles(
+            files._cache_path, self._impl.filename_base, files._source_stamp
+        )
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         # Code that calls a parallel loop needs numba's launcher, which only the loop's own code
         # would have loaded.
-        numba.get_num_threads()
+        start_pool()
         try:
             return super().load_overload(sig, target_context)
-        except Exception:  # unpickling a truncated or foreign file can raise anything
+        except Exception:  # unpickling a foreign file can raise anything
             self._discard()
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
             super().save_overload(sig, data)
-        except Exception:  # a full or read-only disk, or a truncated index met on the way
+        except Exception:  # a full or read-only disk
             self._discard()
 
     def _discard(self) -> None:
@@ -161,9 +212,12 @@ def _no_interrupt_lost() -> Iterator[None]:
         signal.default_int_handler(number, frame)
 
     try:
-        signal.signal(signal.SIGINT, note)
-        yield
-    finally:
+        try:
+            signal.signal(signal.SIGINT, note)
+            yield
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+    finally:  # again, if Ctrl-C came in the first
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if came:
         raise KeyboardInterrupt
@@ -242,6 +296,41 @@ def jit(
         with contextlib.suppress(RuntimeError, OSError):  # no writable place for it
             compiled._cache = _ForgivingCache(function)
     return compiled
+
+
+def start_pool() -> None:
+    """Start numba's threads. Once they run, numba's own functions lock anew at each call.
+
+    Where Ctrl-C comes while they do so, the lock is never released.
+    """
+    if not pool._is_initialized:
+        numba.get_num_threads()
+
+
+def loop_threads() -> int:
+    """Threads that parallel loops may use, as the calling thread has set it."""
+    return int(pool._get_num_threads() if pool._is_initialized else config.NUMBA_NUM_THREADS)
+
+
+def set_loop_threads(n: int) -> None:
+    """Set `loop_threads`."""
+    start_pool()
+    pool._set_num_threads(n)
+
+
+def _after_fork() -> None:
+    with contextlib.suppress(RuntimeError):  # Ctrl-C had kept it from being taken
+        global_compiler_lock.release()
+
+
+# A thread that compiles is not there in a forked child, where what it holds would be held for good,
+# and what it was doing half done: a fork waits for it.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=_after_fork,
+        after_in_child=_after_fork,
+    )
 
 
 def cache_directory(compiled: Any) -> str | None:

@@ -299,6 +299,74 @@ def test_truncated_machine_code_costs_a_compilation_only(copy_of_the_package, tm
     assert probe(copy_of_the_package, cache)[:2] == (0, 3.0)
 
 
+# Loaded again and again in one process, for a process of its own takes a second.
+DAMAGE = """
+import random
+from pathlib import Path
+from numba import types
+from fastbp.kernels.probe import probed
+
+def loads():
+    return probed._cache.load_overload((types.float64,), probed.targetctx) is not None
+
+generator = random.Random(0)
+value = probed(3.0)
+assert loads()
+tries = 0
+for path in sorted(Path(probed._cache.cache_path).glob("*.nb[ic]")):
+    whole = {file: file.read_bytes() for file in path.parent.glob("*.nb[ic]")}
+    content = whole[path]
+    n = len(content)
+    places = {*range(0, n, 1 + n // 300), *range(min(n, 100)), *range(max(0, n - 100), n)}
+    damages = [
+        content[:i] + bytes([content[i] ^ 1 << generator.randrange(8)]) + content[i + 1 :]
+        for i in sorted(places)
+    ]
+    damages += [content[:i] + content[i + 1 :] for i in (0, 20, n // 2, n - 1)]
+    damages += [content + b"0", content[: n // 2] + bytes(n - n // 2), content[n // 2 :], b""]
+    for damaged in damages:
+        path.write_bytes(damaged)
+        assert not loads(), f"{path.name} is taken for whole"
+        for file, original in whole.items():
+            file.write_bytes(original)
+        tries += 1
+assert tries > 500 and loads()
+print(sum(probed.stats.cache_hits.values()), value, probed._cache.cache_path)
+"""
+
+
+def test_no_damaged_cache_file_is_loaded(copy_of_the_package, tmp_path):
+    """Flipped machine code would crash at every start, or worse, give other numbers."""
+    probe(copy_of_the_package, tmp_path / "cache")
+    assert probe(copy_of_the_package, tmp_path / "cache", DAMAGE)[:2] == (1, 3.0)
+
+
+@pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
+def test_a_flipped_bit_in_a_cache_file_costs_a_compilation_only(
+    copy_of_the_package, tmp_path, suffix
+):
+    """And the file is replaced."""
+    cache = tmp_path / "cache"
+    probe(copy_of_the_package, cache)
+    (file,) = cache.rglob(f"*{suffix}")
+    content = bytearray(file.read_bytes())
+    content[len(content) * 2 // 3] ^= 4
+    file.write_bytes(content)
+    assert probe(copy_of_the_package, cache)[:2] == (0, 3.0)
+    assert file.read_bytes() != content
+    assert probe(copy_of_the_package, cache)[:2] == (1, 3.0)
+
+
+def test_a_damaged_file_costs_no_other_ones_code(copy_of_the_package, tmp_path):
+    cache = tmp_path / "cache"
+    both = PROBE.replace("value =", "import numpy\nprobed(numpy.float32(3))\nvalue =", 1)
+    probe(copy_of_the_package, cache, both)
+    first = min(cache.rglob("*.nbc"))
+    first.write_bytes(first.read_bytes()[:-1] + b"0")
+    assert probe(copy_of_the_package, cache, both)[:2] == (1, 3.0)
+    assert probe(copy_of_the_package, cache, both)[:2] == (2, 3.0)
+
+
 def test_no_cache_on_demand(copy_of_the_package, tmp_path):
     cache = tmp_path / "cache"
     assert probe(copy_of_the_package, cache, FASTBP_NO_CACHE="1") == (0, 3.0, "None")

@@ -1,0 +1,237 @@
+"""Ctrl-C at any moment, forks at any moment, and the caller's own number of threads."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+DISABLED = os.environ.get("NUMBA_DISABLE_JIT", "0") != "0"
+compiled_only = pytest.mark.skipif(DISABLED, reason="nothing is compiled with NUMBA_DISABLE_JIT")
+
+
+def run(code, timeout=300, **environment):
+    """Run a program on a machine that has two threads, to say the least."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", code],
+        env=os.environ | {"NUMBA_NUM_THREADS": "2"} | environment, capture_output=True,
+        text=True, check=False, timeout=timeout,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+# In the place of the kernel stands what notes its number of threads: what is looked at is Python.
+EVERY_INSTRUCTION = """
+import sys
+import numba, numpy as np
+from fastbp import Network, Trainer, kernels, threads
+from fastbp.kernels import _jit
+
+seen = []
+
+def stand_in(*arguments):
+    seen.append(arguments[-1])
+    return arguments[-2]
+
+kernels.train_minibatch = stand_in
+files = {threads.__file__, _jit.__file__}
+X, y = np.zeros((64, 4)), np.zeros(64, int)
+network = Network((4, 3), seed=0)
+trainer = Trainer(network, batch_size=8, n_threads=2)
+
+def fit():
+    trainer.partial_fit(X, y)
+
+def value():
+    threads.team(2, seen.append)
+
+def interrupted_at(k, work):
+    count = 0
+
+    def trace(frame, event, _):
+        nonlocal count
+        if frame.f_code.co_filename not in files:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            count += 1
+            if count == k:
+                raise KeyboardInterrupt
+        return trace
+
+    sys.settrace(trace)
+    try:
+        work()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(None)
+    return count >= k
+
+assert numba.get_num_threads() == 2
+for work in (fit, value):
+    k = 1
+    while interrupted_at(k, work):
+        assert numba.get_num_threads() == 2, k
+        seen.clear()
+        work()
+        assert seen[-1] == 2, (k, seen)  # nobody holds the team
+        k += 1
+    assert k > 50
+    # With fewer, that number comes back, and the kernel has no more.
+    numba.set_num_threads(1)
+    k = 1
+    while interrupted_at(k, work):
+        assert numba.get_num_threads() == 1, k
+        seen.clear()
+        work()
+        assert {n or 1 for n in seen} == {1}, (k, seen)
+        k += 1
+    numba.set_num_threads(2)
+"""
+
+
+def test_ctrl_c_at_every_instruction_leaves_threads_as_they_were():
+    run(EVERY_INSTRUCTION)
+
+
+# A timer of the system's stands in for the user: it strikes wherever the program is.
+MANY_FITS = """
+import random, signal, threading, time
+import numba, numpy as np
+from fastbp import Network, Trainer, threads
+
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+X, y = np.random.default_rng(0).normal(size=(64, 4)), np.arange(64) % 3
+network = Network((4, 5, 3), seed=0)
+trainer = Trainer(network, batch_size=16, n_threads=2)
+
+def fit():
+    trainer.partial_fit(X, y)
+
+fit()
+began = time.perf_counter()
+for _ in range(20):
+    fit()
+usual = (time.perf_counter() - began) / 20
+random.seed(0)
+came = tries = 0
+stop = time.perf_counter() + 8
+while tries < 3000 and time.perf_counter() < stop:
+    tries += 1
+    try:
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(0.02, 1.1) * usual)
+        fit()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except KeyboardInterrupt:
+        came += 1
+    assert numba.get_num_threads() == 2, tries
+    assert threads.team(2, lambda n: n) == 2, tries
+assert came > tries / 10 > 20, (came, tries)
+# Others can train too.
+done = []
+other = threading.Thread(target=lambda: done.append(threads.team(2, lambda n: n)), daemon=True)
+other.start()
+other.join(60)
+assert done == [2]
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a timer's signals")
+@pytest.mark.parametrize("layer", ["omp", "workqueue"])
+def test_ctrl_c_in_thousands_of_short_fits(layer):
+    code = f"import numba\nnumba.config.THREADING_LAYER = {layer!r}\n"
+    if layer == "omp":
+        code += "try:\n    numba.get_num_threads()\nexcept ValueError:\n    raise SystemExit\n"
+    run(code + MANY_FITS)
+
+
+CALLERS_NUMBER = """
+import numba, numpy as np
+from fastbp import Network, Trainer, kernels, methods, threads
+
+seen = []
+train = kernels.train_minibatch
+
+def watched(*arguments):
+    seen.append((arguments[-1], numba.get_num_threads()))
+    return train(*arguments)
+
+kernels.train_minibatch = watched
+X, y = np.random.default_rng(0).normal(size=(64, 30)), np.arange(64) % 3
+assert threads.available() == 3
+for mask, asked, expected in ((1, 3, 1), (2, 3, 2), (3, 2, 2), (3, 3, 3)):
+    trainer = Trainer(Network((30, 20, 3), seed=0), batch_size=16, n_threads=asked)
+    numba.set_num_threads(mask)
+    assert threads.available() == mask
+    for _ in range(2):  # the second is the first again
+        seen.clear()
+        trainer.partial_fit(X, y)
+        assert {n or 1 for n, _ in seen} <= {1, expected}, (mask, asked, seen)
+        assert (expected, expected) in seen or expected == 1, (mask, asked, seen)
+        assert numba.get_num_threads() == mask
+    # A pass that was made for more threads takes no more either.
+    numba.set_num_threads(1)
+    seen.clear()
+    trainer.partial_fit(X, y)
+    assert {n or 1 for n, _ in seen} == {1}
+    numba.set_num_threads(3)
+numba.set_num_threads(1)
+sizes = []
+threads.spread(lambda start, stop: sizes.append(len(threads._helpers)), 1000, 10**9, None)
+assert set(sizes) == {0}
+"""
+
+
+def test_the_callers_number_of_threads_is_the_limit():
+    run(CALLERS_NUMBER, NUMBA_NUM_THREADS="3")
+
+
+# Small functions, compiled one after the other in another thread, whatever it has to wait for.
+FORKS = """
+import os, sys, threading, time
+import numpy as np
+from fastbp.kernels._jit import jit
+from fastbp.kernels.activations import softplus
+
+def compiled():
+    @jit(entry=True)
+    def function(z):
+        return softplus(z) + softplus(z + 1)
+    return function(1.0)
+
+compiled()
+stopped, compilations = threading.Event(), [0]
+
+def compile_on():
+    while not stopped.is_set():
+        compiled()
+        compilations[0] += 1
+
+other = threading.Thread(target=compile_on)
+other.start()
+for i in range(8):
+    time.sleep(0.05 + 0.03 * i)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if compiled() > 0 else 1)
+    end = time.monotonic() + 60
+    while (found := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < end:
+        time.sleep(0.01)
+    if found[0] == 0:
+        os.kill(child, 9)
+    stopped_well = found == (child, 0)
+    if not stopped_well:
+        break
+stopped.set()
+other.join()
+assert stopped_well, f"fork {i}: the child hangs or fails: {found}"
+assert compilations[0] > 1
+"""
+
+
+@compiled_only
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_while_another_thread_compiles_does_not_hang():
+    run(FORKS, FASTBP_NO_CACHE="1")
