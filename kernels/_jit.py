@@ -59,17 +59,15 @@ class _SealedFiles(IndexDataCacheFile):
     Machine code with a flipped bit would run, and so would a pickle.
     """
 
-    _DIGEST = hashlib.sha256
-
     def _save_sealed(self, path: str, content: Any) -> None:
         pickled = self._dump(content)
         with self._open_for_write(path) as file:
-            file.write(self._DIGEST(pickled).digest() + pickled)
+            file.write(hashlib.sha256(pickled).digest() + pickled)
 
     def _load_sealed(self, path: str) -> Any:
         sealed = Path(path).read_bytes()
-        digest, pickled = sealed[: self._DIGEST().digest_size], sealed[self._DIGEST().digest_size :]
-        if self._DIGEST(pickled).digest() != digest:
+        digest, pickled = sealed[:32], sealed[32:]
+        if hashlib.sha256(pickled).digest() != digest:
             raise _DamagedError(path)
         return pickle.loads(pickled)
 
@@ -95,9 +93,11 @@ class _ForgivingCache(FunctionCache):
 
     def __init__(self, function: Any) -> None:
         super().__init__(function)
-        files = self._cache_file
+        locator = self._impl.locator
         self._cache_file = _SealedFiles(
-            files._cache_path, self._impl.filename_base, files._source_stamp
+            cache_path=locator.get_cache_path(),
+            filename_base=self._impl.filename_base,
+            source_stamp=locator.get_source_stamp(),
         )
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
