@@ -417,7 +417,12 @@ def test_sets_mappings_and_bytes_are_refused(settings):
 def test_numpys_error_settings_change_nothing(solver, scale, dtype):
     with np.errstate(all="ignore"):
         data = (X * scale).astype(dtype)
-    for settings in ({}, {"early_stopping": True}, {"batch_size": 1, "max_iter": 1}):
+    for settings in (
+        {},
+        {"early_stopping": True},
+        {"batch_size": 1, "max_iter": 1},
+        {"dtype": "float32"},
+    ):
         for kind, target in ((MLPClassifier, y), (MLPRegressor, REAL)):
             models = []
             for state in ({}, {"all": "raise"}):
