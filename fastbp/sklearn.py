@@ -25,7 +25,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from numbers import Integral, Real
 from types import SimpleNamespace
-from typing import Any, ClassVar, NamedTuple, NoReturn
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -223,6 +223,13 @@ class _Epochs(Callback):
             mlp._best_intercepts = [b.copy() for b in mlp.intercepts_]
         return self.keeps_best and bool(np.isnan(score))
 
+    def on_divergence(self, trainer: Trainer, error: DivergenceError) -> str:
+        """Note the epoch, for `on_epoch` was not called."""
+        self._record(np.nan)
+        if self.held_out is not None:
+            self.mlp.validation_scores_.append(np.nan)
+        return ""  # the error is raised, unless another callback knows what to do
+
     def diverge(self, error: DivergenceError | None = None) -> None:
         """End with the best epoch after one whose parameters, loss or score are not finite.
 
@@ -237,10 +244,6 @@ class _Epochs(Callback):
                 "Solver produced non-finite parameter weights. The input data may"
                 " contain large values and need to be preprocessed."
             ) from error
-        if error is not None:  # within an epoch, which nobody has recorded
-            self._record(np.nan)
-            if self.held_out is not None:
-                mlp.validation_scores_.append(np.nan)
         mlp.stopped_ = self.incremental
         _warn(
             f"Training diverged in epoch {mlp.n_iter_}: the weights of the best epoch are restored."
@@ -347,27 +350,22 @@ class _Engine(BaseMultilayerPerceptron):
 
     def _check_unchanged(self, y: NDArray[Any]) -> None:
         """Refuse what a network that goes on training cannot take on."""
-        network = self._network()
-        sizes = tuple(np.ravel(self.hidden_layer_sizes).tolist())
-        if sizes != network.sizes[1:-1]:
-            self._refuse_change("hidden_layer_sizes", network.sizes[1:-1], sizes)
-        kept = {
-            "activation": (network.activations[:-1], self._hidden(len(network.sizes) - 2)),
-            "loss": (network.loss_name, self._loss_name()),
-            "y.shape[1]": (network.sizes[-1], 1 if y.ndim == 1 else y.shape[1]),
-        }
-        if self.dtype is not None:
-            kept["dtype"] = network.dtype, validation.dtype(self.dtype)
-        for name, (old, new) in kept.items():
+        for name, old, new in self._kept(self._network(), y):
             if new != old:
-                self._refuse_change(name, old, new)
+                raise ValueError(
+                    f"{name} must be {old} again where warm_start or partial_fit goes on with a "
+                    f"fitted model, got {new}."
+                )
 
-    @staticmethod
-    def _refuse_change(name: str, old: Any, new: Any) -> NoReturn:
-        raise ValueError(
-            f"{name} must be {old} again where warm_start or partial_fit goes on with a fitted "
-            f"model, got {new}."
-        )
+    def _kept(self, network: Network, y: NDArray[Any]) -> Iterator[tuple[str, Any, Any]]:
+        """What must stay: as the network has it, and as it is asked for."""
+        sizes = tuple(np.ravel(self.hidden_layer_sizes).tolist())
+        yield "hidden_layer_sizes", network.sizes[1:-1], sizes
+        yield "activation", network.activations[:-1], self._hidden(len(sizes))
+        yield "loss", network.loss_name, self._loss_name()
+        yield "y.shape[1]", network.sizes[-1], 1 if y.ndim == 1 else y.shape[1]
+        if self.dtype is not None:
+            yield "dtype", network.dtype, validation.dtype(self.dtype)
 
     def __getstate__(self) -> dict[str, Any]:
         if hasattr(self, "coefs_"):
@@ -431,6 +429,10 @@ class _Engine(BaseMultilayerPerceptron):
     def _fit(self, X: Any, y: Any, sample_weight: Any = None, incremental: bool = False) -> _Engine:
         if incremental and self.early_stopping and getattr(self, "stopped_", False):
             return self
+        sizes = self.hidden_layer_sizes
+        for size in sizes if isinstance(sizes, Iterable) else [sizes]:
+            if not isinstance(size, Integral) or isinstance(size, bool):
+                raise ValueError(f"hidden_layer_sizes must hold integers, got {size!r}.")
         super()._fit(X, y, sample_weight, incremental)
         return self
 

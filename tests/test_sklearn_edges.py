@@ -14,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 import fastbp
 import fastbp.sklearn as ours
+from fastbp import callbacks
 from fastbp.sklearn import MLPClassifier, MLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -122,6 +123,15 @@ def test_a_fit_that_diverges_gives_back_its_best_epoch(settings, dtype):
     assert np.isnan(model.validation_scores_[-1])
     assert model.best_validation_score_ == np.nanmax(model.validation_scores_)
     assert model.score(10 * X, REAL) == pytest.approx(model.best_validation_score_)
+
+
+def test_a_divergence_that_a_callback_sees_to_is_recorded():
+    stopping = callbacks.EarlyStopping(monitor="train_loss", restore_best=True)
+    model = MLPRegressor(**DIVERGING, early_stopping=True, callbacks=[stopping])
+    with pytest.warns(RuntimeWarning, match="Training diverged"):
+        model.fit(10 * X, REAL)
+    assert np.isnan(model.validation_scores_[-1])
+    assert model.n_iter_ == len(model.loss_curve_) == len(model.validation_scores_)
 
 
 def test_a_pass_that_diverges_stops_early():
@@ -409,6 +419,12 @@ def test_sets_mappings_and_bytes_are_refused(settings):
     name = next(iter(settings))
     with pytest.raises(ValueError, match=f"The '{name}' parameter of MLPClassifier must be"):
         MLPClassifier(**(SMALL | settings)).fit(X, y)
+
+
+@pytest.mark.parametrize("sizes", [(2.5,), ("5",), (True,), np.array([[5, 5]]), [[5]], [None]])
+def test_sizes_that_are_no_integers_are_refused(sizes):
+    with pytest.raises(ValueError, match="hidden_layer_sizes must hold integers, got"):
+        MLPClassifier(sizes).fit(X, y)
 
 
 @pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
