@@ -30,6 +30,19 @@ _SCAN = 1 << 24
 _MOST_UNITS = 2**31 - 1
 
 
+_LONGEST_TEXT = 200
+
+
+def shown(value: Any) -> str:
+    """``value`` for a message: in one line, and cut where it is long."""
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # Python has no text of integers that are too long
+        return f"a very long {type(value).__name__}"
+    half = _LONGEST_TEXT // 2
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:half]} ... {text[-half:]}"
+
+
 def integer(name: str, value: Any, minimum: int, maximum: int | None = _LARGEST_INT) -> int:
     """``value`` as an int from ``minimum`` to ``maximum``, by default the largest of int64."""
     try:
@@ -38,12 +51,14 @@ def integer(name: str, value: Any, minimum: int, maximum: int | None = _LARGEST_
         number = operator.index(value)
     except TypeError:
         raise ValueError(
-            f"{name} must be an integer of at least {minimum}, got {value!r}."
+            f"{name} must be an integer of at least {minimum}, got {shown(value)}."
         ) from None
     if number < minimum:
-        raise ValueError(f"{name} must be an integer of at least {minimum}, got {number}.")
+        raise ValueError(f"{name} must be an integer of at least {minimum}, got {shown(number)}.")
     if maximum is not None and number > maximum:
-        raise ValueError(f"{name} must be an integer from {minimum} to {maximum}, got {number}.")
+        raise ValueError(
+            f"{name} must be an integer from {minimum} to {maximum}, got {shown(number)}."
+        )
     return number
 
 
@@ -62,7 +77,7 @@ def rate(name: str, value: Any, kind: np.dtype[Any], *, zero: bool = False) -> f
         rounded = float(kind.type(number))
     if not math.isfinite(rounded) or number < 0 or (rounded == 0 and not (zero and number == 0)):
         bound = "of at least 0" if zero else "above 0"
-        raise ValueError(f"{name} must be a finite {kind} number {bound}, got {value!r}.")
+        raise ValueError(f"{name} must be a finite {kind} number {bound}, got {shown(value)}.")
     return number
 
 
@@ -70,7 +85,7 @@ def finite(name: str, value: Any) -> float:
     """``value`` as a finite float."""
     number = _real(value)
     if not math.isfinite(number):
-        raise ValueError(f"{name} must be a finite number, got {value!r}.")
+        raise ValueError(f"{name} must be a finite number, got {shown(value)}.")
     return number
 
 
@@ -79,7 +94,7 @@ def share(name: str, value: Any, *, zero: bool = True, one: bool = False) -> flo
     number = _real(value)
     if not (0 < number < 1 or (zero and number == 0) or (one and number == 1)):
         least, most = "from" if zero else "above", "1" if one else "below 1"
-        raise ValueError(f"{name} must be a number {least} 0 to {most}, got {value!r}.")
+        raise ValueError(f"{name} must be a number {least} 0 to {most}, got {shown(value)}.")
     return number
 
 
@@ -110,14 +125,16 @@ def _each(
     given = sequence(value)
     if given is None or len(given) != n:
         what = "name" if kind is str else "number"
-        raise ValueError(f"{name} must be one {what} or {n} {what}s, one per {of}; got {value!r}.")
+        raise ValueError(
+            f"{name} must be one {what} or {n} {what}s, one per {of}; got {shown(value)}."
+        )
     return tuple(check(f"{name}[{i}]", entry) for i, entry in enumerate(given))
 
 
 def dropout(value: Any, n_hidden: int) -> tuple[float, ...]:
     """One share per hidden layer, from one number or a sequence of them."""
     if isinstance(value, numbers.Real) and n_hidden == 0 and value != 0:
-        raise ValueError(f"dropout must be 0 without hidden layers, got {value!r}.")
+        raise ValueError(f"dropout must be 0 without hidden layers, got {shown(value)}.")
     return _each("dropout", value, n_hidden, numbers.Real, "hidden layer", share)
 
 
@@ -129,14 +146,15 @@ def class_weight(value: Any, n_classes: int, kind: np.dtype[Any]) -> str | tuple
         unknown = [key for key in value if key not in range(n_classes)]
         if unknown:
             raise ValueError(
-                f"class_weight must name classes from 0 to {n_classes - 1}, got {unknown[0]!r}."
+                f"class_weight must name classes from 0 to {n_classes - 1}, "
+                f"got {shown(unknown[0])}."
             )
         value = [value.get(k, 1.0) for k in range(n_classes)]
     weights = sequence(value)
     if weights is None or len(weights) != n_classes:
         raise ValueError(
             f'class_weight must be "balanced", {n_classes} weights, or a mapping from class '
-            f"numbers to weights; got {value!r}."
+            f"numbers to weights; got {shown(value)}."
         )
     return tuple(
         rate(f"class_weight[{k}]", weight, kind, zero=True) for k, weight in enumerate(weights)
@@ -146,7 +164,7 @@ def class_weight(value: Any, n_classes: int, kind: np.dtype[Any]) -> str | tuple
 def flag(name: str, value: Any) -> bool:
     """``value`` if it is True or False."""
     if not isinstance(value, (bool, np.bool_)):
-        raise ValueError(f"{name} must be True or False, got {value!r}.")
+        raise ValueError(f"{name} must be True or False, got {shown(value)}.")
     return bool(value)
 
 
@@ -197,7 +215,9 @@ def choice(name: str, value: Any, allowed: Iterable[str], where: str = "") -> st
     names = tuple(allowed)
     if not isinstance(value, str) or value not in names:
         hint = nearest(value, names)
-        raise ValueError(f"{name} must be one of {', '.join(names)}{where}; got {value!r}{hint}.")
+        raise ValueError(
+            f"{name} must be one of {', '.join(names)}{where}; got {shown(value)}{hint}."
+        )
     return str(value)
 
 
@@ -254,7 +274,7 @@ def dtype(value: Any) -> np.dtype[Any]:
     except (TypeError, ValueError):
         known = False
     if not known:
-        raise ValueError(f"dtype must be one of {', '.join(_DTYPES)}; got {value!r}.")
+        raise ValueError(f"dtype must be one of {', '.join(_DTYPES)}; got {shown(value)}.")
     return kind
 
 
@@ -262,7 +282,9 @@ def dtypes(value: Any) -> tuple[np.dtype[Any], ...]:
     """One dtype or a sequence of them."""
     given = (value,) if (several := sequence(value)) is None else several
     if not given:
-        raise ValueError(f"dtypes must name at least one of {', '.join(_DTYPES)}; got {value!r}.")
+        raise ValueError(
+            f"dtypes must name at least one of {', '.join(_DTYPES)}; got {shown(value)}."
+        )
     return tuple(dtype(each) for each in given)
 
 
@@ -272,7 +294,7 @@ def layer_sizes(sizes: Any, loss: str) -> tuple[int, ...]:
     if given is None or len(given) < 2:
         raise ValueError(
             "sizes must list the units of at least two layers, the inputs first and the outputs "
-            f"last, such as (784, 128, 10); got {sizes!r}."
+            f"last, such as (784, 128, 10); got {shown(sizes)}."
         )
     units = tuple(integer(f"sizes[{i}]", size, 1) for i, size in enumerate(given))
     if max(units) > _MOST_UNITS:
@@ -421,6 +443,8 @@ def inputs(
         raise ValueError(f"{name} must have at least one row, got shape {array.shape}.")
     if whole:
         return kernels.dense_inputs(_kernel_array(name, array, kind, X))
+    if is_plain(array, kind):
+        return kernels.dense_inputs(kernels.read_only(array))
     none = kernels.dense_inputs(np.empty((0, n_inputs), kind))
     return none._replace(X=kernels.read_only(array))
 

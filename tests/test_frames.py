@@ -9,6 +9,8 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fastbp import Network, Trainer
 
@@ -180,3 +182,37 @@ def test_targets_that_are_missing_or_text():
     for y in (pd.Series(list("ab") * 4), pl.Series(list("ab") * 4), pd.Categorical(list("ab") * 4)):
         with pytest.raises(ValueError, match=r"y must hold real numbers, .*numpy\.unique\(y, "):
             network.loss(PLAIN, y)
+
+
+KINDS = (
+    "bool", "int8", "uint16", "int64", "uint64", "float16", "float32", "float64", "boolean",
+    "Int8", "UInt32", "Float32", "Float64", "bool[pyarrow]", "int16[pyarrow]", "float[pyarrow]",
+    "Sparse[int64]", "Sparse[float32]",
+)  # fmt: skip
+
+
+@settings(max_examples=60)
+@given(
+    kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=5),
+    gap=st.one_of(st.none(), st.tuples(st.integers(0, 4), st.integers(0, N - 1))),
+    dtype=st.sampled_from(["float32", "float64"]),
+)
+def test_any_mix_of_columns(kinds, gap, dtype):
+    numbers = np.random.default_rng(len(kinds)).integers(0, 2, (N, len(kinds)))
+    columns = [pd.Series(numbers[:, j]).astype(kind) for j, kind in enumerate(kinds)]
+    message = ""
+    if gap is not None and gap[0] < len(kinds):
+        j, row = gap
+        kind = columns[j].dtype
+        if not isinstance(kind, pd.SparseDtype) and (
+            kind.kind == "f" or not isinstance(kind, np.dtype)
+        ):
+            columns[j][row] = np.nan if isinstance(kind, np.dtype) else None
+            message = f"row {row}.*column 'c{j}'|column 'c{j}' of X .* row {row};"
+    frame = pd.concat(columns, axis=1).set_axis([f"c{j}" for j in range(len(kinds))], axis=1)
+    network = Network((len(kinds), 3, 2), dtype=dtype, seed=0)
+    if message:
+        with pytest.raises(ValueError, match=message):
+            network.predict(frame)
+    else:
+        np.testing.assert_array_equal(network.predict_proba(frame), network.predict_proba(numbers))

@@ -520,6 +520,23 @@ def test_what_was_raw_or_accepted_silently(make, message):
         make()
 
 
+@pytest.mark.parametrize(
+    "value",
+    [10**5000, -(10**5000), list(range(10**5)), "x" * 10**6, np.eye(30)],
+    ids=["large", "low", "list", "text", "matrix"],
+)
+def test_whatever_is_given_the_message_is_one_short_line(value):
+    for name in ("sizes", "activation", "init", "loss", "output", "dtype", "seed"):
+        if not (name == "seed" and isinstance(value, int) and value > 0):
+            with pytest.raises(ValueError, match=rf"^{name}\S* must [^\n]{{1,600}}\.$"):
+                Network(**{"sizes": (3, 4, 2), name: value})
+    with pytest.raises(ValueError, match=r"^sizes\[1\] must be an integer [^\n]{1,600}\.$"):
+        Network((3, value, 2))
+    for name in ("optimizer", "batch_size", "weight_decay", "dropout", "class_weight", "method"):
+        with pytest.raises(ValueError, match=rf"^{name} must [^\n]{{1,600}}\.$"):
+            Trainer(Network((3, 4, 2)), **{name: value})
+
+
 @pytest.mark.parametrize("progress", [1, 0, "yes", "", [], {}, 2.5, object()])
 def test_progress_is_a_flag(progress):
     network = Network((3, 2), seed=0)
