@@ -158,7 +158,7 @@ def spread(
     is heard between blocks.
     """
     blocks = _blocks(n, operations)
-    most = min(n_threads or available(), MOST, len(blocks))
+    most = min(n_threads or available(), MOST, len(blocks)) if len(blocks) > 1 else 1
     if most == 1:
         return [work(*block) for block in blocks]
     results: dict[int, Result] = {}

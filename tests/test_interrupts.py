@@ -60,6 +60,7 @@ def interrupted_at(k, work):
                 raise KeyboardInterrupt
         return trace
 
+    sys._getframe().f_trace_opcodes = True  # Python 3.12 looks whether any frame has it
     sys.settrace(trace)
     try:
         work()
