@@ -38,12 +38,20 @@ _NO_LABELS = kernels.read_only(np.empty(0, np.int64))
 _NO_WEIGHTS = kernels.read_only(np.empty(0))
 
 
-def _of_rows(samples: kernels.Samples, X: FloatArray, start: int, stop: int) -> kernels.Samples:
-    """Samples start to stop, whose inputs are X."""
+def _of_rows(
+    samples: kernels.Samples, start: int, stop: int, dtype: np.dtype[Any], given: Any, check: bool
+) -> kernels.Samples:
+    """Samples start to stop as kernels take them; ``given`` is X as the caller passed it."""
+    inputs = samples.inputs
+    if inputs.is_sparse:
+        inputs = inputs._replace(indptr=inputs.indptr[start : stop + 1])
+    else:
+        X = validation.rows(inputs.X, start, stop, dtype, given, check)
+        inputs = kernels.dense_inputs(X)
     return samples._replace(
-        inputs=kernels.dense_inputs(X),
+        inputs=inputs,
         labels=samples.labels[start:stop],
-        targets=samples.targets[start:stop],
+        targets=validation.plain(samples.targets[start:stop], dtype),
         weights=samples.weights[start:stop],
     )
 
@@ -334,8 +342,8 @@ class Network:
         """Fill ``outputs``, unless it has no rows; sums of losses and of correct predictions.
 
         Blocks of rows go to threads of Python's, for kernels hold no lock; where blocks begin
-        follows from sizes alone, so the sums are the same for any number of threads. Dense rows
-        are converted block by block, if need be; ``given`` is X as the caller passed it.
+        follows from sizes alone, so the sums are the same for any number of threads. Dense rows and
+        targets are converted block by block, if need be; ``given`` is X as the caller passed it.
         """
         inputs = samples.inputs
         n, is_sparse = inputs.n, inputs.is_sparse
@@ -343,7 +351,10 @@ class Network:
         length = min(n, kernels.LONGEST_STRETCH)
         key = ("infer", length, is_listed, is_sparse)
         spare = self._kept.pop(key, [])
-        converts = not (is_sparse or validation.is_plain(inputs.X, self.dtype))
+        converts = not (
+            validation.is_plain(inputs.X, self.dtype)
+            and validation.is_plain(samples.targets, self.dtype)
+        )
         # What needs no conversion is looked at by the kernel, when the rows are in the cache.
         checks = check and not (is_sparse or converts)
 
@@ -361,9 +372,8 @@ class Network:
                 )
             part, out, first, last = samples, outputs, start, stop
             if converts:
-                X = validation.rows(inputs.X, start, stop, self.dtype, given, check)
-                part, out = _of_rows(samples, X, start, stop), outputs[start:stop]
-                first, last = 0, stop - start
+                part = _of_rows(samples, start, stop, self.dtype, given, check)
+                out, first, last = outputs[start:stop], 0, stop - start
             loss_sum, n_correct, is_finite = kernels.infer(
                 self._buffer, self._layout, batch, part, kernels.IN_ORDER, first, last, out,
                 checks, 0.0, 0,

@@ -9,7 +9,7 @@ import inspect
 import math
 import numbers
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
@@ -36,7 +36,7 @@ _LONGEST_TEXT = 200
 def shown(value: Any) -> str:
     """``value`` for a message: in one line, and cut where it is long."""
     try:
-        text = " ".join(repr(value).split())
+        text = " ".join((str if isinstance(value, np.ndarray) else repr)(value).split())
     except ValueError:  # Python has no text of integers that are too long
         return f"a very long {type(value).__name__}"
     half = _LONGEST_TEXT // 2
@@ -372,11 +372,15 @@ def _kernel_array(
     name: str, array: NDArray[Any], kind: np.dtype[Any], given: Any = None
 ) -> FloatArray:
     """Read-only, native, C-contiguous and finite; a view where ``array`` is so already."""
-    plain = _plain(array, kind)
-    rows = max(1, _SCAN // max(1, plain[:1].size))
-    for start in range(0, len(plain), rows):
-        _check_finite(name, plain[start : start + rows], array, start, given)
-    return plain
+    converted = plain(array, kind)
+    for start, stop in _pieces(array):
+        _check_finite(name, converted[start:stop], array, start, given)
+    return converted
+
+
+def _pieces(array: NDArray[Any]) -> Iterator[tuple[int, int]]:
+    rows = max(1, _SCAN // max(1, array[:1].size))
+    return ((start, start + rows) for start in range(0, len(array), rows))
 
 
 def is_plain(array: NDArray[Any], kind: np.dtype[Any]) -> bool:
@@ -384,7 +388,7 @@ def is_plain(array: NDArray[Any], kind: np.dtype[Any]) -> bool:
     return array.dtype == kind and array.flags.c_contiguous and array.flags.aligned
 
 
-def _plain(array: NDArray[Any], kind: np.dtype[Any]) -> FloatArray:
+def plain(array: NDArray[Any], kind: np.dtype[Any]) -> FloatArray:
     """Read-only, native and C-contiguous; a view where ``array`` is so already."""
     if not is_plain(array, kind):
         with np.errstate(all="ignore"):  # what overflows is reported with its place
@@ -401,26 +405,26 @@ def rows(
     check: bool = True,
 ) -> FloatArray:
     """Some rows of X as kernels take them; ``given`` is what the caller passed as X."""
-    plain = _plain(array[start:stop], kind)
+    converted = plain(array[start:stop], kind)
     if check:
-        _check_finite("X", plain, array, start, given)
-    return plain
+        _check_finite("X", converted, array, start, given)
+    return converted
 
 
 def _check_finite(
-    name: str, plain: FloatArray, array: NDArray[Any], first_row: int, given: Any = None
+    name: str, converted: FloatArray, array: NDArray[Any], first_row: int, given: Any = None
 ) -> None:
     """Refuse NaN and infinity in some rows of an array as they were converted."""
-    place = kernels.first_nonfinite(plain.reshape(-1), 0, plain.size)
+    place = kernels.first_nonfinite(converted.reshape(-1), 0, converted.size)
     if place < 0:
         return
-    row, *column = np.unravel_index(place, plain.shape)
+    row, *column = np.unravel_index(place, converted.shape)
     where = f"row {first_row + row}"
     if column:
         where += f", column {column[0]}"
         if frames.is_frame(given):
             where = f"row {first_row + row}, column {frames.labels(given)[column[0]]!r}"
-    _refuse_nonfinite(name, array[(first_row + row, *column)], plain.dtype, where)
+    _refuse_nonfinite(name, array[(first_row + row, *column)], converted.dtype, where)
 
 
 def _refuse_nonfinite(name: str, value: Any, kind: np.dtype[Any], where: str) -> NoReturn:
@@ -457,14 +461,14 @@ def _sparse_inputs(X: Any, n_inputs: int, kind: np.dtype[Any], name: str) -> ker
             f"{name} must have at least one row and {n_inputs} columns, one per input of the "
             f"network; got shape {shape}."
         )
-    plain = _plain(data, kind)
-    place = kernels.first_nonfinite(plain, 0, plain.size)
+    values = plain(data, kind)
+    place = kernels.first_nonfinite(values, 0, values.size)
     if place >= 0:
         row = int(np.searchsorted(indptr, place, side="right")) - 1
         _refuse_nonfinite(name, data[place], kind, f"row {row}, column {indices[place]}")
     return kernels.Inputs(
         kernels.read_only(np.empty((0, n_inputs), kind)),
-        plain,
+        values,
         kernels.read_only(indices.astype(np.int32, copy=False)),
         kernels.read_only(indptr),
     )
@@ -500,13 +504,28 @@ def _labels(name: str, given: NDArray[Any], n_classes: int) -> NDArray[np.int64]
 
 
 def _targets(
-    name: str, array: NDArray[Any], n_outputs: int, loss: str, kind: np.dtype[Any], given: Any
-) -> FloatArray:
+    name: str,
+    array: NDArray[Any],
+    n_outputs: int,
+    loss: str,
+    kind: np.dtype[Any],
+    given: Any,
+    whole: bool,
+) -> NDArray[Any]:
     if array.ndim == 1 and n_outputs == 1:
         array = array[:, np.newaxis]
     hint = f"; for class numbers use the loss cross_entropy, or pass numpy.eye({n_outputs})[{name}]"
     array = _matrix(name, array, n_outputs, "one per output of the network", hint)
-    targets = _kernel_array(name, array, kind, given)
+    targets = plain(array, kind) if whole else kernels.read_only(array)
+    for start, stop in _pieces(array):
+        piece = plain(targets[start:stop], kind)
+        _check_finite(name, piece, array, start, given)
+        _check_legal(name, piece, start, loss)
+    return targets
+
+
+def _check_legal(name: str, targets: FloatArray, first_row: int, loss: str) -> None:
+    """Refuse targets that a loss cannot take."""
     if loss == "binary_cross_entropy":
         legal = (targets >= 0) & (targets <= 1)
         allowed = "be between 0 and 1"
@@ -519,13 +538,13 @@ def _targets(
         legal = (targets >= 0) & (np.abs(row_sums - 1) < 1e-3)[:, np.newaxis]
         allowed = "be class numbers, or rows of probabilities that sum to 1,"
     else:
-        return targets
+        return
     if not legal.all():
         row = int(np.argmin(legal.all(axis=1)))
         raise ValueError(
-            f"{name} must {allowed} for the loss {loss}; got {targets[row]} in row {row}."
+            f"{name} must {allowed} for the loss {loss}; got {shown(targets[row])} in row "
+            f"{first_row + row}."
         )
-    return targets
 
 
 @np.errstate(all="ignore")
@@ -540,7 +559,11 @@ def samples(
     *,
     whole: bool = True,
 ) -> kernels.Samples:
-    """Inputs and targets as kernels take them; weights are scaled to a mean of 1."""
+    """Inputs and targets as kernels take them; weights are scaled to a mean of 1.
+
+    With ``whole=False`` dense rows and targets are as they were given, though checked if they are
+    targets, for the caller to have them by `rows` and `plain`.
+    """
     n_outputs = sizes[-1]
     rows = inputs(X, sizes[0], kind, f"{prefix}X", whole=whole)
     name = f"{prefix}y"
@@ -550,12 +573,12 @@ def samples(
             f"{name} must have one entry per row of {prefix}X, {rows.n}; got shape {array.shape}."
         )
     labels: NDArray[np.int64] = np.empty(0, np.int64)
-    targets: FloatArray = np.empty((0, n_outputs), kind)
+    targets: NDArray[Any] = np.empty((0, n_outputs), kind)
     is_column = array.ndim == 2 and array.shape[1] == 1
     if loss == "cross_entropy" and (array.ndim == 1 or is_column):
         labels = _labels(name, array.reshape(-1), n_outputs)
     else:
-        targets = _targets(name, array, n_outputs, loss, kind, y)
+        targets = _targets(name, array, n_outputs, loss, kind, y, whole)
     return kernels.Samples(
         rows, kernels.read_only(labels), kernels.read_only(targets), _weights(sample_weight, rows.n)
     )
@@ -571,10 +594,10 @@ def _weights(sample_weight: ArrayLike | None, n: int) -> NDArray[np.float64]:
                 f"sample_weight must have one entry per row of X, shape ({n},); "
                 f"got shape {given.shape}."
             )
-        plain = _kernel_array("sample_weight", given, np.dtype(np.float64))
-        if plain.min() < 0 or plain.max() <= 0:
+        whole = _kernel_array("sample_weight", given, np.dtype(np.float64))
+        if whole.min() < 0 or whole.max() <= 0:
             raise ValueError("sample_weight must be at least 0 everywhere and above 0 somewhere.")
-        weights = plain / plain.max()  # whose sum cannot overflow
+        weights = whole / whole.max()  # whose sum cannot overflow
         weights /= weights.mean()
     return kernels.read_only(weights)
 

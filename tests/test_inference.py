@@ -289,8 +289,14 @@ def test_rows_converted_block_by_block_give_the_bits_of_a_whole_copy(kind, n):
         whole = given.astype(np.float32, order="C")
     np.testing.assert_array_equal(network.predict_proba(given), network.predict_proba(whole))
     assert network.evaluate(given, y, weights) == network.evaluate(whole, y, weights)
-    targets = one_hot(y, 5)
-    assert network.evaluate(given, targets) == network.evaluate(whole, targets)
+    for dtype in ("float32", "float64", "uint8", ">f4"):
+        targets = one_hot(y, 5).astype(dtype)
+        expected = network.evaluate(whole, targets.astype(np.float32), weights)
+        for rows in (given, whole, scipy.sparse.csr_array(whole)):
+            result = network.evaluate(rows, targets, weights)
+            assert result.accuracy == expected.accuracy
+            assert result.loss == pytest.approx(expected.loss, rel=1e-6)
+            assert rows is not whole or result == expected
 
 
 @pytest.mark.parametrize("kind", ["uint8", "float64", "Fortran"])
@@ -306,6 +312,26 @@ def test_rows_of_another_kind_are_never_converted_whole(kind, monkeypatch):
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert peak < 12e6 < 4 * X.size / 5
+
+
+@pytest.mark.parametrize("form", [np.asarray, scipy.sparse.csr_array])
+@pytest.mark.parametrize("dtype", ["uint8", "float64"])
+def test_targets_of_another_kind_are_never_converted_whole(dtype, form, monkeypatch):
+    monkeypatch.setattr(threads, "available", lambda: 2)
+    monkeypatch.setattr("fastbp.validation._SCAN", 1 << 18)
+    network = Network((10, 16, 784), loss="binary_cross_entropy", seed=0)
+    X = form(np.random.default_rng(0).random((20_000, 10)).astype(np.float32))
+    y = np.random.default_rng(0).integers(0, 2, (20_000, 784)).astype(dtype)
+    network.evaluate(X[:100], y[:100])
+    tracemalloc.start()
+    result = network.evaluate(X, y)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 16e6 < 4 * y.size / 3
+    assert result == network.evaluate(X, y.astype(np.float32))
+    y[15_000, 3] = 2
+    with pytest.raises(ValueError, match=r"y must be between 0 and 1 .* in row 15000\."):
+        network.evaluate(X, y)
 
 
 def test_a_bad_row_of_another_kind_is_named_by_its_own_number():
