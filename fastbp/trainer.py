@@ -248,7 +248,7 @@ class Trainer:
 
         Parameters
         ----------
-        X : array-like or scipy.sparse matrix of shape (n_samples, n_inputs)
+        X : array-like, data frame or scipy.sparse matrix of shape (n_samples, n_inputs)
             Not copied if it is a C-contiguous array of the network's dtype. A sparse matrix is
             never made dense; of a CSR matrix of that dtype, only the indices are copied.
         y : array-like

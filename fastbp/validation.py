@@ -344,16 +344,24 @@ def _array(name: str, values: ArrayLike) -> NDArray[Any]:
 
 
 def _numeric(name: str, values: ArrayLike, hint: str = "") -> NDArray[Any]:
-    """``values`` as an array of real numbers, not converted yet.
+    """``values`` as an array of real numbers, not converted yet; the hint is for texts.
 
     It is an array object of its own: the caller's may get another shape or dtype meanwhile.
     """
     array = (values if type(values) is np.ndarray else _array(name, values)).view()
     if array.dtype.kind not in "biuf":
-        if array.dtype.kind == "O" and array.ndim > 0 and not hint:
-            hint = f"; if they are numbers, pass numpy.asarray({name}, float)"
+        if not _is_text(array):
+            is_open = array.dtype.kind == "O" and array.ndim > 0
+            hint = f"; if they are numbers, pass numpy.asarray({name}, float)" if is_open else ""
         raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}{hint}.")
     return array
+
+
+def _is_text(array: NDArray[Any]) -> bool:
+    """Whether it is one text after the other, such as the names of classes."""
+    if array.ndim == 0 or array.size != len(array):
+        return False
+    return array.dtype.kind in "UST" or all(isinstance(entry, str) for entry in array.flat)
 
 
 def _matrix(name: str, values: ArrayLike, columns: int, what: str, hint: str = "") -> NDArray[Any]:
@@ -651,7 +659,7 @@ def gradient_buffer(out: Any, params: FloatArray, *samples: NDArray[Any]) -> Flo
         or not out.flags.writeable
     ):
         given = type(out).__name__
-        if isinstance(out, np.ndarray):
+        if type(out) is np.ndarray:
             kind = "a writable" if out.flags.writeable else "a read-only"
             order = "contiguous" if out.flags.c_contiguous else "strided"
             given = f"{kind} {order} {out.dtype} array of shape {out.shape}"

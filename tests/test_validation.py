@@ -233,6 +233,8 @@ def test_bad_fit_arguments():
 
 
 def test_bad_gradient_buffers():
+    with pytest.raises(ValueError, match=r"got MaskedArray\.$"):
+        Network((3, 2)).value_and_grad(X, Y, np.ma.zeros(64, np.float32))
     network = Network((3, 2), seed=0)
     good = np.empty_like(network.params)
     read_only = good.copy()
@@ -415,6 +417,13 @@ def test_labels_that_do_not_suit_the_network_say_what_to_do():
                 Trainer(network).fit(X, y)
         with pytest.raises(ValueError, match=r"y must hold real numbers, got dtype [^:]*$"):
             three.loss(X, y)
+    for y in ([None] * 6, None, "abcabc", {0, 1}, np.eye(6, 3).astype(object), [1j] * 6):
+        with pytest.raises(
+            ValueError,
+            match=r"y must hold real numbers, got dtype <?\w+"
+            r"(; if they are numbers, pass numpy\.asarray\(y, float\))?\.$",
+        ):
+            classes.loss(X, y)
     names, numbers = np.unique(list("abcabc"), return_inverse=True)
     assert names[classes.predict(X)].shape == numbers.shape
 
