@@ -163,5 +163,6 @@ HEADER = fields(
         "dtype": text,
         "extra": mapping,
     },
-    {"trainer": TRAINER},
+    # Files of the first fastbp had no digest.
+    {"trainer": TRAINER, "sha256": text},
 )

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import functools
+import hashlib
 import itertools
 import json
 import os
+import reprlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
+import safetensors.numpy
 
-from fastbp import container, files, optimizers, schedules, schema, validation
+from fastbp import files, optimizers, schedules, schema, validation
 from fastbp.callbacks import CallbackState
 from fastbp.history import History
 from fastbp.network import Network
 from fastbp.trainer import Trainer
 from fastbp.validation import FloatArray
+
+# Bytes of everything in a file but its tensors, for whatever program reads safetensors.
+LONGEST_HEADER = 100_000_000
+
+_DTYPES = {"F32": "float32", "F64": "float64"}
 
 
 def save(
@@ -29,7 +36,7 @@ def save(
 
     The file is written under a temporary name, synced and renamed: a crash leaves the old file or
     the new one, never half of one. What a killed save left behind, the next one of that path
-    removes.
+    removes. Meanwhile it takes memory for the file twice.
 
     Parameters
     ----------
@@ -58,36 +65,62 @@ def save(
             f"save takes a fastbp.Network or fastbp.Trainer, got {type(network).__name__}."
         )
     try:
-        header: dict[str, Any] = {
-            "format": schema.FORMAT,
-            "sizes": network.sizes,
-            "activations": network.activations,
-            "loss": network.loss_name,
-            "inits": network.inits,
-            "dtype": network.dtype.name,
-            "extra": {} if extra is None else extra,
-        }
-        vectors = [("", network.params)]
-        squares: tuple[str, ...] = ()
-        if trainer:
-            optimizer, header["trainer"], moments = _description(trainer, network)
-            vectors += zip(_prefixes(optimizer), moments, strict=True)
-            header["trainer"] |= _callbacks(trainer, vectors)
-            squares = _prefixes(optimizer, of_squares=True)
-        plain = {name: _in_json(name, value) for name, value in header.items()}
-        schema.HEADER("", plain)
-        tensors = [
-            each for prefix, vector in vectors for each in _named(prefix, *network.views(vector))
-        ]
+        contents = _contents(network, trainer, {} if extra is None else extra)
         with files.replaced(path) as file:
-            check = functools.partial(_check_values, squares)
-            container.write(file, json.dumps(plain), tensors, check)
+            file.write(contents)
     except ValueError as error:
         what = "trainer" if trainer else "network"
         raise ValueError(f"The {what} cannot be saved: {_words(error)}.") from None
 
 
-def _words(error: ValueError) -> str:
+def _contents(network: Network, trainer: Trainer | None, extra: Any) -> bytes:
+    """Contents of a file: tensors, and in the metadata the header as a text in JSON."""
+    header: dict[str, Any] = {
+        "format": schema.FORMAT,
+        "sizes": network.sizes,
+        "activations": network.activations,
+        "loss": network.loss_name,
+        "inits": network.inits,
+        "dtype": network.dtype.name,
+        "extra": extra,
+    }
+    vectors = [("", network.params)]
+    squares: tuple[str, ...] = ()
+    if trainer:
+        optimizer, header["trainer"], moments = _description(trainer, network)
+        vectors += zip(_prefixes(optimizer), moments, strict=True)
+        header["trainer"] |= _callbacks(trainer, vectors)
+        squares = _prefixes(optimizer, of_squares=True)
+    plain = {name: _in_json(name, value) for name, value in header.items()}
+    schema.HEADER("", plain)
+    tensors = {
+        name: np.ascontiguousarray(view)
+        for prefix, vector in vectors
+        for name, view in _named(prefix, *network.views(vector))
+    }
+    for name, tensor in tensors.items():
+        _check_values(squares, name, tensor)
+    plain["sha256"] = _digest(json.dumps(plain | {"sha256": ""}), tensors.items())
+    contents = safetensors.numpy.save(tensors, {"fastbp": json.dumps(plain)})
+    length = int.from_bytes(contents[:8], "little")
+    if length > LONGEST_HEADER:
+        raise ValueError(
+            f"its description, with extra and the history, takes {length:,} bytes, and a model "
+            f"file has room for {LONGEST_HEADER:,}"
+        )
+    return contents
+
+
+def _digest(text: str, tensors: Iterable[tuple[str, FloatArray]]) -> str:
+    """Digest of a header, its own digest left blank, and of tensors in the order of the model."""
+    digest = hashlib.sha256(text.encode())
+    for name, tensor in tensors:
+        digest.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
+        digest.update(tensor.data)
+    return digest.hexdigest()
+
+
+def _words(error: Exception) -> str:
     """What an error says, within another sentence; a file's part of it may be of any length."""
     words = str(error).rstrip(".")
     return words if len(words) < 500 else f"{words[:500]} …"
@@ -168,16 +201,17 @@ def _named(prefix: str, weights: Iterable[Any], biases: Iterable[Any]) -> Iterat
 
 def _check_values(squares: Sequence[str], name: str, values: FloatArray) -> None:
     """Refuse what no parameter and no moment can be, in a file and in what is to be saved."""
-    if not np.isfinite(values).all():
+    lowest, highest = values.min(), values.max()  # each NaN where there is one
+    if not (np.isfinite(lowest) and np.isfinite(highest)):
         raise ValueError(f"{name} holds NaN or infinity")
-    if name.startswith(tuple(squares)) and values.min() < 0:
+    if name.startswith(tuple(squares)) and lowest < 0:
         raise ValueError(f"{name} holds numbers below 0, and is a mean or a sum of squares")
 
 
 def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Header of a model file: architecture, format, ``"extra"``, and the trainer's part if any.
 
-    The whole file is read once, for its digest.
+    The whole file is read and checked as by `load`, tensor by tensor.
 
     Raises
     ------
@@ -186,32 +220,7 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
     ValueError
         If it is not a model file, is damaged, or is of a later format.
     """
-    with files.opened(path) as file:
-        return _read(path, file)[1]
-
-
-def _read(path: str | os.PathLike[str], file: BinaryIO) -> tuple[container.Reader, dict[str, Any]]:
-    """The file's header, after its fields and the file's digest have been checked."""
-    try:
-        reader = container.Reader(file)
-    except ValueError as error:
-        raise ValueError(f"{path} is not a safetensors file of ours: {_words(error)}.") from None
-    if not isinstance(reader.text, str):
-        raise ValueError(f"{path} is a safetensors file, but fastbp did not write it.")
-    try:
-        header = container.parsed(reader.text)
-        version = header.get("format") if isinstance(header, dict) else None
-        is_later = type(version) is int and version > schema.FORMAT
-        if not is_later:
-            schema.HEADER("", header)
-            reader.verify()
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {_words(error)}.") from None
-    if is_later:
-        raise ValueError(
-            f"{path} has format {version}, and this fastbp reads up to {schema.FORMAT}: upgrade."
-        )
-    return reader, header
+    return _read(path, of_header=True)[0]
 
 
 def load(path: str | os.PathLike[str]) -> Network | Trainer:
@@ -220,7 +229,7 @@ def load(path: str | os.PathLike[str]) -> Network | Trainer:
     The whole header is checked before memory is asked for, and a digest tells whether a bit of the
     file has changed; files of the first fastbp have none. Parameters and moments take at most
     16 times their bytes in the file, for rows are padded; the header's objects some 60 times its
-    bytes; and reading needs a few megabytes besides.
+    bytes; and reading as much as the largest tensor besides.
 
     Raises
     ------
@@ -229,15 +238,136 @@ def load(path: str | os.PathLike[str]) -> Network | Trainer:
     ValueError
         If it is not a model file, is damaged, or is of a later format.
     """
-    with files.opened(path) as file:
-        reader, header = _read(path, file)
+    return _read(path)[1]
+
+
+def _read(
+    path: str | os.PathLike[str], *, of_header: bool = False
+) -> tuple[dict[str, Any], Network | Trainer]:
+    """The header of a file and its model, which has no parameters if only the header is wanted."""
+    with files.opened(path):  # what is no file is refused here, unopened
         try:
-            return _restored(reader, header)
-        except ValueError as error:
-            raise ValueError(f"{path} is damaged: {_words(error)}.") from None
+            # Not mapped into memory: a map of a file that is cut meanwhile ends the process.
+            name = os.fsdecode(path)
+            file: Any = safetensors.safe_open(name, framework="numpy", backend="pread")
+        except safetensors.SafetensorError as error:
+            message = f"{path} is not a safetensors file of ours: {_words(error)}."
+            raise ValueError(message) from None
+    metadata = file.metadata() or {}
+    if "fastbp" not in metadata:
+        raise ValueError(f"{path} is a safetensors file, but fastbp did not write it.")
+    text = metadata.pop("fastbp")
+    try:
+        if metadata:
+            raise ValueError(f"its metadata holds {reprlib.repr(min(metadata))} beside fastbp")
+        header = _parsed(text)
+        version = header.get("format") if isinstance(header, dict) else None
+        if type(version) is not int or version <= schema.FORMAT:
+            schema.HEADER("", header)
+            with file:
+                return header, _restored(file, text, header, of_header)
+    except (ValueError, safetensors.SafetensorError) as error:
+        raise ValueError(f"{path} is damaged: {_words(error)}.") from None
+    raise ValueError(
+        f"{path} has format {version}, and this fastbp reads up to {schema.FORMAT}: upgrade."
+    )
 
 
-def _restored(reader: container.Reader, header: dict[str, Any]) -> Network | Trainer:
+def _parsed(text: str) -> Any:
+    """What a text in JSON says; ValueError for what is none."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("its header is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"its header cannot be read: {error}") from None
+
+
+def _restored(file: Any, text: str, header: dict[str, Any], of_header: bool) -> Network | Trainer:
+    """The model of a header, which is a text in the file; all of the file is checked."""
+    given = header.pop("sha256", "")
+    network = _restored_network(header)
+    prefixes, squares = [""], tuple[str, ...]()
+    trainer = None
+    if "trainer" in header:
+        trainer = _restored_trainer(network, header["trainer"])
+        prefixes += _prefixes(trainer.optimizer)
+        for k, each in enumerate(header["trainer"].get("callbacks", [])):
+            prefixes += (_callback_prefix(k, name) for name in each["vectors"])
+        squares = _prefixes(trainer.optimizer, of_squares=True)
+    sizes = list(itertools.pairwise(network.sizes))
+    shapes = [(n_out, n_in) for n_in, n_out in sizes], [(n_out,) for _, n_out in sizes]
+    expected = (each for prefix in prefixes for each in _named(prefix, *shapes))
+    names = _checked_names(file, expected, network.dtype.name)
+    # The file is what it says: only now is memory asked for, and filled.
+    views: dict[str, FloatArray] = {}
+    if not of_header:
+        vectors = _allocated(network, trainer, header)
+        for prefix, vector in zip(prefixes, vectors, strict=True):
+            views.update(_named(prefix, *network.views(vector)))
+
+    def tensors() -> Iterator[tuple[str, FloatArray]]:
+        for name in names:
+            tensor = file.get_tensor(name)
+            _check_values(squares, name, tensor)
+            # Zeros are there already: a file with holes needs no memory for them.
+            if views and tensor.view(np.uint8).any():
+                views[name][...] = tensor
+            yield name, tensor
+
+    found = _digest(text.replace(given, "", 1), tensors())
+    if given and given != found:
+        raise ValueError("its digest is of other contents; it was changed after it was saved")
+    return trainer or network
+
+
+def _checked_names(
+    file: Any, expected: Iterable[tuple[str, tuple[int, ...]]], dtype: str
+) -> list[str]:
+    """Names of the tensors that are expected, if the file holds exactly these; none is read."""
+    surplus, names = set(file.keys()), []
+    for name, shape in expected:
+        if name not in surplus:
+            raise ValueError(f"{name} is missing")
+        surplus.remove(name)
+        names.append(name)
+        part = file.get_slice(name)
+        kind, given = part.get_dtype(), tuple(part.get_shape())
+        kind = _DTYPES.get(kind, kind)
+        if (kind, given) != (dtype, shape):
+            raise ValueError(f"{name} is {kind} {given}, the header says {dtype} {shape}")
+    if surplus:
+        raise ValueError(f"{reprlib.repr(min(surplus))} is no tensor of this model")
+    return names
+
+
+def _allocated(
+    network: Network, trainer: Trainer | None, header: dict[str, Any]
+) -> list[FloatArray]:
+    """Vectors of zeros for parameters, moments and what callbacks keep, in the order of a file."""
+    network._allocate()
+    vectors = [network.params]
+    if trainer:
+        rule = trainer._current_rule(network, trainer.optimizer)
+        rule.counts[:] = header["trainer"].get("counts", _NO_COUNTS)
+        vectors.extend(rule.moments.reshape(-1, rule.n_params))
+        kept = []
+        for each in header["trainer"].get("callbacks", []):
+            arrays = {name: np.zeros_like(network.params) for name in each["vectors"]}
+            vectors.extend(arrays.values())
+            kept.append(
+                CallbackState(each["callback"], each["epochs_seen"], each["values"] | arrays)
+            )
+        trainer.resume_callbacks(kept)
+    return vectors
+
+
+# Of files of version 0.1, which had no optimizer but plain SGD.
+_NO_COUNTS = (0, 0, 0)
+
+
+def _restored_network(header: dict[str, Any]) -> Network:
+    """A network as its header says, which has no parameters yet."""
     network = object.__new__(Network)
     network._describe(
         header["sizes"],
@@ -247,40 +377,7 @@ def _restored(reader: container.Reader, header: dict[str, Any]) -> Network | Tra
         header["inits"],
         validation.choice("dtype", header["dtype"], ("float32", "float64")),
     )
-    prefixes, squares = [""], tuple[str, ...]()
-    trainer = None
-    if "trainer" in header:
-        trainer = _restored_trainer(network, header["trainer"])
-        prefixes += _prefixes(trainer.optimizer)
-        kept = header["trainer"].get("callbacks", [])
-        vectors_kept = [(k, name) for k, each in enumerate(kept) for name in each["vectors"]]
-        prefixes += (_callback_prefix(k, name) for k, name in vectors_kept)
-        squares = _prefixes(trainer.optimizer, of_squares=True)
-    sizes = list(itertools.pairwise(network.sizes))
-    shapes = [(n_out, n_in) for n_in, n_out in sizes], [(n_out,) for _, n_out in sizes]
-    reader.expect((each for p in prefixes for each in _named(p, *shapes)), network.dtype)
-    # The file is what it says: only now is memory asked for, and filled.
-    network._allocate()
-    vectors = [network.params]
-    if trainer:
-        rule = trainer._current_rule(network, trainer.optimizer)
-        rule.counts[:] = header["trainer"].get("counts", _NO_COUNTS)
-        vectors.extend(rule.moments.reshape(-1, rule.n_params))
-        for k, name in vectors_kept:
-            vectors.append(np.zeros_like(network.params))
-            kept[k]["values"][name] = vectors[-1]
-        trainer.resume_callbacks(
-            CallbackState(each["callback"], each["epochs_seen"], each["values"]) for each in kept
-        )
-    check = functools.partial(_check_values, squares)
-    for prefix, vector in zip(prefixes, vectors, strict=True):
-        for name, view in _named(prefix, *network.views(vector)):
-            reader.read(name, view, check)
-    return trainer or network
-
-
-# Of files of version 0.1, which had no optimizer but plain SGD.
-_NO_COUNTS = (0, 0, 0)
+    return network
 
 
 def _restored_trainer(network: Network, part: dict[str, Any]) -> Trainer:

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+import safetensors
+from safetensors.numpy import load_file, save_file
 
 import fastbp
-from fastbp import Network, Trainer, container, files, network, optimizers
+from fastbp import Network, Trainer, files, network, optimizers, storage
 
 
 def trained(optimizer="nadam", sizes=(3, 4, 2), **options):
@@ -44,6 +45,11 @@ def refusal(path):
     with pytest.raises(ValueError, match=r"is (damaged|not a safetensors file)") as caught:
         fastbp.load(path)
     return str(caught.value).partition(": ")[2]
+
+
+def metadata(path):
+    with safetensors.safe_open(path, framework="numpy") as file:
+        return file.metadata()
 
 
 def contents(model, path):
@@ -94,6 +100,31 @@ def test_flipped_bits_of_larger_files_are_refused(sizes, read, path, generator):
     assert_flips_are_refused(path, bits, read)
 
 
+@pytest.mark.parametrize("read", [fastbp.load, fastbp.read_header])
+@pytest.mark.parametrize("length", [0, 5000])
+def test_a_file_may_be_cut_while_it_is_read(length, read, path, monkeypatch):
+    """And the process goes on, as it would not with a file that is mapped into memory."""
+    fastbp.save(trained(sizes=(200, 128, 10)), path)
+    opened = safetensors.safe_open
+
+    def cut(*args, **options):
+        file = opened(*args, **options)
+        os.truncate(path, length)
+        return file
+
+    monkeypatch.setattr(safetensors, "safe_open", cut)
+    with pytest.raises(ValueError, match=r"is damaged: .*layers\.\d"):
+        read(path)
+
+
+def test_names_of_files_need_not_be_utf_8(trainer, tmp_path):
+    path = os.path.join(tmp_path, os.fsdecode(b"\xff.safetensors"))
+    fastbp.save(trainer, path)
+    for name in (path, os.fsencode(path)):
+        assert isinstance(fastbp.load(name), Trainer)
+        assert fastbp.read_header(name)["sizes"] == [3, 4, 2]
+
+
 def test_files_that_are_cut_or_longer_or_swapped_are_refused(trainer, path):
     fastbp.save(trainer, path)
     right = path.read_bytes()
@@ -105,6 +136,32 @@ def test_files_that_are_cut_or_longer_or_swapped_are_refused(trainer, path):
     ):
         path.write_bytes(wrong)
         refusal(path)
+
+
+def test_others_may_write_the_same_again(trainer, path):
+    """The digest is of what a file says, and not of how it is laid out."""
+    fastbp.save(trainer, path)
+    tensors, (text,) = load_file(path), metadata(path).values()
+    save_file(dict(reversed(tensors.items())), path, {"fastbp": text})
+    np.testing.assert_array_equal(fastbp.load(path).network.params, trainer.network.params)
+    for first, second in itertools.combinations(tensors, 2):
+        if tensors[first].shape == tensors[second].shape:
+            swapped = tensors | {first: tensors[second], second: tensors[first]}
+            if first.startswith("moments.1") == second.startswith("moments.1"):
+                save_file(swapped, path, {"fastbp": text})
+                assert "its digest is of other contents" in refusal(path)
+
+
+def test_headers_are_in_the_digest_to_the_letter(path):
+    fastbp.save(trained(optimizers.Adam(eps=1e-8)), path)
+    (text,) = metadata(path).values()
+    for old, new in (("1e-08", "1E-08"), (", ", ","), ('"sha256": "', '"sha256": " ')):
+        save_file(load_file(path), path, {"fastbp": text.replace(old, new)})
+        assert "its digest is of other contents" in refusal(path)
+    save_file(load_file(path), path, {"fastbp": text, "sha256": json.loads(text)["sha256"]})
+    assert "its metadata holds 'sha256' beside fastbp" in refusal(path)
+    save_file(load_file(path), path, {"fastbp": text})
+    assert "sha256" not in fastbp.read_header(path)
 
 
 def test_files_without_a_digest_are_read(trainer, path):
@@ -147,6 +204,7 @@ WRONG = [
     *((("activations",), value) for value in ("relu", ["relu"], [None, "softmax"], 3)),
     *((("inits",), value) for value in ("he_normal", ["he_normal"], [1, 2], None)),
     *((("extra",), value) for value in (None, [], "a", 3)),
+    *((("sha256",), value) for value in (None, 3, [], "a", "0" * 64)),
     *((("trainer",), value) for value in (None, [], 3, "a")),
     *((COUNTS, v) for v in ([1], [1, 2, 3, 4], [-1, 0, 0], [0.5, 0, 8], [1, 0, 0.5], [1, 1, 8])),
     *((COUNTS, [1, 0, value]) for value in (float("nan"), float("inf"), True, "1", None, 2**60)),
@@ -352,12 +410,13 @@ def sparse(sizes, **others):
 
 before = peak()
 sparse([3, 2], surplus=[2**28])
-try:
-    fastbp.load(path)
-except ValueError as error:
-    assert "surplus" in str(error), error
-else:
-    raise AssertionError("surplus")
+for read in (fastbp.load, fastbp.read_header):
+    try:
+        read(path)
+    except ValueError as error:
+        assert "surplus" in str(error), error
+    else:
+        raise AssertionError("surplus")
 print(peak() - before)
 sparse([15_000_000, 1])
 assert fastbp.load(path).sizes == (15_000_000, 1)
@@ -526,11 +585,19 @@ def test_settings_may_be_fractions(path):
 
 
 def test_headers_have_a_longest_length(trainer, path, monkeypatch):
-    fastbp.save(trainer, path, extra={"a": "x" * 20_000})
-    monkeypatch.setattr(container, "LONGEST_HEADER", 10_000)
-    refusal(path)
+    for length, message in (
+        (storage.LONGEST_HEADER, "invalid JSON"),
+        (storage.LONGEST_HEADER + 1, "header too large"),
+    ):
+        path.write_bytes(struct.pack("<Q", length))
+        os.truncate(path, 8 + length)
+        assert message in refusal(path)
+    fastbp.save(trainer, path)
+    before = path.read_bytes()
+    monkeypatch.setattr(storage, "LONGEST_HEADER", 10_000)
     with pytest.raises(ValueError, match="with extra and the history, takes 2"):
         fastbp.save(trainer, path, extra={"a": "x" * 20_000})
+    assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
     fastbp.save(trainer, path)
 
