@@ -43,3 +43,5 @@ def global_random_seed():
 def test_all_others_are_run():
     assert len(THEIRS) > 40
     assert set(LEFT_OUT) <= set(THEIRS)
+    for kind in ("MLPClassifier", "MLPRegressor"):
+        assert THEIRS["test_alpha"].__globals__[kind] is getattr(fastbp.sklearn, kind)
