@@ -132,21 +132,20 @@ def _of_coo(X: Any, shape: Shape) -> Any:
 
 def _of_dok(X: Any, shape: Shape) -> Any:
     entries = list(X.items())
-    places = [(operator.index(row), operator.index(column)) for (row, column), _ in entries]
-    rows, columns = np.array(places, np.int64).reshape(-1, 2).T
+    rows, columns = [row for (row, _), _ in entries], [column for (_, column), _ in entries]
     return _of_entries(np.array([value for _, value in entries], X.dtype), rows, columns, shape)
 
 
 def _of_lil(X: Any, shape: Shape) -> Any:
-    columns = [[operator.index(column) for column in row] for row in X.rows]
-    values = [list(row) for row in X.data]
+    columns, values = ([list(row) for row in rows] for rows in (X.rows, X.data))
     lengths = [len(row) for row in columns]
     if len(lengths) != shape[0] or lengths != [len(row) for row in values]:
         raise ValueError("rows and data must be lists of equal lengths, one pair per row")
+    flat = itertools.chain.from_iterable
     return _of_entries(
-        np.array(list(itertools.chain.from_iterable(values)), X.dtype),
+        np.array(list(flat(values)), X.dtype),
         np.repeat(np.arange(shape[0]), lengths),
-        np.array(list(itertools.chain.from_iterable(columns)), np.int64),
+        list(flat(columns)),
         shape,
     )
 
