@@ -100,8 +100,8 @@ class Network:
 
     Notes
     -----
-    No attribute can be set, for kernels rely on them; parameters are changed through the views,
-    which are new ones each time: to set the shape or a flag of one does nothing to the network.
+    No attribute can be set, because kernels rely on them. Parameters are changed through the
+    views. Each access gives a new view, so setting its shape or a flag does not touch the network.
 
     Examples
     --------
@@ -150,8 +150,8 @@ class Network:
         self._kept: dict[Any, Any] = {}
         self.trained_by: dict[str, Any] = {}  # who is training it: see `Trainer`
 
-    # Arrays are handed out as new views: the shape and the dtype of an array can be set, and
-    # kernels rely on ours.
+    # Arrays are handed out as new views: callers can set the shape and the dtype of an array, and
+    # kernels rely on those of ours.
 
     @property
     def layout(self) -> kernels.Layout:
@@ -207,7 +207,7 @@ class Network:
         """½ λ ‖W‖² + λ₁ Σ|w| of all weights."""
         penalty = 0.0
         for W in self.weights if weight_decay > 0 or l1 > 0 else ():
-            # Of weights up to 1, whose squares do not overflow.
+            # Squares of weights up to 1 do not overflow.
             largest = float(np.abs(W).max()) or 1.0
             W = W / W.dtype.type(largest)
             root = math.sqrt(0.5 * weight_decay) * largest
@@ -263,7 +263,7 @@ class Network:
     def _outputs(
         self, X: ArrayLike, n_threads: int | None = None, check: bool = True
     ) -> FloatArray:
-        """Outputs; with ``check``, neither they nor X may be anything but finite."""
+        """Outputs; with ``check``, both they and X must be finite."""
         checked = validation.inputs(X, self.sizes[0], self.dtype, whole=False)
         outputs = np.empty((checked.n, self.sizes[-1]), self.dtype)
         samples = kernels.Samples(checked, _NO_LABELS, kernels.read_only(outputs[:0]), _NO_WEIGHTS)
@@ -273,14 +273,11 @@ class Network:
         return outputs
 
     def _check_outputs(self, outputs: FloatArray) -> None:
-        """Refuse NaN and infinity, of which no prediction can be made."""
+        """Refuse outputs of NaN or infinity, from which no prediction can be made."""
         place = kernels.first_nonfinite(outputs.reshape(-1), 0, outputs.size)
         if place < 0:
             return
-        if (layer := self.first_nonfinite_layer()) is not None:
-            raise ValueError(
-                f"network.params must be finite, got NaN or infinity in layer {layer}."
-            )
+        check_params(self)
         row, column = divmod(place, self.sizes[-1])
         raise ValueError(
             f"outputs must be finite, got {outputs[row, column]} for row {row} of X, whose numbers "
@@ -324,7 +321,7 @@ class Network:
         none = np.empty((0, self.sizes[-1]), self.dtype)
         loss_sum, n_correct = self._infer(samples, none, n_threads, given is not None, given)
         loss, accuracy = loss_sum / n, n_correct / n if self.is_classifier else None
-        if not np.isfinite(loss):  # as it is not, where an output is not
+        if not np.isfinite(loss):  # an output that is not finite has no finite loss
             outputs = np.empty((n, self.sizes[-1]), self.dtype)
             self._infer(samples, outputs, n_threads)
             if not np.isfinite(outputs).all():
@@ -355,7 +352,7 @@ class Network:
             validation.is_plain(inputs.X, self.dtype)
             and validation.is_plain(samples.targets, self.dtype)
         )
-        # What needs no conversion is looked at by the kernel, when the rows are in the cache.
+        # The kernel checks rows that need no conversion itself, while they are in the cache.
         checks = check and not (is_sparse or converts)
 
         def block(start: int, stop: int) -> tuple[float, int]:
@@ -604,3 +601,9 @@ class Network:
             f"Network({self.sizes}, activation={hidden}, loss={self.loss_name!r}, "
             f"output={self.activations[-1]!r}, dtype={self.dtype.name!r})"
         )
+
+
+def check_params(network: Network) -> None:
+    """Refuse parameters that are not finite."""
+    if (layer := network.first_nonfinite_layer()) is not None:
+        raise ValueError(f"network.params must be finite, got NaN or infinity in layer {layer}.")

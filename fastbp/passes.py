@@ -34,7 +34,7 @@ class Pass(NamedTuple):
     """The optimizer's state, unless it has none."""
 
     def has_finite_moments(self) -> bool:
-        """Whether no square of a gradient has overflowed: nothing would be learned from then on."""
+        """Whether the optimizer's state is finite: after an overflow of squares, steps are 0."""
         if self.rule is None:
             return True
         moments = self.rule.moments
@@ -48,9 +48,9 @@ def turns_signs(learning_rate: float, weight_decay: float, kind: np.dtype[Any]) 
 
 
 def is_per_sample(options: dict[str, Any], learning_rate: float, kind: np.dtype[Any]) -> bool:
-    """Whether a step is one sample's and plain SGD's, which has methods of its own.
+    """Whether steps are plain SGD's of one sample each, for which there are methods of their own.
 
-    They divide by 1 − ηλ.
+    These divide by 1 − ηλ, which must therefore be above 0.
     """
     return (
         options["batch_size"] == 1
@@ -107,6 +107,19 @@ def per_sample(
     return Pass(train_blocks, choice.block_size, choice.n_threads, choice.label, reasons)
 
 
+def _regularization(
+    n_hidden: int,
+    dtype: np.dtype[Any],
+    options: dict[str, Any],
+    key: tuple[int, ...],
+    by_batch: bool,
+) -> kernels.Regularization:
+    """Penalties, dropout and limits as the kernels take them."""
+    names = ("weight_decay", "l1", "dropout", "clip_value", "clip_norm", "max_norm")
+    given = {name: options[name] for name in names if options[name] is not None}
+    return kernels.make_regularization(n_hidden, dtype, key=key, by_batch=by_batch, **given)
+
+
 @np.errstate(all="ignore")
 def by_batches(
     network: Network,
@@ -125,23 +138,9 @@ def by_batches(
     is_listed, why = methods.skips_zeros(layout, dtype, samples.inputs)
     moment_bytes = options["optimizer"].n_moments * dtype.itemsize
     most = methods.batch_threads(layout, batch_size, options["n_threads"], moment_bytes)
-    limits = {
-        name: options[name]
-        for name in ("clip_value", "clip_norm", "max_norm")
-        if options[name] is not None
-    }
-    regularization = kernels.make_regularization(
-        len(network.sizes) - 2,
-        dtype,
-        weight_decay=options["weight_decay"],
-        l1=options["l1"],
-        dropout=options["dropout"],
-        key=key,
-        by_batch=by_batch,
-        **limits,
-    )
-    # A plain step shrinks weights by γ = 1 − ηλ first, and divides by it; of a batch's own share of
-    # λ, the lightest may be alone in its batch.
+    regularization = _regularization(len(network.sizes) - 2, dtype, options, key, by_batch)
+    # A plain step divides by 1 − ηλ, which must be above 0. With reduction "batch", λ is divided by
+    # the weight of the batch, which may be one sample, the lightest of all.
     weights = samples.weights
     least = float(weights[weights > 0].min()) if by_batch and len(weights) else 1.0
     batch = kernels.make_batch(

@@ -30,7 +30,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastbp import kernels, optimizers, validation
+from fastbp import kernels, optimizers, sparse, validation
 from fastbp.callbacks import Callback
 from fastbp.extras import missing
 from fastbp.network import Network
@@ -72,7 +72,7 @@ def _warn(message: str, category: type[Warning] = UserWarning) -> None:
 
 def _checked_sparse(X: Any, name: str = "X") -> Any:
     """X, or CSR rows of it that SciPy can index safely."""
-    return validation.check_sparse(X, name) if hasattr(X, "tocsr") else X
+    return sparse.check_sparse(X, name) if sparse.is_sparse(X) else X
 
 
 class _Shuffled:
@@ -92,7 +92,7 @@ class _Shuffled:
 
 
 def _poisson_shift(y: NDArray[Any]) -> NDArray[Any]:
-    """What half the deviance of each row has more than our loss."""
+    """By how much half the deviance of each row exceeds our loss."""
     shift: NDArray[Any] = (xlogy(y, y) - y).sum(axis=1)
     return shift
 
@@ -107,9 +107,8 @@ def _mean_by_batches(values: NDArray[Any], weights: NDArray[Any], batch_size: in
 
 
 def _class_weights(given: Any, classes: NDArray[Any], codes: NDArray[Any]) -> NDArray[Any]:
-    """Weight of each row by its class, whose place in ``classes`` is its code."""
-    counts = np.bincount(codes, minlength=len(classes))
-    weights = len(codes) / (np.count_nonzero(counts) * np.maximum(counts, 1))  # balanced
+    """Weight of each row by its class; its code is the place of the class in ``classes``."""
+    weights = validation.balanced_weights(codes, len(classes))
     if not isinstance(given, str):
         names, kind = classes.tolist(), np.dtype(np.float64)
         unknown = [name for name in given if name not in names]
@@ -122,7 +121,7 @@ def _class_weights(given: Any, classes: NDArray[Any], codes: NDArray[Any]) -> ND
 
 
 class _OverflowingOutputsError(ValueError):
-    """There is nothing to score, for outputs are not finite."""
+    """Nothing can be scored, because outputs are not finite."""
 
 
 class _HeldOut(NamedTuple):
@@ -203,7 +202,7 @@ class _Epochs(Callback):
     def _score_is_nan(self) -> bool:
         """Score the epoch, count it if it is no improvement, and keep the best parameters.
 
-        Whether the parameters are to be given back by their score, and it is NaN.
+        True if the score, by which the best epoch is found, is NaN.
         """
         mlp, held_out = self.mlp, self.held_out
         if mlp.early_stopping:
@@ -224,7 +223,7 @@ class _Epochs(Callback):
         return self.keeps_best and bool(np.isnan(score))
 
     def on_divergence(self, trainer: Trainer, error: DivergenceError) -> str:
-        """Note the epoch, for `on_epoch` was not called."""
+        """Note the epoch, because `on_epoch` was not called."""
         self._record(np.nan)
         if self.held_out is not None:
             self.mlp.validation_scores_.append(np.nan)
@@ -255,7 +254,7 @@ class _Epochs(Callback):
 
 # Attributes that scikit-learn's estimators do not have, or have of another kind.
 _OURS = {"trainer_", "stopped_", "_optimizer", "_views", "_scale", "_loss_type", "_passes_alone"}
-# Several numbers or names: not sets, mappings or bytes, which have no order or are no such thing.
+# Types that hold several numbers or names. Sets and mappings have no order, bytes hold no names.
 _SEVERAL = [list, tuple, range, np.ndarray]
 
 
@@ -349,7 +348,7 @@ class _Engine(BaseMultilayerPerceptron):
         return self._make_network(self._hidden(len(self.intercepts_) - 1), self._loss_name())
 
     def _check_unchanged(self, y: NDArray[Any]) -> None:
-        """Refuse what a network that goes on training cannot take on."""
+        """Refuse parameters and targets that a fitted network cannot go on with."""
         for name, old, new in self._kept(self._network(), y):
             if new != old:
                 raise ValueError(
@@ -358,7 +357,7 @@ class _Engine(BaseMultilayerPerceptron):
                 )
 
     def _kept(self, network: Network, y: NDArray[Any]) -> Iterator[tuple[str, Any, Any]]:
-        """What must stay: as the network has it, and as it is asked for."""
+        """What must stay as it was fitted: its name, the network's value, and the one asked for."""
         sizes = tuple(np.ravel(self.hidden_layer_sizes).tolist())
         yield "hidden_layer_sizes", network.sizes[1:-1], sizes
         yield "activation", network.activations[:-1], self._hidden(len(sizes))
@@ -410,7 +409,7 @@ class _Engine(BaseMultilayerPerceptron):
 
     @contextlib.contextmanager
     def _scored_on(self, eval_set: Any) -> Iterator[None]:
-        """Have scikit-learn's fit, which takes no more arguments, find it; nothing keeps it."""
+        """Lay ``eval_set`` ready for the fit: scikit-learn's methods have no argument for it."""
         self._eval_set = eval_set
         try:
             with np.errstate(all="ignore"):  # as the kernels do
@@ -444,7 +443,7 @@ class _Engine(BaseMultilayerPerceptron):
         self._make_network(hidden, self._loss_name())
 
     def _init_coef(self, fan_in: int, fan_out: int, dtype: np.dtype[Any]) -> Any:
-        """As scikit-learn, which would compare an array of activations with a name."""
+        """Hide an array of activations, which scikit-learn would compare with a name."""
         name = self.activation if isinstance(self.activation, str) else ""
         named = SimpleNamespace(activation=name, _random_state=self._random_state)
         return BaseMultilayerPerceptron._init_coef(named, fan_in, fan_out, dtype)
@@ -485,7 +484,7 @@ class _Engine(BaseMultilayerPerceptron):
         return weights
 
     def _decay(self, weights: Any, dtype: np.dtype[Any]) -> float:
-        """Alpha over the mean weight: weights are divided by it, and so the penalty must be."""
+        """Alpha over the mean weight, because the trainer divides weights by their mean."""
         mean = 1.0
         if weights is not None:
             largest = float(np.max(weights))
@@ -535,17 +534,16 @@ class _Engine(BaseMultilayerPerceptron):
             self._label_binarizer.inverse_transform(encoded) if is_classifier(self) else encoded
         )
         weights = (None, None) if sample_weight is None else split[4:]
-        if not np.any(weights[1]):  # a score needs some weight: then all rows count alike
+        if not np.any(weights[1]):  # a score needs some weight: without any, all rows count alike
             weights = weights[0], None
         return split[0], split[2], weights[0], _HeldOut(split[1], labels, weights[1], encoded)
 
     def _given_rows(self, eval_set: Any) -> _HeldOut:
-        if not isinstance(eval_set, (tuple, list)) or len(eval_set) != 2:
-            raise ValueError(f"eval_set must be a pair (X, y), got {type(eval_set).__name__}.")
+        X, y = validation.pair("eval_set", eval_set)
         X, y = validate_data(
             self,
-            _checked_sparse(eval_set[0], "eval_set X"),
-            eval_set[1],
+            _checked_sparse(X, "eval_set X"),
+            y,
             accept_sparse=["csr", "csc"],
             multi_output=True,
             y_numeric=not is_classifier(self),
@@ -621,13 +619,13 @@ class _Engine(BaseMultilayerPerceptron):
         self._set_rate()
 
     def _set_rate(self) -> None:
-        """Give the trainer its rate of the next epoch, or what gives that of each."""
+        """Give the trainer its rate of the next epoch, or the schedule."""
         trainer = self.trainer_
         if callable(self.learning_rate):
             trainer.learning_rate = self.learning_rate
             return
         kind = trainer.network.dtype
-        # A rate that underflows is as good as the smallest number.
+        # A rate that underflows becomes the smallest number above 0.
         rate = max(float(self._optimizer.learning_rate), float(np.finfo(kind).smallest_subnormal))
         trainer.learning_rate = validation.rate("learning_rate_init", rate, kind)
 
@@ -639,7 +637,7 @@ class _Engine(BaseMultilayerPerceptron):
             self._optimizer.learning_rate = 0.0
 
     def _begin_records(self, held_out: _HeldOut | None, incremental: bool) -> None:
-        """Make ready what scikit-learn has not, for it knows neither eval_set nor such passes."""
+        """Begin records that scikit-learn lacks: of eval_set, and of early stopping in passes."""
         self.n_iter_ = 0
         self.stopped_ = False
         if incremental and self.early_stopping and not self._passes_alone:
@@ -694,7 +692,9 @@ class _Engine(BaseMultilayerPerceptron):
         except DivergenceError as error:
             epochs.diverge(error)
         finally:
-            trainer.shuffle = bool(self.shuffle)  # of no state, to be saved and to go on with
+            trainer.shuffle = bool(
+                self.shuffle
+            )  # without the state of ``orders``, so that it can be saved
         if epochs.has_best and (self.stopped_ or not incremental):
             self._set_parameters(self._best_coefs, self._best_intercepts)
 
@@ -739,9 +739,9 @@ class _Engine(BaseMultilayerPerceptron):
         self._set_parameters(coefs, [packed[start:stop] for start, stop in self._intercept_indptr])
 
     def _note_scale(self, y: NDArray[Any], sample_weight: Any) -> float:
-        """Note how scikit-learn's loss follows from ours: it is a factor of it, plus a number.
+        """Note scikit-learn's loss as a multiple of ours plus a number, and its dtype.
 
-        And its dtype. What it clips probabilities at is returned.
+        Returns where scikit-learn clips probabilities.
         """
         factor, shift = 1.0, 0.0
         if self.loss == "squared_error" and not is_classifier(self):
@@ -760,7 +760,7 @@ class _Engine(BaseMultilayerPerceptron):
     def _shift_by_batches(
         self, y: NDArray[Any], sample_weight: Any, orders: _Shuffled
     ) -> Callable[[], float] | None:
-        """What gives the loss's shift of an epoch, where that follows from its order."""
+        """A function that gives an epoch's shift of the loss, where it depends on the order."""
         batch_size = self.trainer_.batch_size
         if self.loss != "poisson" or sample_weight is None or batch_size == 1:
             return None
@@ -792,7 +792,7 @@ class _Engine(BaseMultilayerPerceptron):
             try:
                 outputs = self._network()._outputs(X, self._n_threads(), check)
             except ValueError:
-                if check:  # scikit-learn's words, if that is why
+                if check:  # if X is not finite, say so in scikit-learn's words
                     assert_all_finite(X, estimator_name=type(self).__name__, input_name="X")
                 raise
             if not (check_input or np.isfinite(outputs).all()):

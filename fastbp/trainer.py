@@ -19,8 +19,9 @@ from fastbp import kernels, optimizers, passes, schedules, threads, validation
 from fastbp.callbacks import Callback, CallbackState, listeners_of, resume, state_of
 from fastbp.chunks import paced
 from fastbp.history import History
-from fastbp.network import Network
+from fastbp.network import Network, check_params
 from fastbp.progress import progress_bar
+from fastbp.validation import FloatArray
 
 Result = TypeVar("Result")
 
@@ -204,9 +205,8 @@ class Trainer:
         self._last: tuple[tuple[Any, ...], tuple[Any, ...], passes.Pass] | None = None
         self._stopped = False
         self._runs = 0  # fits and passes that are going on, one within the other
-        self._trained_by: dict[
-            str, tuple[int, int, object]
-        ] = {}  # process, thread and call at work
+        # Process, thread and call that are at work.
+        self._trained_by: dict[str, tuple[int, int, object]] = {}
         self._listeners: tuple[Callback, ...] = ()
         self._callback_states: list[CallbackState] = []  # as loaded, for the next fit
         # What penalties added to the mean loss in the last pass, if reduction is "batch".
@@ -289,7 +289,7 @@ class Trainer:
         """
         samples = self._training_samples(X, y, sample_weight)
         epochs = validation.integer("epochs", epochs, 1)
-        # Of what can be known of the epochs to come, nothing is found out in their midst.
+        # What can be known about the epochs to come is checked before the first one.
         eta = schedules.highest_rate(
             self.learning_rate, len(self.history), epochs, self.network.dtype
         )
@@ -299,9 +299,8 @@ class Trainer:
             validation.flag("progress", progress)
         evaluation = None
         if eval_set is not None:
-            if not isinstance(eval_set, (tuple, list)) or len(eval_set) != 2:
-                raise ValueError(f"eval_set must be a pair (X, y), got {type(eval_set).__name__}.")
-            evaluation = self.network._samples(*eval_set, prefix="eval_set ")
+            pair = validation.pair("eval_set", eval_set)
+            evaluation = self.network._samples(*pair, prefix="eval_set ")
         listeners = listeners_of(callbacks)
         for listener in listeners:
             listener.check(evaluation is not None, self.network.is_classifier)
@@ -318,7 +317,7 @@ class Trainer:
     ) -> None:
         network = self.network  # a callback may set another one, for the next fit
         n = samples.inputs.n
-        with contextlib.ExitStack() as endings:  # each is reached, whatever the others do
+        with contextlib.ExitStack() as endings:  # each one runs, even if another raises
             endings.callback(self._forget_pass)
             endings.callback(self._leave_callbacks, self._listeners)
             for listener in listeners:
@@ -345,7 +344,7 @@ class Trainer:
                 )
 
     def _leave_callbacks(self, outer: tuple[Callback, ...]) -> None:
-        """Go back to those of the fit that this one was within, or keep those that go on."""
+        """Go back to the callbacks of the outer fit, or keep those whose state is to be saved."""
         is_within = self._runs > 1
         self._listeners = outer if is_within else tuple(c for c in self._listeners if c.keeps_state)
 
@@ -361,8 +360,8 @@ class Trainer:
     def _alone(self, work: Callable[[], Result]) -> Result:
         """Do ``work``, unless another thread is training this trainer or its network.
 
-        Ctrl-C may come between any two lines: whoever has come first is noted within the try, and
-        forgotten twice, for Ctrl-C may come within the first time.
+        Ctrl-C may come between any two lines. So the user is noted inside the try, and forgotten
+        twice, in case Ctrl-C interrupts the first time.
         """
         me = os.getpid(), threading.get_ident(), object()
         users = self._trained_by, self.network.trained_by
@@ -390,7 +389,7 @@ class Trainer:
             forget()
 
     def _within(self, work: Callable[[], Result]) -> Result:
-        """Do ``work``, perhaps within a fit, whose callbacks may train; `stop` is for one alone."""
+        """Do ``work``, perhaps in a callback of another fit; `stop` ends the innermost alone."""
         runs, stopped = self._runs, self._stopped
         try:
             self._runs, self._stopped = runs + 1, False
@@ -439,8 +438,8 @@ class Trainer:
     def stop(self) -> None:
         """End the fit that is going on after this epoch, or, from `on_chunk`, after this chunk.
 
-        Of a batch that is longer than a chunk, nothing is lost: the fit goes on to its end.
-        An epoch cut short has its row in the history, with the mean loss of the samples it had.
+        A batch that is longer than a chunk is trained to its end first. An epoch that is cut short
+        has its row in the history, with the mean loss of the samples that it had.
         """
         self._stopped = True
 
@@ -560,27 +559,23 @@ class Trainer:
         listeners: Sequence[Callback] = (),
     ) -> tuple[float, int, float]:
         """One pass, or until stopped: mean loss, samples, seconds in kernels."""
-        _check_trainable(network)
+        check_params(network)
         params = network._buffer
         this = self._made_pass(network, samples, eta, options)
         self._chosen = this.label, this.reasons
         last_finite = np.empty_like(params)
         penalties = options["weight_decay"], options["l1"]
-        # Of steps as many as samples, no kernel sums up penalties: their mean over each piece of
-        # the pass is about that of its two ends.
+        # Kernels that take a step per sample do not sum up penalties. The mean penalty of a piece
+        # of the pass is taken to be the mean of those at its two ends.
         sampled = options["reduction"] == "batch" and this.penalty is None and any(penalties)
         n, shrinking = samples.inputs.n, eta * options["weight_decay"]
-        # The faster weights fall, the more pieces.
+        # The faster weights shrink, the more pieces are needed.
         pieces = int(min(n, max(_PENALTY_PIECES, 64 * n * shrinking))) if sampled else 1
         before, penalty_sum = network._penalty(*penalties) if sampled else 0.0, 0.0
         loss_sum, seconds = 0.0, 0.0
         # No rows: compiles or loads the kernel, outside of what is timed.
         this.train(order, 0, 0, 1, 0.0)
-        # Its measurements hold for these kernels' work alone.
-        key = (id(network), this.label, this.block, this.n_threads, self.n_threads)
-        if self._crew is None or self._crew[0] != key:
-            self._crew = key, threads.Crew(this.n_threads, options["n_threads"] is not None)
-        crew = self._crew[1]
+        crew = self._crew_for(network, this, options["n_threads"] is not None)
         done, chunks, batch_size = 0, 0, options["batch_size"]
         for start, stop in paced(samples.inputs.n, 6 * network.n_params, this.block, pieces):
             if self._stopped:  # in the midst of a batch, which is the last
@@ -593,19 +588,14 @@ class Trainer:
                     loss_sum = this.train(order, first, last, n_threads, loss_sum)
                     crew.record(n_threads, last - first, time.perf_counter() - since)
             finally:  # also when Ctrl-C came meanwhile
-                layer = network.first_nonfinite_layer()
-                diverged = layer is not None or not math.isfinite(loss_sum)
-                moments = not diverged and not this.has_finite_moments()
-                diverged = diverged or moments
-                if diverged:
-                    params[:] = last_finite
-                    self._rule = None  # its moments are spoilt too
+                diverged = self._restored(network, this, loss_sum, last_finite)
             seconds += time.perf_counter() - began
-            if diverged:
+            if diverged is not None:
+                layer, moments = diverged
                 raise DivergenceError(len(self.history) + 1, layer, eta, moments)
             if sampled:
                 after = network._penalty(*penalties)
-                # That after the last step is not one before a step.
+                # Penalties count before each step: this leaves out the one after the last step.
                 penalty_sum += (stop - start) * (before + after) / 2 + (before - after) / 2
                 before = after
             bar.update(stop - start)
@@ -613,14 +603,36 @@ class Trainer:
             for listener in listeners:
                 if chunks % listener.checked_every() == 0:
                     listener.on_chunk(self, done, loss_sum / done)
-            if listeners:
-                _check_trainable(network)
+            if listeners:  # they may have changed the parameters
+                check_params(network)
             if self._stopped and done % batch_size == 0:
                 break
         if this.penalty is not None:
             penalty_sum = this.penalty()
         self._penalty = penalty_sum / done
         return loss_sum / done, done, seconds
+
+    def _restored(
+        self, network: Network, this: passes.Pass, loss_sum: float, last_finite: FloatArray
+    ) -> tuple[int | None, bool] | None:
+        """None if all is finite; else restore parameters, and return a `DivergenceError`'s parts.
+
+        They are the layer, and whether it is the moments alone.
+        """
+        layer = network.first_nonfinite_layer()
+        moments = layer is None and math.isfinite(loss_sum)
+        if moments and this.has_finite_moments():
+            return None
+        network.params[:] = last_finite
+        self._rule = None  # its moments are spoilt too
+        return layer, moments
+
+    def _crew_for(self, network: Network, this: passes.Pass, is_fixed: bool) -> threads.Crew:
+        """The last crew again if it worked on the same: its measurements hold for that alone."""
+        key = (id(network), this.label, this.block, this.n_threads, self.n_threads)
+        if self._crew is None or self._crew[0] != key:
+            self._crew = key, threads.Crew(this.n_threads, is_fixed)
+        return self._crew[1]
 
     def _made_pass(
         self, network: Network, samples: kernels.Samples, eta: float, options: dict[str, Any]
@@ -643,7 +655,7 @@ class Trainer:
         return this
 
     def _forget_pass(self) -> None:
-        """For it holds the data; and sums, if it ended within a batch."""
+        """Because it holds the data, and sums, if it ended within a batch."""
         self._last = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -672,13 +684,7 @@ class Trainer:
         return self._rule[2]
 
 
-def _check_trainable(network: Network) -> None:
-    """Whenever a callback may have spoilt what the network's views show."""
-    if (spoilt := network.first_nonfinite_layer()) is not None:
-        raise ValueError(f"network.params must be finite, got NaN or infinity in layer {spoilt}.")
-
-
-# Options that may be functions, with what they are called with.
+# Options that may be functions, with the names of their arguments.
 _CALLED = {"learning_rate": ("epoch",), "shuffle": ("n_samples",)}
 # What can be set, besides the network and the history.
 _OPTIONS = tuple(

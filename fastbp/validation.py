@@ -17,7 +17,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastbp import frames, kernels, sparse
 from fastbp.initializers import INITIALIZERS
-from fastbp.sparse import check_sparse as check_sparse
 
 FloatArray = NDArray[np.floating[Any]]
 Entry = TypeVar("Entry")
@@ -106,7 +105,7 @@ def limit(name: str, value: Any, kind: np.dtype[Any]) -> float | None:
 def sequence(value: Any) -> tuple[Any, ...] | None:
     """Entries of a list, a tuple, a range or a one-dimensional array; None for anything else.
 
-    What has no order of its own, can be read only once, or is a text is not meant as a sequence.
+    Sets have no order, iterators can be read only once, and a text is a single value.
     """
     if isinstance(value, np.ndarray):
         return tuple(value) if value.ndim == 1 else None
@@ -161,6 +160,13 @@ def class_weight(value: Any, n_classes: int, kind: np.dtype[Any]) -> str | tuple
     )
 
 
+def pair(name: str, value: Any) -> tuple[Any, Any]:
+    """``value`` if it is a pair (X, y)."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise ValueError(f"{name} must be a pair (X, y), got {type(value).__name__}.")
+    return value[0], value[1]
+
+
 def flag(name: str, value: Any) -> bool:
     """``value`` if it is True or False."""
     if not isinstance(value, (bool, np.bool_)):
@@ -168,7 +174,7 @@ def flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
-# What others call what is meant.
+# Names that other libraries use, and ours.
 _ALIASES = {
     "mse": "squared_error",
     "mean_squared_error": "squared_error",
@@ -242,7 +248,7 @@ def takes(name: str, function: Any, given: Sequence[str]) -> None:
 
 def order(name: str, rows: Any, n: int) -> NDArray[np.int64]:
     """``rows`` as n row numbers from 0 to n − 1, which may come more than once."""
-    given = np.array(_numeric(name, rows))  # a copy that nobody else changes is what is checked
+    given = np.array(_numeric(name, rows))  # a copy, which nobody can change after the check
     legal = given.dtype.kind in "iu" and given.shape == (n,)
     if not legal or given.min() < 0 or given.max() >= n:
         raise ValueError(
@@ -346,7 +352,7 @@ def _array(name: str, values: ArrayLike) -> NDArray[Any]:
 def _numeric(name: str, values: ArrayLike, hint: str = "") -> NDArray[Any]:
     """``values`` as an array of real numbers, not converted yet; the hint is for texts.
 
-    It is an array object of its own: the caller's may get another shape or dtype meanwhile.
+    It is a new view, because the caller may set the shape or the dtype of theirs meanwhile.
     """
     array = (values if type(values) is np.ndarray else _array(name, values)).view()
     if array.dtype.kind not in "biuf":
@@ -358,7 +364,7 @@ def _numeric(name: str, values: ArrayLike, hint: str = "") -> NDArray[Any]:
 
 
 def _is_text(array: NDArray[Any]) -> bool:
-    """Whether it is one text after the other, such as the names of classes."""
+    """Whether it is a column of texts, such as names of classes."""
     if array.ndim == 0 or array.size != len(array):
         return False
     return array.dtype.kind in "UST" or all(isinstance(entry, str) for entry in array.flat)
@@ -445,7 +451,7 @@ def inputs(
 ) -> kernels.Inputs:
     """``X`` as kernels take it: (n_samples, n_inputs), at least one row, dense or sparse.
 
-    With ``whole=False`` dense rows are as they were given, for the caller to have them by `rows`.
+    With ``whole=False`` dense rows are left as given; the caller converts them by `rows`.
     """
     if sparse.is_sparse(X):
         return _sparse_inputs(X, n_inputs, kind, name)
@@ -489,7 +495,7 @@ _NUMBER_THEM = (
 
 
 def _labels(name: str, given: NDArray[Any], n_classes: int) -> NDArray[np.int64]:
-    # A copy, for they are indices: the caller may change theirs at any time.
+    # A copy, because labels are used as indices and the caller may change theirs at any time.
     array = np.array(given)
     if array.dtype.kind == "f":
         whole = np.isfinite(array) & (array == np.floor(array))
@@ -569,8 +575,8 @@ def samples(
 ) -> kernels.Samples:
     """Inputs and targets as kernels take them; weights are scaled to a mean of 1.
 
-    With ``whole=False`` dense rows and targets are as they were given, though checked if they are
-    targets, for the caller to have them by `rows` and `plain`.
+    With ``whole=False`` dense rows and targets are left as given; the caller converts rows, and
+    checks them, by `rows`, and targets, which have been checked here, by `plain`.
     """
     n_outputs = sizes[-1]
     rows = inputs(X, sizes[0], kind, f"{prefix}X", whole=whole)
@@ -605,9 +611,16 @@ def _weights(sample_weight: ArrayLike | None, n: int) -> NDArray[np.float64]:
         whole = _kernel_array("sample_weight", given, np.dtype(np.float64))
         if whole.min() < 0 or whole.max() <= 0:
             raise ValueError("sample_weight must be at least 0 everywhere and above 0 somewhere.")
-        weights = whole / whole.max()  # whose sum cannot overflow
+        weights = whole / whole.max()  # their sum cannot overflow
         weights /= weights.mean()
     return kernels.read_only(weights)
+
+
+def balanced_weights(classes: NDArray[np.int64], n_classes: int) -> NDArray[np.float64]:
+    """Weight of each of n classes: n / (number of classes that occur · samples of the class)."""
+    counts = np.bincount(classes, minlength=n_classes)
+    weights: NDArray[np.float64] = len(classes) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    return weights
 
 
 @np.errstate(all="ignore")
@@ -619,15 +632,14 @@ def with_class_weight(
         return samples
     classes: NDArray[Any] = samples.labels
     if len(classes) == 0 and samples.targets.shape[1] == 1:
-        classes = samples.targets[:, 0].copy()  # they are indices
+        classes = samples.targets[:, 0].copy()  # because they are used as indices
     if len(classes) == 0 or (not np.isin(classes, (0, 1)).all() and len(samples.labels) == 0):
         raise ValueError(
             "class_weight needs class numbers as y, one per row; for rows of targets use "
             "sample_weight."
         )
     classes = classes.astype(np.int64)
-    counts = np.maximum(np.bincount(classes), 1)
-    balanced = len(classes) / (len(np.unique(classes)) * counts)
+    balanced = balanced_weights(classes, int(classes.max()) + 1)
     each = np.asarray(balanced if isinstance(weights, str) else weights, np.float64)[classes]
     if len(samples.weights) > 0:
         each = each * samples.weights
@@ -649,7 +661,7 @@ def parameters(params: Any, buffer: FloatArray) -> FloatArray:
 def gradient_buffer(out: Any, params: FloatArray, *samples: NDArray[Any]) -> FloatArray:
     """``out`` if a gradient of ``params`` can be written to it."""
     if isinstance(out, np.ndarray) and not isinstance(out, np.ma.MaskedArray):
-        out = out.view(np.ndarray)  # whose shape nobody else changes
+        out = out.view(np.ndarray)  # nobody else can set its shape
     if (
         type(out) is not np.ndarray
         or out.shape != params.shape

@@ -10,7 +10,7 @@ import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastbp import Network, Trainer, validation
+from fastbp import Network, Trainer, sparse
 
 FORMATS = ("coo", "lil", "dok", "dia", "bsr", "csc", "csr")
 N, WIDTH = 12, 6
@@ -98,7 +98,7 @@ def test_damaged_matrices_are_refused_or_give_the_right_answer(case):
         lambda network, X: network.value_and_grad(X, y)[1].weights[0].copy(),
         lambda network, X: Trainer(network, seed=0).partial_fit(X, y).network.params.copy(),
         lambda network, X: Trainer(network, "adam", batch_size=5).partial_fit(X, y).network.params,
-        lambda network, X: validation.check_sparse(X).toarray(),
+        lambda network, X: sparse.check_sparse(X).toarray(),
     ):
         network = Network((WIDTH, 4, 2), dtype="float64", seed=0)
         try:
@@ -111,7 +111,7 @@ def test_damaged_matrices_are_refused_or_give_the_right_answer(case):
             assert refused.startswith(("X must ", "y must ")), refused
             continue
         # It was accepted: then it is a matrix, and SciPy can say which without danger.
-        meant = validation.check_sparse(X).toarray()
+        meant = sparse.check_sparse(X).toarray()
         assert meant.shape == X.shape
         if meant.shape == (N, WIDTH):
             expected = use(
@@ -125,7 +125,7 @@ def test_damaged_matrices_are_refused_or_give_the_right_answer(case):
 def test_whole_matrices_of_every_format(form, is_array):
     X = make(form, is_array)
     before = copy.deepcopy(X)
-    checked = validation.check_sparse(X)
+    checked = sparse.check_sparse(X)
     assert checked.format == "csr"
     assert isinstance(checked, scipy.sparse.sparray) == is_array
     np.testing.assert_array_equal(checked.toarray(), dense())
@@ -158,7 +158,7 @@ def test_what_is_wrong_is_named(form, name, entry, number, message):
     for call in (
         lambda: Network((WIDTH, 2)).predict(X),
         lambda: Trainer(Network((WIDTH, 2))).fit(X, np.arange(N) % 2),
-        lambda: validation.check_sparse(X),
+        lambda: sparse.check_sparse(X),
     ):
         with pytest.raises(
             ValueError, match=re.escape("X must be a valid sparse matrix: " + message)
