@@ -33,19 +33,19 @@ MONITORS = {"train_loss": False, "eval_loss": False, "accuracy": True}
 
 
 def worst(monitor: str) -> float:
-    """What every number is better than."""
+    """The value that every number improves on."""
     return -math.inf if MONITORS[monitor] else math.inf
 
 
 def improves(monitor: str, value: float, best: float, least: float = 0.0) -> bool:
     """Whether ``value`` is better than ``best`` by more than ``least``.
 
-    NaN is better than nothing, and everything else is better than NaN.
+    Every number is better than NaN, and NaN is never better.
     """
     if math.isnan(value) or math.isnan(best):
         return not math.isnan(value)
     gain = value - best if MONITORS[monitor] else best - value
-    return gain > least  # of two infinities it is NaN, and no gain
+    return gain > least  # false for two equal infinities, whose difference is NaN
 
 
 class Callback:
@@ -65,15 +65,15 @@ class Callback:
     """Attributes that say what it is to do."""
 
     state: tuple[str, ...] = ()
-    """Attributes that a trainer which is saved during a fit keeps: what JSON can hold, or vectors
+    """Attributes that are saved with a trainer during a fit: values that JSON can hold, or vectors
     laid out as `Network.params`. After `fastbp.load`, the next fit gives them to its callback of
-    the same class and settings, which goes on as if nothing had happened."""
+    the same class and settings, which then goes on where it was."""
 
     keeps_state: bool = False
-    """Whether a trainer that is saved after a fit keeps the state, too."""
+    """Whether the state is saved with a trainer after a fit, too."""
 
     epochs_seen: int = 0
-    """Epochs of the history up to the last call of `on_epoch`, or up to the begin of the fit."""
+    """Length of the history at the last call of `on_epoch`, or else at the start of the fit."""
 
     def described(self) -> str:
         """Its class and settings."""
@@ -88,7 +88,7 @@ class Callback:
         return validation.integer(f"{type(self).__name__}.every", self.every, 1)
 
     def check(self, evaluates: bool, classifies: bool) -> None:
-        """Refuse a fit, before it begins, that does not give what is watched."""
+        """Refuse a fit that does not produce what is watched, before it begins."""
         if self.monitor in ("eval_loss", "accuracy") and not evaluates:
             raise ValueError(
                 f"monitor={self.monitor!r} needs an eval_set in fit; without one, watch train_loss."
@@ -103,7 +103,7 @@ class Callback:
         """Begin a fit."""
 
     def on_resume(self, trainer: Trainer) -> None:
-        """After `on_begin`, if `state` is back from a trainer that was saved."""
+        """After `on_begin`, if `state` was restored from a saved trainer."""
 
     def on_chunk(self, trainer: Trainer, samples: int, loss: float) -> None:
         """After so many samples of this epoch, with that mean loss.
@@ -116,9 +116,9 @@ class Callback:
         """After an epoch, whose row in `Trainer.history` is the last."""
 
     def on_divergence(self, trainer: Trainer, error: DivergenceError) -> str:
-        """When training has diverged: what `on_end` will do about it, if anything.
+        """When training has diverged: say what `on_end` will do about it, or return "".
 
-        The fit then ends with a RuntimeWarning that says so; otherwise the error is raised.
+        The fit then ends with a RuntimeWarning that says so; if all return "", it raises the error.
         """
         return ""
 
@@ -141,7 +141,7 @@ def _identity(callback: Callback) -> str:
 
 
 def state_of(callback: Callback) -> CallbackState | None:
-    """What is to be kept of a callback; None if it has nothing to be kept."""
+    """The state of a callback that is to be saved; None if it has none."""
     if not callback.state:
         return None
     values = {name: _own(getattr(callback, name)) for name in callback.state}
@@ -149,7 +149,7 @@ def state_of(callback: Callback) -> CallbackState | None:
 
 
 def _own(value: Any) -> Any:
-    """A value that goes on as it is: a copy of an array, and no scalar of NumPy's."""
+    """The value, which later changes do not reach: arrays are copied, NumPy's scalars plain."""
     if isinstance(value, np.generic):
         return value.item()
     return value.copy() if isinstance(value, np.ndarray) else value
@@ -158,7 +158,7 @@ def _own(value: Any) -> Any:
 def resume(callback: Callback, states: list[CallbackState], trainer: Trainer) -> None:
     """Have a callback go on from the first state of its class and settings, which is taken out.
 
-    If the trainer was saved before the callback's turn after the last epoch, its turn is now.
+    If the trainer was saved before this callback had seen the last epoch, it sees that now.
     """
     for kept in states if callback.state else ():
         if kept.callback == _identity(callback) and kept.values.keys() == set(callback.state):
@@ -182,7 +182,7 @@ class _EveryEpoch(Callback):
         self.function(trainer)
 
 
-# The points of a fit, with the names of what is given there.
+# Methods that a fit calls, with the names of their arguments.
 _POINTS = {
     "check": ("evaluates", "classifies"),
     "on_begin": ("trainer",),
@@ -195,7 +195,7 @@ _POINTS = {
 
 
 def listeners_of(callbacks: Any) -> tuple[Callback, ...]:
-    """Callbacks as `Trainer.fit` was given them, each checked for what will be asked of it."""
+    """Callbacks as `Trainer.fit` takes them, once each is known to take the calls of a fit."""
     listeners: list[Callback] = []
     for callback in tuple(callbacks) if isinstance(callbacks, Iterable) else (callbacks,):
         if isinstance(callback, Callback):
@@ -270,7 +270,7 @@ class EarlyStopping(Callback):
         self._since = 0
 
     def on_resume(self, trainer: Trainer) -> None:
-        """Stop at once, if the fit that was saved was about to."""
+        """Stop at once, if the saved fit was about to stop."""
         self._stop_in_time(trainer)
 
     def _stop_in_time(self, trainer: Trainer) -> None:

@@ -222,7 +222,7 @@ def _layers(text: str) -> tuple[int, ...]:
 
 
 def _number(text: str) -> float:
-    """The value of an option; what is a number in a file is one here."""
+    """The value of an option; the same texts count as numbers as in a data file."""
     if not is_number(text):
         raise argparse.ArgumentTypeError(f"must be a number such as 0.01, got {text!r}")
     return float(text)
@@ -468,7 +468,7 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _one_line(label: str) -> str:
-    """A label with escapes for backslashes and for what may break a line."""
+    """A label with escapes for backslashes and for characters that may break a line."""
     return re.sub(
         r"[\\\x00-\x1f\x7f-\x9f\u2028\u2029]",
         lambda found: found[0].encode("unicode_escape").decode("ascii"),
@@ -587,7 +587,7 @@ def _usable_cores() -> int | None:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-# What follows from numba's threading layers for programs with parallel code of their own.
+# What each of numba's threading layers means for programs with parallel code of their own.
 _MAY = "other threads of a program may run numba's parallel code while fastbp trains"
 _LAYERS = {
     "tbb": _MAY,
@@ -599,7 +599,7 @@ _LAYERS = {
 
 
 def _threading() -> str:
-    """The threading layer that numba chooses, and what follows."""
+    """The threading layer that numba chooses, and what it means for a program."""
     import numba
 
     try:

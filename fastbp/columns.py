@@ -17,7 +17,7 @@ Array = NDArray[Any]
 _NUMBER = re.compile(
     r"[ \t]*[+-]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[ \t]*"
 )
-# Digits that are no number as above: 007, 1_000, 0x1F, １２.
+# Texts of digits that are not numbers: 007, 1_000, 0x1F, １２.
 _CODE = re.compile(
     r"[+-]?(?:0[xXoObB][0-9a-fA-F_]+|(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(?:[eE][+-]?\d[\d_]*)?)"
 )
@@ -34,7 +34,7 @@ class CellError(ValueError):
 
 
 class IndistinctError(CellError):
-    """A number of more digits than float64 has, which would become equal to another."""
+    """A number with more digits than float64 holds, which would become equal to another one."""
 
 
 def is_number(cell: str) -> bool:
@@ -65,7 +65,7 @@ def floats(cells: Sequence[str]) -> NDArray[np.float64]:
 
 
 def _refuse_indistinct(cells: Sequence[str], values: NDArray[np.float64]) -> None:
-    """Beyond 2⁵³ float64 has not every integer: different ones may have become equal."""
+    """Refuse different integers that have become equal, as they can beyond 2⁵³ in float64."""
     seen: dict[float, str] = {}
     for place in np.flatnonzero(np.abs(values) >= 2.0**53).tolist():
         cell = cells[place].strip(" \t")

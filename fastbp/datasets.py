@@ -118,7 +118,7 @@ def read(
 
 
 def _of_one_kind(path: Path, dataset: Dataset) -> Dataset:
-    """The data set, if its test part can go with the other."""
+    """The data set, if its test part goes with the training part."""
     X, y, X_test, y_test, _ = dataset
     if X_test is not None and X_test.shape[1] != X.shape[1]:
         raise ValueError(
@@ -134,7 +134,7 @@ def _of_one_kind(path: Path, dataset: Dataset) -> Dataset:
 
 
 def is_pixels(dataset: Dataset) -> bool:
-    """Whether all inputs are uint8; what holds for one part must hold for the other."""
+    """Whether all inputs are uint8: both parts must be scaled alike."""
     return all(X is None or X.dtype == np.uint8 for X in (dataset.X, dataset.X_test))
 
 
@@ -170,8 +170,8 @@ def split(dataset: Dataset, share: float, seed: int | None) -> Dataset:
 
 
 def _digits() -> Dataset:
-    # Where scikit-learn lies is asked without importing it, which takes longer than training; its
-    # own reader is there for a version that keeps the file elsewhere.
+    # scikit-learn's folder is found without importing it, which takes longer than training. Its own
+    # reader is for versions that keep the file elsewhere.
     found = importlib.util.find_spec("sklearn")
     if found is None:
         raise missing("the digits come with scikit-learn", "sklearn")
@@ -347,7 +347,7 @@ def _csv(
 
 
 def _csv_rows(path: Path) -> tuple[list[str], list[int], list[list[str]]]:
-    """Column names; and the rows below, with the number of the line at which each ends."""
+    """Column names, the number of the line at which each row ends, and the rows."""
     csv = _csv_module()
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
@@ -375,7 +375,7 @@ def _csv_rows(path: Path) -> tuple[list[str], list[int], list[list[str]]]:
 
 
 def _csv_module() -> Any:
-    """Python's reader of CSV, as a copy of our own that takes fields of any length.
+    """A copy of Python's CSV module that takes fields of any length.
 
     The limit of 131,072 characters is one for the whole process. To raise it would change what
     the user's own readers refuse, and setting it back would be a race with their threads.

@@ -1,6 +1,6 @@
 """Data frames and their columns, of pandas, polars, Arrow and whatever resembles them, as arrays.
 
-None of these libraries is imported: they are told by what they offer.
+None of these libraries is imported: their objects are recognised by their attributes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def labels(frame: Any) -> list[Any]:
 
 
 def to_array(name: str, frame: Any) -> NDArray[Any]:
-    """Numbers of a frame, in the dtype that has room for those of all columns.
+    """Numbers of a frame, in a dtype that can hold those of all columns.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def to_vector(name: str, series: Any) -> NDArray[Any]:
     ValueError
         If one is missing.
     """
-    if not isinstance(getattr(series, "dtype", None), np.dtype):  # which have NaN at most
+    if not isinstance(getattr(series, "dtype", None), np.dtype):  # whose only missing value is NaN
         missing = np.asarray(series.isna() if hasattr(series, "isna") else series.is_null())
         if missing.any():
             raise ValueError(
@@ -75,7 +75,7 @@ def to_vector(name: str, series: Any) -> NDArray[Any]:
 
 
 def _columns(frame: Any) -> Sequence[Any]:
-    if hasattr(frame, "iloc"):  # by number, for labels may come more than once
+    if hasattr(frame, "iloc"):  # by position, because labels may repeat
         return [frame.iloc[:, j] for j in range(frame.shape[1])]
     columns: Sequence[Any] = frame.get_columns() if hasattr(frame, "get_columns") else frame.columns
     return columns

@@ -45,7 +45,7 @@ class Optimizer(settings.Settings):
         super().__post_init__()
         if type(self) is Optimizer:
             raise ValueError(
-                "Optimizer is what all optimizers have in common and takes no steps: use one of "
+                "Optimizer is the base class of all optimizers and takes no steps: use one of "
                 f"{', '.join(kind.__name__ for kind in OPTIMIZERS.values())}."
             )
 
@@ -308,13 +308,13 @@ def make(optimizer: Any, dtype: np.dtype[Any]) -> Optimizer:
 
 
 def restore(description: Any) -> Optimizer:
-    """The optimizer that `describe` was given; files of version 0.1 had a name alone."""
+    """The optimizer that `describe` has described; files of version 0.1 had only its name."""
     named = {"name": description} if isinstance(description, str) else description
     return settings.restore("optimizer", named, OPTIMIZERS)
 
 
 def describe(optimizer: Optimizer) -> dict[str, Any]:
-    """What `restore` makes the optimizer of again, in terms of JSON."""
+    """The optimizer as a JSON object for `restore`."""
     description = settings.describe(optimizer, OPTIMIZERS)
     if description is None:
         raise ValueError(

@@ -10,7 +10,7 @@ from typing import Any
 
 
 class _NoBar:
-    """What stands for a bar that is not shown."""
+    """Takes the place of a bar that is not shown."""
 
     def update(self, samples: int) -> None:
         """Nothing."""
@@ -20,7 +20,7 @@ class _NoBar:
 
 
 class _Unfailing:
-    """A stream for the bar: where it is closed, or its reader has gone, training goes on."""
+    """A stream for the bar: training goes on even if it is closed or its reader has gone."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -38,7 +38,7 @@ class _Unfailing:
 
 
 class _AboveBar:
-    """A stream whose lines go above the bar, each when it is complete."""
+    """A stream that writes each line above the bar as soon as it is complete."""
 
     def __init__(self, stream: Any, bar: Any) -> None:
         self._stream, self._bar, self._begun = stream, bar, ""
@@ -54,7 +54,7 @@ class _AboveBar:
         return len(text)
 
     def finish(self) -> None:
-        """Write the line that has no end."""
+        """Write the last line, which has no end yet."""
         if self._begun:
             self._stream.write(self._begun)
 
@@ -85,7 +85,7 @@ def progress_bar(progress: bool | None, total: int) -> Iterator[Any]:
         bar = tqdm(
             total=total, unit=" samples", unit_scale=True, leave=False, file=_Unfailing(stream)
         )
-        # The streams are the whole program's: of fits in several threads, one may exchange them.
+        # The streams belong to the whole program, so only a fit in its main thread replaces them.
         is_main = threading.current_thread() is threading.main_thread()
         above = {
             name: _AboveBar(getattr(sys, name), bar)

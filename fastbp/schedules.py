@@ -40,7 +40,7 @@ class Schedule(settings.Settings):
         super().__post_init__()
         if type(self) is Schedule:
             raise ValueError(
-                "Schedule is what all schedules have in common and gives no rate: use one of "
+                "Schedule is the base class of all schedules and gives no rate: use one of "
                 f"{', '.join(SCHEDULES)}, or derive a class of your own."
             )
         validation.rate("learning_rate", self.learning_rate, np.dtype(np.float64))
@@ -55,7 +55,7 @@ class Schedule(settings.Settings):
     def _unchecked(self, epoch: int) -> float:
         try:
             return self._rate(epoch)
-        except OverflowError:  # of a power of floats
+        except OverflowError:  # as powers of floats raise
             return math.inf
 
 
@@ -78,7 +78,7 @@ class Step(Schedule):
     def __post_init__(self) -> None:
         super().__post_init__()
         validation.integer("step_size", self.step_size, 1)
-        # No network can use a rate that grows by more than float32 holds.
+        # A greater factor than float32 can hold is of no use to any network.
         validation.rate("gamma", self.gamma, np.dtype(np.float32))
 
     def _rate(self, epoch: int) -> float:
@@ -100,7 +100,7 @@ class Exponential(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        # No network can use a rate that grows by more than float32 holds.
+        # A greater factor than float32 can hold is of no use to any network.
         validation.rate("gamma", self.gamma, np.dtype(np.float32))
 
     def _rate(self, epoch: int) -> float:
@@ -233,7 +233,7 @@ SCHEDULES: dict[str, type[Schedule]] = {
 
 
 def describe(learning_rate: Any) -> Any:
-    """What `restore` makes the number or schedule of again, in terms of JSON."""
+    """The number, or the schedule as a JSON object, for `restore`."""
     if not callable(learning_rate):
         return learning_rate
     description = settings.describe(learning_rate, SCHEDULES)
@@ -246,14 +246,14 @@ def describe(learning_rate: Any) -> Any:
 
 
 def restore(description: Any) -> Any:
-    """The number or schedule that `describe` was given."""
+    """The number or schedule that `describe` has described."""
     if not isinstance(description, dict):
         return description
     return settings.restore("learning_rate", description, SCHEDULES)
 
 
 def rate_at(learning_rate: Any, epoch: int, kind: np.dtype[Any]) -> float:
-    """η of an epoch, of the number, schedule or function that the trainer was given."""
+    """η of an epoch, from the number, schedule or function that the trainer was given."""
     if not callable(learning_rate) or isinstance(learning_rate, type):
         return validation.rate("learning_rate", learning_rate, kind)
     return _checked(learning_rate, learning_rate, epoch, kind)
@@ -279,12 +279,12 @@ def _checked(
         ) from None
 
 
-# Epochs of a fit that are looked at ahead, beside the last one; it takes some milliseconds.
+# Rates of so many epochs are checked before a fit, and that of the last; it takes milliseconds.
 _AHEAD = 10_000
 
 
 def highest_rate(learning_rate: Any, first: int, epochs: int, kind: np.dtype[Any]) -> float | None:
-    """Highest η of the epochs to come; None of a function, for a call of it may have effects.
+    """Highest η of the epochs to come; None for a user's function, whose calls may have effects.
 
     A rate that overflows is refused, before training begins.
     """

@@ -1,4 +1,4 @@
-"""Settings of an optimizer or a schedule: frozen, plain numbers, and the same again from JSON."""
+"""Settings of an optimizer or a schedule: frozen, of plain numbers, kept as JSON without loss."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Settings:
     """What optimizers and schedules have in common."""
 
     def __post_init__(self) -> None:
-        # NumPy's scalars and fractions compute otherwise than the floats that JSON gives back.
+        # JSON gives back floats, which compute otherwise than NumPy's scalars or fractions.
         for each in fields(self):
             object.__setattr__(self, each.name, _plain(getattr(self, each.name)))
 
@@ -27,7 +27,7 @@ Kind = TypeVar("Kind", bound=Settings)
 
 
 def _plain(value: Any) -> Any:
-    """A number as Python's own bool, int or float; anything else as it is, for checks to refuse."""
+    """A number as Python's own bool, int or float; anything else unchanged, for later checks."""
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
     if isinstance(value, numbers.Integral):
@@ -39,13 +39,13 @@ def _plain(value: Any) -> Any:
 
 
 def describe(settings: Kind, kinds: Mapping[str, type[Kind]]) -> dict[str, Any] | None:
-    """What `restore` makes the same settings of, in terms of JSON; None for no such kind."""
+    """The settings as a JSON object for `restore`; None if they are of no such kind."""
     names = [name for name, kind in kinds.items() if type(settings) is kind]
     return {"name": names[0], **asdict(settings)} if names else None
 
 
 def restore(what: str, description: Any, kinds: Mapping[str, type[Kind]]) -> Kind:
-    """The settings that `describe` was given."""
+    """The settings that `describe` has described."""
     if not isinstance(description, Mapping):
         raise ValueError(f"{what} must be an object with a name and settings, got {description!r}.")
     values = dict(description)

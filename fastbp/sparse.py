@@ -22,7 +22,7 @@ Shape = tuple[int, int]
 
 
 class CSR(NamedTuple):
-    """Rows of real numbers, with index arrays of their own that stay within bounds."""
+    """Rows of real numbers; the index arrays are copies, and stay within bounds."""
 
     data: NDArray[Any]
     """(nnz,) values, of any real dtype; the caller's own array where that is CSR already."""
@@ -34,7 +34,7 @@ class CSR(NamedTuple):
 
 
 def is_sparse(X: Any) -> bool:
-    """Whether X is to be taken for a sparse matrix: it can turn into CSR."""
+    """Whether X counts as a sparse matrix: it can be turned into CSR."""
     return hasattr(X, "tocsr")
 
 
@@ -53,12 +53,12 @@ def csr(name: str, X: Any) -> CSR:
 
 
 def check_sparse(X: Any, name: str = "X") -> Any:
-    """Make a CSR matrix of SciPy's of any sparse one, so that SciPy can work with it safely.
+    """Turn any sparse matrix into a CSR matrix that SciPy can safely work with.
 
     Parameters
     ----------
     X : scipy.sparse matrix or array, or an object with a ``tocsr``
-        It may be damaged; nothing of it is used as an index before it was copied and checked.
+        It may be damaged: whatever is used as an index is copied and checked first.
     name : str, default "X"
         For messages.
 
@@ -98,7 +98,7 @@ def _shape(X: Any) -> Shape:
 
 
 def _of_csr(X: Any, shape: Shape) -> CSR:
-    """Rows of what says that it is CSR."""
+    """Rows of a matrix that claims to be CSR."""
     if _shape(X) != shape:
         raise ValueError(f"tocsr made shape {tuple(X.shape)} of shape {shape}")
     data = _values(X.data, 1)
@@ -172,7 +172,7 @@ _FORMATS = {
 
 
 def _of_entries(values: Any, rows: Any, columns: Any, shape: Shape) -> Any:
-    """Rows of entries in any order; those of one place are added up."""
+    """Rows of entries in any order; entries at the same place are added up."""
     from scipy.sparse import coo_array
 
     data = _values(values, 1)
@@ -207,7 +207,7 @@ def _numbers(what: str, given: ArrayLike) -> NDArray[Any]:
 
 
 def _signed(numbers: NDArray[Any]) -> NDArray[Any]:
-    """Checked numbers in the dtype that SciPy has for them."""
+    """Checked numbers in the dtype that SciPy would choose for them."""
     small = numbers.size == 0 or numbers.max() <= np.iinfo(np.int32).max
     return numbers.astype(np.int32 if small else np.int64, copy=False)
 

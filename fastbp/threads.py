@@ -17,7 +17,7 @@ from fastbp import kernels
 
 Result = TypeVar("Result")
 
-# As many as can be asked for: more than cores have use for, and few enough to be started.
+# Most threads that can be asked for: more than any processor needs, and few enough to start.
 MOST = 1024
 
 # Numba's pool, which it starts when parallel code is loaded, does not survive a fork: the first
@@ -58,8 +58,8 @@ def team(n_threads: int, work: Callable[[int], Result]) -> Result:
     most = min(n_threads, before)
     if most <= 1 or _forked:
         return work(1)
-    # Ctrl-C can strike anywhere: also between what takes the team and what notes that, had they
-    # been two; and where the team is left, which is therefore done again.
+    # Ctrl-C can strike anywhere. So one call both takes the team and notes who has it, and the team
+    # is left twice, in case the first time is interrupted.
     me = object()
     try:
         try:

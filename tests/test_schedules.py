@@ -130,8 +130,8 @@ def test_functions_are_not_asked_ahead():
 @pytest.mark.parametrize(
     ("use", "message"),
     [
-        (lambda: optimizers.Optimizer(), "Optimizer is what all optimizers have in common"),
-        (lambda: schedules.Schedule(0.1), "Schedule is what all schedules have in common"),
+        (lambda: optimizers.Optimizer(), "Optimizer is the base class of all optimizers"),
+        (lambda: schedules.Schedule(0.1), "Schedule is the base class of all schedules"),
         (lambda: schedules.Step(0.1, 10, 1e308), "gamma must be a finite float32"),
         (lambda: schedules.Exponential(0.1, 1e200), "gamma must be a finite float32"),
         (
