@@ -145,7 +145,6 @@ def _add_train(commands: Any) -> None:
     )
     network.add_argument(
         "--loss",
-        choices=kernels.LOSSES,
         metavar="NAME",
         help=f"{', '.join(kernels.LOSSES)}; by default cross_entropy for text and for up to "
         f"{MOST_CLASSES} distinct integers, squared_error otherwise",
@@ -155,7 +154,6 @@ def _add_train(commands: Any) -> None:
     )
     network.add_argument(
         "--init",
-        choices=INITIALIZERS,
         metavar="NAME",
         help=f"{', '.join(INITIALIZERS)}; by default chosen by activation",
     )
@@ -318,6 +316,8 @@ def _check_before_training(options: argparse.Namespace) -> None:
         check_format(options.plot)
     validation.integer("--epochs", options.epochs, 1)
     validation.integer("--seed", options.seed, 0)
+    if options.loss is not None:
+        validation.choice("--loss", options.loss, kernels.LOSSES)
     if not 0 < options.held_out < 1:
         raise ValueError(f"--held-out must be between 0 and 1, got {options.held_out}.")
     if options.target and Path(options.data).suffix.lower() != ".csv":

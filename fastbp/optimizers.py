@@ -300,7 +300,8 @@ def make(optimizer: Any, dtype: np.dtype[Any]) -> Optimizer:
     if isinstance(optimizer, Optimizer):
         made = optimizer
     else:
-        made = OPTIMIZERS[validation.choice("optimizer", optimizer, OPTIMIZERS)]()
+        where = ", or an instance of a class of fastbp.optimizers"
+        made = OPTIMIZERS[validation.choice("optimizer", optimizer, OPTIMIZERS, where)]()
     validation.flag("decoupled_weight_decay", made.decoupled_weight_decay)
     if hasattr(made, "eps"):  # if it were 0, the padding of zeros would be divided by zero
         validation.rate("eps", made.eps, dtype)

@@ -274,8 +274,9 @@ def _checked(
         return validation.rate("", number, kind, zero=True)
     except ValueError:
         raise ValueError(
-            f"learning_rate({epoch}) must be a finite {kind} number of at least 0, got {given!r} "
-            f"in epoch {epoch}, counted from 0, from the schedule {schedule!r}."
+            f"learning_rate({epoch}) must be a finite {kind} number of at least 0, got "
+            f"{validation.shown(given)} in epoch {epoch}, counted from 0, from the schedule "
+            f"{schedule!r}."
         ) from None
 
 

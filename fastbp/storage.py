@@ -68,7 +68,7 @@ def save(
         contents = _contents(network, trainer, {} if extra is None else extra)
         with files.replaced(path) as file:
             file.write(contents)
-    except ValueError as error:
+    except (ValueError, safetensors.SafetensorError) as error:
         what = "trainer" if trainer else "network"
         raise ValueError(f"The {what} cannot be saved: {_words(error)}.") from None
 

@@ -233,6 +233,8 @@ def _names(name: str, value: Any, n: int, of: str, allowed: Iterable[str]) -> tu
 
 def takes(name: str, function: Any, given: Sequence[str]) -> None:
     """Refuse a function that cannot be called with so many arguments by position."""
+    if not callable(function):
+        raise ValueError(f"{name} must be a function, got {shown(function)}.")
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # of some built-in functions nothing is known
@@ -370,6 +372,11 @@ def _is_text(array: NDArray[Any]) -> bool:
     return array.dtype.kind in "UST" or all(isinstance(entry, str) for entry in array.flat)
 
 
+def _bare(name: str) -> str:
+    """The name of an array in a line of code."""
+    return name.rpartition(" ")[2]
+
+
 def _matrix(name: str, values: ArrayLike, columns: int, what: str, hint: str = "") -> NDArray[Any]:
     array = _numeric(name, values)
     if array.ndim != 2:
@@ -455,8 +462,12 @@ def inputs(
     """
     if sparse.is_sparse(X):
         return _sparse_inputs(X, n_inputs, kind, name)
-    hint = f"; for one sample pass {name}.reshape(1, -1)"
-    array = _matrix(name, X, n_inputs, "one per input of the network", hint)
+    array, hint = _numeric(name, X), ""
+    if n_inputs == 1:
+        hint = f"; for samples of one number pass {_bare(name)}.reshape(-1, 1)"
+    elif array.shape == (n_inputs,):
+        hint = f"; for one sample pass {_bare(name)}.reshape(1, -1)"
+    array = _matrix(name, array, n_inputs, "one per input of the network", hint)
     if len(array) == 0:
         raise ValueError(f"{name} must have at least one row, got shape {array.shape}.")
     if whole:
@@ -528,7 +539,8 @@ def _targets(
 ) -> NDArray[Any]:
     if array.ndim == 1 and n_outputs == 1:
         array = array[:, np.newaxis]
-    hint = f"; for class numbers use the loss cross_entropy, or pass numpy.eye({n_outputs})[{name}]"
+    eye = f"numpy.eye({n_outputs})[{_bare(name)}]"
+    hint = f"; for class numbers use the loss cross_entropy, or pass {eye}"
     array = _matrix(name, array, n_outputs, "one per output of the network", hint)
     targets = plain(array, kind) if whole else kernels.read_only(array)
     for start, stop in _pieces(array):

@@ -381,6 +381,8 @@ def test_a_stop_holds_though_the_callback_trains_on(nested, trainer, data):
             r"Mine\.on_chunk must take 3 positional arguments, trainer, samples, loss",
         ),
         (type("Mine", (Callback,), {"on_end": lambda self, a, b: None})(), r"Mine\.on_end must"),
+        (type("Mine", (Callback,), {"on_epoch": None})(), r"Mine\.on_epoch must be a function"),
+        (type("Mine", (Callback,), {"on_chunk": 3})(), r"Mine\.on_chunk must be a function, got 3"),
         (type("Mine", (Callback,), {"every": 0})(), r"Mine\.every must be an integer"),
         (
             type("Mine", (Callback,), {"on_begin": lambda self, t: setattr(self, "every", 0)})(),

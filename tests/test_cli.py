@@ -297,9 +297,14 @@ def test_bad_options(capsys, tmp_path):
     assert "learning_rate must be a finite" in error(
         capsys, "train", "digits", "--learning-rate", "1e999"
     )
-    assert "argument --loss: invalid choice: 'mse'" in error(
-        capsys, "train", "digits", "--loss", "mse"
-    )
+    for option, text, meant in (
+        ("loss", "mse", "squared_error"),
+        ("init", "he-norm", "he_normal"),
+        ("optimizer", "Adam", "adam"),
+        ("activation", "ReLU", "relu"),
+    ):
+        message = error(capsys, "train", "digits", f"--{option}", text)
+        assert f"got {text!r} (did you mean {meant!r}?)." in message
     for text in ("a,b", "1_0", "8,,8", "08", "8.0"):
         assert "must be 'none' or whole numbers" in error(
             capsys, "train", "digits", "--layers", text
@@ -331,6 +336,9 @@ def test_bad_data(capsys, tmp_path):
     assert "training needs targets; name one of its columns with --target: a, b" in error(
         capsys, "train", data
     )
+    data.write_text("a,b\n1,lily\n")
+    message = "'b' has text 'lily' where a number belongs, line 2; if it is what to predict, name"
+    assert f"{message} it as the target." in error(capsys, "train", data)
     data.write_text("a,b\n1,2\nx,3\n")
     for target, message in (
         ("b", "d.csv: column 'a' has text 'x' where a number belongs, line 3."),

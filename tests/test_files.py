@@ -594,6 +594,8 @@ def test_headers_have_a_longest_length(trainer, path, monkeypatch):
         assert message in refusal(path)
     fastbp.save(trainer, path)
     before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"cannot be saved: .*header too large"):  # by the library
+        fastbp.save(trainer, path, extra={"a": "x" * storage.LONGEST_HEADER})
     monkeypatch.setattr(storage, "LONGEST_HEADER", 10_000)
     with pytest.raises(ValueError, match="with extra and the history, takes 2"):
         fastbp.save(trainer, path, extra={"a": "x" * 20_000})

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from fastbp import Network, Trainer, validation, warmup
+from fastbp import Network, Trainer, optimizers, validation, warmup
 
 X = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
 Y = np.array([0, 1, 0, 1, 1, 0])
@@ -544,6 +544,29 @@ def test_whatever_is_given_the_message_is_one_short_line(value):
     for name in ("optimizer", "batch_size", "weight_decay", "dropout", "class_weight", "method"):
         with pytest.raises(ValueError, match=rf"^{name} must [^\n]{{1,600}}\.$"):
             Trainer(Network((3, 4, 2)), **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("n_inputs", "length", "code"),
+    [
+        (1, 20, "for samples of one number pass X.reshape(-1, 1)."),
+        (1, 1, "for samples of one number pass X.reshape(-1, 1)."),
+        (3, 3, "for one sample pass X.reshape(1, -1)."),
+        (3, 20, "got shape (20,)."),
+    ],
+)
+def test_a_row_of_numbers_as_X_gets_a_hint_that_works(n_inputs, length, code):
+    network, row = Network((n_inputs, 2), seed=0), np.ones(length)
+    with pytest.raises(ValueError, match=rf"^X must be .*{re.escape(code)}$"):
+        network.predict(row)
+    with pytest.raises(ValueError, match=rf"^eval_set X must be .*{re.escape(code)}$"):
+        Trainer(network).fit(np.ones((6, n_inputs)), Y, eval_set=(row, Y), progress=False)
+
+
+def test_an_optimizer_may_be_an_instance():
+    for given in (optimizers.Adam, 3):
+        with pytest.raises(ValueError, match="or an instance of a class of fastbp"):
+            Trainer(Network((3, 2)), given)
 
 
 @pytest.mark.parametrize("progress", [1, 0, "yes", "", [], {}, 2.5, object()])
