@@ -202,7 +202,9 @@ def listeners_of(callbacks: Any) -> tuple[Callback, ...]:
             name = type(callback).__name__
             callback.checked_every()
             for point, given in _POINTS.items():
-                validation.takes(f"{name}.{point}", getattr(callback, point), given)
+                method = getattr(callback, point)
+                if getattr(method, "__func__", None) is not getattr(Callback, point):
+                    validation.takes(f"{name}.{point}", method, given)
             listeners.append(callback)
         elif callable(callback) and not isinstance(callback, type):
             validation.takes("a function in callbacks", callback, ("trainer",))

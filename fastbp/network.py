@@ -156,11 +156,8 @@ class Network:
     @property
     def layout(self) -> kernels.Layout:
         """Where each parameter lies in `params`."""
-        parts = self._layout._asdict().items()
-        views: dict[str, Any] = {
-            name: part.view() for name, part in parts if isinstance(part, np.ndarray)
-        }
-        return self._layout._replace(**views)
+        *arrays, loss = self._layout
+        return kernels.Layout(*(array.view() for array in arrays), loss)
 
     # Parameters ---------------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ class Objective:
         self._samples = samples
         self._n = samples.inputs.n
         layout, dtype, inputs = network.layout, network.dtype, samples.inputs
+        self._layout = layout  # each use of the network's makes new views
         is_listed = methods.lists_zeros(layout, dtype, inputs)
         self._n_threads = methods.batch_threads(layout, self._n, None)
         self._kind = "gradient", min(self._n, kernels.LONGEST_STRETCH), is_listed, inputs.is_sparse
@@ -92,7 +93,7 @@ class Objective:
 
         def run(start: int, stop: int, loss_sum: float, n: int) -> Any:
             return kernels.train_minibatch(
-                network._buffer, network.layout, batch, rule, regularization, self._samples,
+                network._buffer, self._layout, batch, rule, regularization, self._samples,
                 kernels.IN_ORDER, start, stop, self._n, zero, loss_sum, n if most > 1 else None,
             )  # fmt: skip
 

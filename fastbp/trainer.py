@@ -218,15 +218,16 @@ class Trainer:
         self._key: tuple[int, ...] = tuple(sequence.spawn(1)[0].generate_state(2).tolist())
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "network":
-            if not isinstance(value, Network):
-                raise ValueError(f"network must be a fastbp.Network, got {type(value).__name__}.")
-        elif name == "history":
-            if not isinstance(value, History):
-                raise ValueError(f"history must be a fastbp.History, got {type(value).__name__}.")
+        if name.startswith("_"):
+            pass
+        elif name in _KINDS:
+            if not isinstance(value, kind := _KINDS[name]):
+                raise ValueError(
+                    f"{name} must be a fastbp.{kind.__name__}, got {type(value).__name__}."
+                )
         elif name in _CALLED and callable(value) and not isinstance(value, type):
             validation.takes(name, value, _CALLED[name])
-        elif type(self) is Trainer and not name.startswith("_") and name not in _OPTIONS:
+        elif type(self) is Trainer and name not in _OPTIONS:
             raise AttributeError(
                 f"Trainer has no attribute {name!r}{validation.nearest(name, _OPTIONS)}; it has "
                 f"{', '.join(_OPTIONS)}."
@@ -686,7 +687,9 @@ class Trainer:
 
 # Options that may be functions, with the names of their arguments.
 _CALLED = {"learning_rate": ("epoch",), "shuffle": ("n_samples",)}
-# What can be set, besides the network and the history.
+# Attributes that are objects of our own.
+_KINDS: dict[str, type] = {"network": Network, "history": History}
+# What can be set besides.
 _OPTIONS = tuple(
     name for name in inspect.signature(Trainer).parameters if name not in ("network", "seed")
 )

@@ -3,7 +3,6 @@
 A message names the argument, what was given and what is allowed.
 """
 
-import contextlib
 import difflib
 import inspect
 import math
@@ -63,10 +62,12 @@ def integer(name: str, value: Any, minimum: int, maximum: int | None = _LARGEST_
 
 def _real(value: Any) -> float:
     """``value`` as a float, or NaN for what is no real number, or beyond all floats."""
-    if isinstance(value, numbers.Real) and not isinstance(value, bool):
-        with contextlib.suppress(OverflowError):
-            return float(value)
-    return math.nan
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan
 
 
 def rate(name: str, value: Any, kind: np.dtype[Any], *, zero: bool = False) -> float:
@@ -413,7 +414,7 @@ def plain(array: NDArray[Any], kind: np.dtype[Any]) -> FloatArray:
     """Read-only, native and C-contiguous; a view where ``array`` is so already."""
     if not is_plain(array, kind):
         with np.errstate(all="ignore"):  # what overflows is reported with its place
-            array = np.require(array, dtype=kind, requirements=["C", "A"])
+            array = array.astype(kind, order="C")
     return kernels.read_only(np.asarray(array, dtype=kind))
 
 
@@ -472,10 +473,7 @@ def inputs(
         raise ValueError(f"{name} must have at least one row, got shape {array.shape}.")
     if whole:
         return kernels.dense_inputs(_kernel_array(name, array, kind, X))
-    if is_plain(array, kind):
-        return kernels.dense_inputs(kernels.read_only(array))
-    none = kernels.dense_inputs(np.empty((0, n_inputs), kind))
-    return none._replace(X=kernels.read_only(array))
+    return kernels.dense_inputs(kernels.read_only(array), kind)
 
 
 def _sparse_inputs(X: Any, n_inputs: int, kind: np.dtype[Any], name: str) -> kernels.Inputs:
