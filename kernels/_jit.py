@@ -50,7 +50,7 @@ def _digest() -> str:
 
 
 class _DamagedError(OSError):
-    """A file of the cache is not as it was written: to numba, as good as not there."""
+    """A file of the cache has changed since it was written; numba takes it as missing."""
 
 
 class _SealedFiles(IndexDataCacheFile):
@@ -217,7 +217,7 @@ def _no_interrupt_lost() -> Iterator[None]:
             yield
         finally:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-    finally:  # again, if Ctrl-C came in the first
+    finally:  # once more, in case Ctrl-C interrupted the first
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if came:
         raise KeyboardInterrupt
@@ -299,9 +299,10 @@ def jit(
 
 
 def start_pool() -> None:
-    """Start numba's threads. Once they run, numba's own functions lock anew at each call.
+    """Start numba's threads, unless they run.
 
-    Where Ctrl-C comes while they do so, the lock is never released.
+    `numba.get_num_threads` takes a lock at every call, and never releases it if Ctrl-C comes just
+    then. So it is called only once.
     """
     if not pool._is_initialized:
         numba.get_num_threads()
@@ -319,12 +320,12 @@ def set_loop_threads(n: int) -> None:
 
 
 def _after_fork() -> None:
-    with contextlib.suppress(RuntimeError):  # Ctrl-C had kept it from being taken
+    with contextlib.suppress(RuntimeError):  # not held, as Ctrl-C came before the lock
         global_compiler_lock.release()
 
 
-# A thread that compiles is not there in a forked child, where what it holds would be held for good,
-# and what it was doing half done: a fork waits for it.
+# A fork waits for a thread that compiles. That thread does not exist in the child, where its lock
+# would stay locked for good and its work half done.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=global_compiler_lock.acquire,

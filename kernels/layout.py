@@ -28,7 +28,7 @@ class Layout(NamedTuple):
     loss: int
 
 
-# Methods of a layer: three ways to take the same steps, which `deferred` compares.
+# Methods of a layer: three ways to take the same steps; see `deferred`.
 SEQUENTIAL, SKIPPING, DEFERRED = range(3)
 METHODS = {"sequential": SEQUENTIAL, "zero-skipping": SKIPPING, "deferred": DEFERRED}
 # A block's samples are marked by the bits of one integer.
@@ -161,9 +161,9 @@ _NO_INDICES = read_only(np.empty(0, np.int32))
 _NO_INDPTR = read_only(np.empty(0, np.int64))
 
 
-def dense_inputs(X: NDArray[np.floating]) -> Inputs:
-    """``X``, C-contiguous (n, n_0), as kernels take it."""
-    return Inputs(X, _NO_DATA[X.dtype], _NO_INDICES, _NO_INDPTR)
+def dense_inputs(X: NDArray[np.floating], dtype: np.dtype | None = None) -> Inputs:
+    """``X``, C-contiguous (n, n_0), as kernels take it, or as it is before conversion to dtype."""
+    return Inputs(X, _NO_DATA[dtype or X.dtype], _NO_INDICES, _NO_INDPTR)
 
 
 class Samples(NamedTuple):

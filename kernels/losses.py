@@ -82,14 +82,14 @@ def absolute_error_derivative(e):
     return T(1) if e > T(0) else (T(-1) if e < T(0) else T(0))
 
 
-# Logarithms of probabilities are exact from the logits. With a ``clip`` above 0 they are those of
-# the probabilities in the network's dtype, held in [clip, 1 − clip], as scikit-learn has them.
-# Derivatives do not change.
+# Logarithms of probabilities are taken from the logits, which is exact. With a ``clip`` above 0
+# they are those of the probabilities in the network's dtype, held in [clip, 1 − clip], as in
+# scikit-learn. Derivatives do not depend on ``clip``.
 
 
 @jit(strict=True)
 def clipped(p, clip):
-    """``p`` in [clip, 1 − clip], where that is above 0 at all; NaN stays NaN."""
+    """``p`` held in [clip, 1 − clip]; with a clip of 0 it is ``p`` itself, and NaN stays NaN."""
     T = type(p)
     low, high = T(clip), T(1.0 - clip)
     return low if p < low else (high if p > high else p)

@@ -54,7 +54,7 @@ from .updates import (
 # What is done with a stretch's gradient: W takes plain SGD's step, the batch's sum grows, or it is
 # complete and the rule takes its step.
 PLAIN_STEP, SUM_UP, STEP = range(3)
-# A smaller factor has fewer digits, or is 0.
+# Smaller factors have lost digits, or are 0.
 _LEAST_FACTOR = constant(1e-30, 1e-290)
 
 

@@ -1,7 +1,7 @@
 """Norms whose squares may overflow or underflow, in strict arithmetic.
 
-Kernels sum squares in vectors of the data's dtype, which is fast, and right unless the sum is not
-finite or next to nothing. Only then do they come here.
+Kernels sum squares in vectors of the data's dtype. That is fast, and right unless the sum is not
+finite or is very small. Only in these cases do they call the functions here.
 """
 
 import math
@@ -10,7 +10,7 @@ import numpy as np
 
 from ._jit import jit
 
-# Norms of panels are kept times this number, so that no norm of finite numbers overflows.
+# Norms of panels are kept multiplied by this, so that no norm of finite numbers overflows.
 SHRINK = 2.0**-64
 # What torch's ``clip_grad_norm_`` adds to the norm.
 _EPS = 1e-6 * SHRINK
@@ -44,14 +44,14 @@ def shrunk_norm(x, n, limit):
 
 @jit(strict=True)
 def norm_of_norms(norms):
-    """The norm of all, from those of the parts, and plus torch's eps; each times `SHRINK`."""
+    """The norm of the whole from the norms of its parts, plus torch's eps; all times `SHRINK`."""
     peak, ratio = norm_parts(norms, 0, len(norms), 1, np.inf)
     return peak * ratio + _EPS
 
 
 @jit(strict=True)
 def clip_factor(norms, most):
-    """By which a gradient is multiplied whose norm must not exceed ``most``.
+    """Factor of a gradient whose norm must not exceed ``most``.
 
     Pascanu, Mikolov & Bengio, ICML 2013.
     """
@@ -60,7 +60,7 @@ def clip_factor(norms, most):
 
 @jit(inline=False, strict=True)
 def clip_by_steps(g, limit, norms, most):
-    """G ← `clip_factor` times g, clipped to ±limit; where the dtype has no such small factor."""
+    """G ← g, clipped to ±limit, times `clip_factor`, where that is too small for the dtype."""
     T = g.dtype.type
     norm = norm_of_norms(norms)
     for i in range(len(g)):

@@ -44,8 +44,8 @@ def csr_row(inputs, row):
 def label_at(samples, row, n):
     """Class number of a sample, or −1 if there is no such class of n.
 
-    Labels have been checked, but the caller may have changed them since: what is used as an index
-    is looked at here again.
+    Labels have been checked, but the caller may have changed them since. They are used as indices,
+    so they are checked here again.
     """
     label = samples.labels[row]
     return label if 0 <= label < n else -1

@@ -35,7 +35,7 @@ from .simd import (
 SGD, RMSPROP, ADAGRAD, ADADELTA, ADAM, NADAM = range(6)
 NO_STEP = -1  # instead of an optimizer's code: the gradient is all that is wanted
 
-# Below, a sum of squares has lost digits, or a norm that is compared with it.
+# Smaller sums of squares have lost digits, and so have sums that are compared with smaller norms.
 _LEAST_SQUARES, _LEAST_NORM = constant(1e-25, 1e-280), constant(1e-15, 1e-140)
 
 
@@ -192,7 +192,7 @@ def penalty(regularization, params, layout):
 
 @jit
 def clipped_norm(regularization, g, n):
-    """`SHRINK` times the norm of clip(g), n elements: next to nothing counts as nothing."""
+    """`SHRINK` times the norm of clip(g), n elements; 0 where all squares underflow."""
     like = zeros(g, 1)
     limit = broadcast(like, regularization.clip_value)
     s = like
@@ -300,7 +300,7 @@ def rmsprop(rule, step, w, g, place, n, λ, keep):
         if p[3] != 0:
             first = α * load(like, m, k) + β * d
             store(m, k, first)
-            second = maximum(like, second - first * first)  # by rounding it may be below 0
+            second = maximum(like, second - first * first)  # rounding may make it negative
         d = d / (square_root(second) + ε)
         if p[2] != 0:
             d = μ * load(like, b, k) + d
