@@ -156,8 +156,10 @@ class Network:
     @property
     def layout(self) -> kernels.Layout:
         """Where each parameter lies in `params`."""
-        *arrays, loss = self._layout
-        return kernels.Layout(*(array.view() for array in arrays), loss)
+        sizes, strides, blocks, units, activations, loss = self._layout
+        return kernels.Layout(
+            sizes.view(), strides.view(), blocks.view(), units.view(), activations.view(), loss
+        )
 
     # Parameters ---------------------------------------------------------------------------------
 
