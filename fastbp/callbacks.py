@@ -212,7 +212,7 @@ def listeners_of(callbacks: Any) -> tuple[Callback, ...]:
         else:
             raise ValueError(
                 "callbacks must be instances of fastbp.callbacks.Callback, or functions of the "
-                f"trainer; got {callback!r}."
+                f"trainer; got {validation.shown(callback)}."
             )
     return tuple(listeners)
 
@@ -405,7 +405,7 @@ class ReduceOnPlateau(Callback):
         if callable(trainer.learning_rate):
             raise ValueError(
                 "learning_rate must be a number for ReduceOnPlateau to lower it, got the schedule "
-                f"{trainer.learning_rate!r}."
+                f"{validation.shown(trainer.learning_rate)}."
             )
 
     def on_epoch(self, trainer: Trainer) -> None:

@@ -319,8 +319,9 @@ def describe(optimizer: Optimizer) -> dict[str, Any]:
     description = settings.describe(optimizer, OPTIMIZERS)
     if description is None:
         raise ValueError(
-            f"optimizer must be one of fastbp.optimizers to be saved, got {optimizer!r} of a class "
-            "of its own; set trainer.optimizer to one of them first."
+            "optimizer must be one of fastbp.optimizers to be saved, got "
+            f"{validation.shown(optimizer)} of a class of its own; set trainer.optimizer to one of "
+            "them first."
         )
     return description
 

@@ -240,7 +240,7 @@ def describe(learning_rate: Any) -> Any:
     if description is None:
         raise ValueError(
             "learning_rate must be a number or one of fastbp.schedules to be saved, got "
-            f"{learning_rate!r}; set trainer.learning_rate to one of them first."
+            f"{validation.shown(learning_rate)}; set trainer.learning_rate to one of them first."
         )
     return description
 
@@ -276,7 +276,7 @@ def _checked(
         raise ValueError(
             f"learning_rate({epoch}) must be a finite {kind} number of at least 0, got "
             f"{validation.shown(given)} in epoch {epoch}, counted from 0, from the schedule "
-            f"{schedule!r}."
+            f"{validation.shown(schedule)}."
         ) from None
 
 

@@ -47,7 +47,8 @@ def describe(settings: Kind, kinds: Mapping[str, type[Kind]]) -> dict[str, Any] 
 def restore(what: str, description: Any, kinds: Mapping[str, type[Kind]]) -> Kind:
     """The settings that `describe` has described."""
     if not isinstance(description, Mapping):
-        raise ValueError(f"{what} must be an object with a name and settings, got {description!r}.")
+        given = validation.shown(description)
+        raise ValueError(f"{what} must be an object with a name and settings, got {given}.")
     values = dict(description)
     name = validation.choice(f"{what}.name", values.pop("name", None), kinds)
     try:

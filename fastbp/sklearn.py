@@ -113,7 +113,10 @@ def _class_weights(given: Any, classes: NDArray[Any], codes: NDArray[Any]) -> ND
         names, kind = classes.tolist(), np.dtype(np.float64)
         unknown = [name for name in given if name not in names]
         if unknown and not all(name in given for name in names):
-            raise ValueError(f"class_weight must name classes among {names}, got {unknown[0]!r}.")
+            raise ValueError(
+                f"class_weight must name classes among {validation.shown(names)}, got "
+                f"{validation.shown(unknown[0])}."
+            )
         for k, name in enumerate(names):
             each = given.get(name, 1.0)
             weights[k] = validation.rate(f"class_weight[{name!r}]", each, kind, zero=True)
@@ -431,7 +434,8 @@ class _Engine(BaseMultilayerPerceptron):
         sizes = self.hidden_layer_sizes
         for size in sizes if isinstance(sizes, Iterable) else [sizes]:
             if not isinstance(size, Integral) or isinstance(size, bool):
-                raise ValueError(f"hidden_layer_sizes must hold integers, got {size!r}.")
+                given = validation.shown(size)
+                raise ValueError(f"hidden_layer_sizes must hold integers, got {given}.")
         super()._fit(X, y, sample_weight, incremental)
         return self
 
@@ -476,7 +480,7 @@ class _Engine(BaseMultilayerPerceptron):
         ):
             raise ValueError(
                 f'class_weight must be {what} from classes to weights, "balanced" or None; '
-                f"got {given!r}."
+                f"got {validation.shown(given)}."
             )
         weights = 1.0 if sample_weight is None else sample_weight
         for one, codes in zip(each, columns, strict=True):

@@ -503,7 +503,8 @@ class Trainer:
         if not network.is_classifier and (smoothing > 0 or self.class_weight is not None):
             raise ValueError(
                 "label_smoothing and class_weight must be 0 and None for the loss "
-                f"{network.loss_name}, got {smoothing!r} and {self.class_weight!r}."
+                f"{network.loss_name}, got {smoothing!r} and "
+                f"{validation.shown(self.class_weight)}."
             )
         options = {
             "optimizer": optimizer,
@@ -532,7 +533,7 @@ class Trainer:
             raise ValueError(
                 "method and block_size are for plain sgd with batch_size 1 and no regularization "
                 'but weight_decay; else they must be left at "auto" and None, got '
-                f"{self.method!r} and {block_size!r}."
+                f"{validation.shown(self.method)} and {block_size!r}."
             )
         return options
 
