@@ -306,9 +306,11 @@ class _Engine(BaseMultilayerPerceptron):
 
     def _hidden(self, n_hidden: int) -> tuple[str, ...]:
         """Our names of the hidden layers' activations, by the parameter."""
-        given = (
-            [self.activation] * n_hidden if isinstance(self.activation, str) else self.activation
-        )
+        given = self.activation
+        if isinstance(given, np.ndarray):
+            given = given.tolist()  # of no dimensions a text
+        if isinstance(given, str):
+            given = [given] * n_hidden
         names = [_OUR_NAMES.get(name, name) if isinstance(name, str) else name for name in given]
         return validation.hidden_activations(names, n_hidden)
 
@@ -432,7 +434,8 @@ class _Engine(BaseMultilayerPerceptron):
         if incremental and self.early_stopping and getattr(self, "stopped_", False):
             return self
         sizes = self.hidden_layer_sizes
-        for size in sizes if isinstance(sizes, Iterable) else [sizes]:
+        is_one = not isinstance(sizes, Iterable) or getattr(sizes, "ndim", 1) == 0
+        for size in [sizes] if is_one else sizes:
             if not isinstance(size, Integral) or isinstance(size, bool):
                 given = validation.shown(size)
                 raise ValueError(f"hidden_layer_sizes must hold integers, got {given}.")
@@ -712,7 +715,7 @@ class _Engine(BaseMultilayerPerceptron):
         if any(unused.values()):
             names = " and ".join(name for name, is_given in unused.items() if is_given)
             raise ValueError(
-                f"{names} must not be given for the solver 'lbfgs', or be sgd or adam."
+                f"{names} must not be given for the solver 'lbfgs'; use the solver sgd or adam."
             )
         network = self._network()
         sample_weight = self._training_weights(y, sample_weight)

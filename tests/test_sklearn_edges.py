@@ -421,10 +421,20 @@ def test_sets_mappings_and_bytes_are_refused(settings):
         MLPClassifier(**(SMALL | settings)).fit(X, y)
 
 
-@pytest.mark.parametrize("sizes", [(2.5,), ("5",), (True,), np.array([[5, 5]]), [[5]], [None]])
+@pytest.mark.parametrize(
+    "sizes", [(2.5,), ("5",), (True,), np.array([[5, 5]]), np.array(5), [[5]], [None]]
+)
 def test_sizes_that_are_no_integers_are_refused(sizes):
     with pytest.raises(ValueError, match="hidden_layer_sizes must hold integers, got"):
         MLPClassifier(sizes).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    "name", [np.array("tanh"), np.array(["tanh"]), np.array(["tanh"], object), np.str_("tanh")]
+)
+def test_an_activation_may_be_an_array(name):
+    model = MLPClassifier(**SMALL, activation=name).fit(X, y)
+    assert model.trainer_.network.activations == ("tanh", "softmax")
 
 
 @pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
