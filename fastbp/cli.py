@@ -128,7 +128,19 @@ def _add_train(commands: Any) -> None:
         metavar="SHARE",
         help="share of the rows to hold out as test part, where the data set has none of its own",
     )
-    network = command.add_argument_group("network")
+    _add_network(command.add_argument_group("network"))
+    _add_training(command.add_argument_group("training"))
+    results = command.add_argument_group("results")
+    results.add_argument("--save", metavar="FILE", help="write the model, as .safetensors")
+    results.add_argument(
+        "--plot", metavar="FILE", help="draw loss and accuracy over epochs, as .png, .svg or .pdf"
+    )
+    results.add_argument(
+        "--json", action="store_true", help="print one JSON object instead of text, for machines"
+    )
+
+
+def _add_network(network: Any) -> None:
     network.add_argument(
         "--layers",
         type=_layers,
@@ -158,7 +170,9 @@ def _add_train(commands: Any) -> None:
         help=f"{', '.join(INITIALIZERS)}; by default chosen by activation",
     )
     network.add_argument("--dtype", default="float32", help="float32 or float64")
-    training = command.add_argument_group("training")
+
+
+def _add_training(training: Any) -> None:
     training.add_argument(
         "--epochs", type=_integer, default=20, metavar="N", help="passes over the data"
     )
@@ -197,14 +211,6 @@ def _add_train(commands: Any) -> None:
         default=0,
         metavar="N",
         help="of the weights, the order and the held-out rows",
-    )
-    results = command.add_argument_group("results")
-    results.add_argument("--save", metavar="FILE", help="write the model, as .safetensors")
-    results.add_argument(
-        "--plot", metavar="FILE", help="draw loss and accuracy over epochs, as .png, .svg or .pdf"
-    )
-    results.add_argument(
-        "--json", action="store_true", help="print one JSON object instead of text, for machines"
     )
 
 

@@ -699,9 +699,8 @@ class _Engine(BaseMultilayerPerceptron):
         except DivergenceError as error:
             epochs.diverge(error)
         finally:
-            trainer.shuffle = bool(
-                self.shuffle
-            )  # without the state of ``orders``, so that it can be saved
+            # The state of ``orders`` is not the trainer's, which can be saved without it.
+            trainer.shuffle = bool(self.shuffle)
         if epochs.has_best and (self.stopped_ or not incremental):
             self._set_parameters(self._best_coefs, self._best_intercepts)
 
