@@ -241,7 +241,13 @@ def _integer(text: str) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     _check_before_training(options)
-    raw = read(options.data, options.target)
+    try:
+        raw = read(options.data, options.target)
+    except ValueError as error:
+        if options.target is not None or Path(options.data).suffix.lower() != ".csv":
+            raise
+        message = f"{str(error).rstrip('.')}; name the column to predict with --target."
+        raise ValueError(message) from None
     pixels = is_pixels(raw)
     problem = pose(scaled(raw, pixels), options.loss, options.data)
     network = Network(

@@ -333,10 +333,8 @@ def _csv(
         try:
             return convert([row[place] for row in rows])
         except CellError as error:
-            is_open = target is None and features is None
-            hint = "; if it is what to predict, name it as the target" if is_open else ""
             raise ValueError(
-                f"{path}: column {name!r} {error}, line {lines[error.place]}{hint}."
+                f"{path}: column {name!r} {error}, line {lines[error.place]}."
             ) from None
 
     X = np.empty((len(rows), len(wanted)))

@@ -337,8 +337,8 @@ def test_bad_data(capsys, tmp_path):
         capsys, "train", data
     )
     data.write_text("a,b\n1,lily\n")
-    message = "'b' has text 'lily' where a number belongs, line 2; if it is what to predict, name"
-    assert f"{message} it as the target." in error(capsys, "train", data)
+    message = "'b' has text 'lily' where a number belongs, line 2; name the column to predict with"
+    assert f"{message} --target." in error(capsys, "train", data)
     data.write_text("a,b\n1,2\nx,3\n")
     for target, message in (
         ("b", "d.csv: column 'a' has text 'x' where a number belongs, line 3."),
