@@ -92,9 +92,10 @@ def zero_share(
     if inputs.is_sparse:
         return float(1 - len(inputs.data) / max(1, inputs.n * inputs.X.shape[1]))
     rows = inputs.X[:: max(1, inputs.n // sampled_rows)]
-    with np.errstate(all="ignore"):
-        rows = rows.astype(dtype or rows.dtype, copy=False)
-        return 1 - np.count_nonzero(rows.astype(np.bool_)) / rows.size  # counts floats slowly
+    if dtype is not None and rows.dtype != dtype:
+        with np.errstate(all="ignore"):
+            rows = rows.astype(dtype)
+    return 1 - np.count_nonzero(rows.astype(np.bool_)) / rows.size  # counts floats slowly
 
 
 def skips_zeros(
