@@ -341,15 +341,27 @@ class Target(Callback):
     """
 
     settings = ("monitor", "value")
+    state = ("_reached",)
 
     def __init__(self, monitor: str, value: float) -> None:
         self.monitor = validation.choice("monitor", monitor, MONITORS)
         self.value = validation.finite("value", value)
+        self._reached = False
+
+    def on_begin(self, trainer: Trainer) -> None:
+        """Forget earlier fits."""
+        self._reached = False
+
+    def on_resume(self, trainer: Trainer) -> None:
+        """Stop at once, if the fit that was saved was about to."""
+        if self._reached:
+            trainer.stop()
 
     def on_epoch(self, trainer: Trainer) -> None:
         """Compare with the target."""
         value = watched(trainer, self.monitor)
-        if value == self.value or improves(self.monitor, value, self.value):
+        self._reached = value == self.value or improves(self.monitor, value, self.value)
+        if self._reached:
             trainer.stop()
 
 

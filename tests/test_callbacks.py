@@ -541,6 +541,18 @@ def test_callbacks_go_on_where_a_trainer_was_saved(
     np.testing.assert_array_equal(other.network.params, trainer.network.params)
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_target_that_was_reached_ends_the_resumed_fit_too(place, trainer, data, tmp_path):
+    target = 2.0  # what `turns_round` makes of epochs 4 and 6
+    listeners = [Target("eval_loss", target)]
+    listeners.insert(place, lambda trainer: fastbp.save(trainer, tmp_path / "saved"))
+    trainer.fit(*data, epochs=9, eval_set=data, callbacks=[turns_round, *listeners])
+    other = fastbp.load(tmp_path / "saved")
+    other.fit(*data, epochs=9, eval_set=data, callbacks=[turns_round, Target("eval_loss", target)])
+    assert len(other.history) == len(trainer.history) == 4
+    np.testing.assert_array_equal(other.network.params, trainer.network.params)
+
+
 def test_only_a_callback_of_the_same_settings_goes_on(trainer, data):
     saved = []
     trainer.fit(
