@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import assert_padding_is_zero, assert_same_on_threads
+from conftest import assert_padding_is_zero, assert_same_on_threads, targets_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive import Naive, Steps, one_hot
@@ -215,6 +215,22 @@ def test_batches_equal_the_oracle(
     steps = Steps(optimizer, 0.05, **SETTINGS[optimizer])
     size = min(batch_size, n)
     oracle.train_batches(X, one_hot(y, sizes[-1]), np.arange(n), size, steps, decay, mean_one)
+    assert_same(network, oracle)
+
+
+@pytest.mark.parametrize("loss", [loss for loss in kernels.LOSSES if loss != "cross_entropy"])
+@pytest.mark.parametrize("sizes", [(1, 1), (5, 1), (17, 9, 1)])
+@pytest.mark.parametrize("batch_size", [2, 33])
+def test_batches_of_one_output_equal_the_oracle(batch_size, sizes, loss, generator):
+    """The losses that are of one output as they are of several."""
+    X, _ = problem(sizes, 70)
+    y = targets_for(loss, generator, 70, 1)
+    network = Network(sizes, activation="tanh", loss=loss, dtype="float64", seed=0)
+    oracle = Naive.of(network)
+    adam = optimizers.Adam(**SETTINGS["adam"])
+    Trainer(network, adam, learning_rate=0.05, batch_size=batch_size).partial_fit(X, y)
+    steps = Steps("adam", 0.05, **SETTINGS["adam"])
+    oracle.train_batches(X, y, np.arange(70), batch_size, steps)
     assert_same(network, oracle)
 
 
