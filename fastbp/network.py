@@ -305,7 +305,7 @@ class Network:
         """
         samples = self._samples(X, y, sample_weight, whole=False)
         result = self._evaluate(samples, None, X)
-        if not np.isfinite(result.loss):
+        if not math.isfinite(result.loss):
             self._check_outputs(self._outputs(X, check=False))
         return result
 
@@ -320,7 +320,7 @@ class Network:
         none = np.empty((0, self.sizes[-1]), self.dtype)
         loss_sum, n_correct = self._infer(samples, none, n_threads, given is not None, given)
         loss, accuracy = loss_sum / n, n_correct / n if self.is_classifier else None
-        if not np.isfinite(loss):  # an output that is not finite has no finite loss
+        if not math.isfinite(loss):  # an output that is not finite has no finite loss
             outputs = np.empty((n, self.sizes[-1]), self.dtype)
             self._infer(samples, outputs, n_threads)
             if not np.isfinite(outputs).all():
