@@ -1,0 +1,69 @@
+"""What training a table begins with where nothing is said: sizes and settings by the data's size.
+
+They were chosen by measurement on tables of many kinds, docs/defaults.md says on which and how:
+numbers and categories in, standardised; a class or one number out.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Defaults(NamedTuple):
+    """Settings of a network, of its trainer and of the fit."""
+
+    layers: tuple[int, ...]
+    """Units of each hidden layer."""
+    activation: str
+    optimizer: str
+    learning_rate: float
+    """The highest, where there is a schedule."""
+    schedule: str | None
+    """Name of one of `fastbp.schedules`, over all ``epochs``; None for a constant rate."""
+    batch_size: int
+    epochs: int
+    """The most; early stopping ends most fits before."""
+    patience: int
+    """Epochs without a better validation loss after which to stop."""
+    weight_decay: float
+    dropout: float
+    validation: float
+    """Share of the rows, the test part's left out, that choose the epoch."""
+    refit: bool
+    """Whether to train again on training and validation rows, as long as was best."""
+
+
+def choose(n_rows: int, n_inputs: int, n_outputs: int, task: str) -> Defaults:
+    """Settings for a table.
+
+    Parameters
+    ----------
+    n_rows : int
+        Rows to learn from: training and validation parts together.
+    n_inputs : int
+        Inputs of the network, after preparation.
+    n_outputs : int
+        Outputs of the network.
+    task : {"classification", "regression"}
+
+    Returns
+    -------
+    Defaults
+    """
+    batch_size = 32
+    while batch_size < 256 and batch_size * 200 < n_rows:
+        batch_size *= 2
+    return Defaults(
+        layers=(64,) if n_rows < 2000 else (128, 64),
+        activation="relu",
+        optimizer="adam",
+        learning_rate=0.001,
+        schedule=None,
+        batch_size=batch_size,
+        epochs=200,
+        patience=20,
+        weight_decay=0.0,
+        dropout=0.0,
+        validation=0.15,
+        refit=False,
+    )
