@@ -7,7 +7,7 @@
 Then ``trainer.fit(X, y)``, ``network.predict(X)`` and ``fastbp.save(network, path)``.
 """
 
-from fastbp import callbacks, kernels, optimizers, schedules
+from fastbp import callbacks, kernels, metrics, optimizers, schedules
 from fastbp.datasets import Dataset, load_dataset
 from fastbp.gradient_check import GradientReport
 from fastbp.history import History
@@ -30,6 +30,7 @@ __all__ = [
     "kernels",
     "load",
     "load_dataset",
+    "metrics",
     "optimizers",
     "read_header",
     "save",
