@@ -236,7 +236,10 @@ class Network:
             If X has the wrong width or holds anything but finite real numbers, or if an output is
             not finite.
         """
-        outputs = self._outputs(X)
+        return self._predictions(self._outputs(X))
+
+    def _predictions(self, outputs: FloatArray) -> NDArray[Any]:
+        """What `predict` makes of outputs."""
         if self.loss_name == "cross_entropy":
             classes: NDArray[np.int64] = np.argmax(outputs, axis=1)
             return classes
@@ -310,19 +313,24 @@ class Network:
         return result
 
     def _evaluate(
-        self, samples: kernels.Samples, n_threads: int | None = None, given: Any = None
+        self,
+        samples: kernels.Samples,
+        n_threads: int | None = None,
+        given: Any = None,
+        outputs: FloatArray | None = None,
     ) -> Evaluation:
         """Mean loss and accuracy, both NaN where an output is not finite.
 
-        ``given`` is X, if its rows are still to be checked.
+        ``given`` is X, if its rows are still to be checked. ``outputs`` is filled, if there is one.
         """
         n = samples.inputs.n
-        none = np.empty((0, self.sizes[-1]), self.dtype)
-        loss_sum, n_correct = self._infer(samples, none, n_threads, given is not None, given)
+        wanted = np.empty((0, self.sizes[-1]), self.dtype) if outputs is None else outputs
+        loss_sum, n_correct = self._infer(samples, wanted, n_threads, given is not None, given)
         loss, accuracy = loss_sum / n, n_correct / n if self.is_classifier else None
         if not math.isfinite(loss):  # an output that is not finite has no finite loss
-            outputs = np.empty((n, self.sizes[-1]), self.dtype)
-            self._infer(samples, outputs, n_threads)
+            if outputs is None:
+                outputs = np.empty((n, self.sizes[-1]), self.dtype)
+                self._infer(samples, outputs, n_threads)
             if not np.isfinite(outputs).all():
                 return Evaluation(np.nan, None if accuracy is None else np.nan)
         return Evaluation(loss, accuracy)
