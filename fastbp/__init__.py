@@ -13,6 +13,7 @@ from fastbp.gradient_check import GradientReport
 from fastbp.history import History
 from fastbp.network import Evaluation, Gradients, Network
 from fastbp.storage import load, read_header, save
+from fastbp.tables import read_table
 from fastbp.trainer import DivergenceError, Trainer, warmup
 
 __version__ = "0.1.0"
@@ -33,6 +34,7 @@ __all__ = [
     "metrics",
     "optimizers",
     "read_header",
+    "read_table",
     "save",
     "schedules",
     "warmup",

@@ -7,18 +7,22 @@ import importlib.util
 import os
 import re
 import struct
+import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fastbp import columns
-from fastbp.columns import Array, CellError
+from fastbp import columns, tables
+from fastbp.columns import CellError
 from fastbp.extras import missing
+from fastbp.validation import nearest
+
+Array = NDArray[Any]
 
 
 class Dataset(NamedTuple):
@@ -109,11 +113,11 @@ def read(
     suffix = path.suffix.lower()
     if suffix == ".npz":
         return _of_one_kind(path, _npz(path))
-    if suffix == ".csv":
-        return _csv(path, target, features, text_target)
+    if tables.is_table(path):
+        return _table(path, target, features, text_target)
     raise ValueError(
         f"{path}: unknown kind of file {path.suffix!r}; a data set is 'digits', a folder of IDX "
-        "files, an .npz or a .csv file."
+        f"files, an .npz file or a table ({', '.join(tables.SUFFIXES)})."
     )
 
 
@@ -317,73 +321,55 @@ def _npz(path: Path) -> Dataset:
     return Dataset(X, y, X_test, y_test)
 
 
-def _csv(
-    path: Path, target: str | None, features: Sequence[str] | None, text_target: bool
+def _table(
+    path: str | os.PathLike[str],
+    target: str | None,
+    features: Sequence[str] | None,
+    text_target: bool,
 ) -> Dataset:
-    header, lines, rows = _csv_rows(path)
-    wanted = [name for name in header if name != target] if features is None else list(features)
-    for name in [*wanted, *([] if target is None else [target])]:
-        if name not in header:
-            raise ValueError(f"{path}: no column {name!r}; the columns are {', '.join(header)}.")
+    targets = [] if target is None else [target]
+    columns = None if features is None else list(dict.fromkeys([*features, *targets]))
+    options = tables.Options(columns=columns, text=targets if text_target else ())
+    reading = tables.read(path, options, keep=targets)
+    for note in reading.notes:
+        warnings.warn(note, stacklevel=4)
+    table = reading.table
+    if target is not None and target not in table.column_names:
+        hint = nearest(target, table.column_names)
+        names = ", ".join(table.column_names)
+        raise ValueError(f"{reading.name}: no column {target!r}{hint}; the columns are {names}.")
+    wanted = [name for name in table.column_names if name != target]
+    if features is not None:
+        wanted = list(features)
     if not wanted:
-        raise ValueError(f"{path}: no columns besides the target {target!r}.")
-
-    def column(name: str, convert: Callable[[list[str]], Array]) -> Array:
-        place = header.index(name)
-        try:
-            return convert([row[place] for row in rows])
-        except CellError as error:
-            raise ValueError(
-                f"{path}: column {name!r} {error}, line {lines[error.place]}."
-            ) from None
-
-    X = np.empty((len(rows), len(wanted)))
+        raise ValueError(f"{reading.name}: no columns besides the target {target!r}.")
+    X = np.empty((table.num_rows, len(wanted)))
     for j, name in enumerate(wanted):
-        X[:, j] = column(name, columns.floats)
-    y = None
-    if target is not None:
-        y = column(target, partial(columns.targets, as_text=text_target))
+        X[:, j] = _feature(reading, name)
+    y = None if target is None else _targets(reading, target)
     return Dataset(X, y, features=tuple(wanted))
 
 
-def _csv_rows(path: Path) -> tuple[list[str], list[int], list[list[str]]]:
-    """Column names, the number of the line at which each row ends, and the rows."""
-    csv = _csv_module()
+def _feature(reading: tables.Reading, name: str) -> Array:
+    """A column of numbers; truth values are 0 and 1."""
+    column = reading.table.column(name).combine_chunks()
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            header = [name.strip() for name in next(reader, [])]
-            lines, rows = [], []
-            for row in reader:
-                if row:
-                    lines.append(reader.line_num)
-                    rows.append(row)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: cannot be read as CSV text: {error}.") from None
-    if not header:
-        raise ValueError(f"{path}: empty file; a header line with column names is needed.")
-    if duplicates := sorted({name for name in header if header.count(name) > 1}):
-        raise ValueError(f"{path}: column {duplicates[0]!r} occurs more than once in the header.")
-    if not rows:
-        raise ValueError(f"{path}: no rows below the header.")
-    for line, row in zip(lines, rows, strict=True):
-        if len(row) != len(header):
-            raise ValueError(
-                f"{path}: line {line} has {len(row)} fields, the header has {len(header)}."
-            )
-    return header, lines, rows
+        return columns.floats(column)
+    except CellError as error:
+        raise ValueError(
+            f"{reading.name}: column {name!r} {error}, {reading.where(error.place)}; "
+            "fastbp.read_table and fastbp.Preparation take text and missing values."
+        ) from None
 
 
-def _csv_module() -> Any:
-    """A copy of Python's CSV module that takes fields of any length.
-
-    The limit of 131,072 characters is one for the whole process. To raise it would change what
-    the user's own readers refuse, and setting it back would be a race with their threads.
-    """
-    spec = importlib.util.find_spec("_csv")
-    assert spec is not None
-    assert spec.loader is not None
-    module: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.field_size_limit(2**31 - 1)
-    return module
+def _targets(reading: tables.Reading, name: str) -> Array:
+    column = reading.table.column(name).combine_chunks()
+    if column.null_count:
+        place = column.is_null().index(True).as_py()
+        raise ValueError(f"{reading.name}: column {name!r} is empty, {reading.where(place)}.")
+    values: Array = column.to_numpy(zero_copy_only=False)
+    if values.dtype.kind in "iu":
+        return values.astype(np.int64)
+    if values.dtype.kind in "bf":
+        return values
+    return values.astype(str)

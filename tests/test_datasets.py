@@ -8,6 +8,7 @@ import struct
 from decimal import Decimal
 
 import numpy as np
+import pyarrow
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -266,7 +267,7 @@ CODES = [
     "0o7", "\uff11\uff12", "\u0661\u0662", "\u0967.\u0968", "1\u0660", "-\uff11",
 ]  # fmt: skip
 WORDS = [
-    "inf", "-inf", "nan", "NaN", "Infinity", "NA", "1e", "e5", ".", "-", "+-1", "1 0", "1,5",
+    "inf", "-inf", "Infinity", "1e", "e5", ".", "-", "+-1", "1 0", "1,5",
     "1.2.3", "\u00b2", "\u2460", "5%", "$5", "1-2", "_", "1\n2", "--5", "\xa05",
 ]  # fmt: skip
 
@@ -280,7 +281,7 @@ def test_numbers_of_a_csv_file(tmp_path):
 
 @pytest.mark.parametrize("cell", CODES + WORDS)
 def test_text_is_no_feature(tmp_path, cell):
-    with pytest.raises(ValueError, match=r"column 'x' .* belongs.*, line \d\.$") as info:
+    with pytest.raises(ValueError, match=r"column 'x' .* belongs.*, line 4[.;]") as info:
         csv_column(tmp_path, "x", ["1", "0.5", cell])
     assert cell.strip() in str(info.value) or repr(cell) in str(info.value)
 
@@ -340,7 +341,7 @@ def test_integers_that_stay_different_are_numbers(tmp_path):
 def test_labels_stay_different(cells):
     """Of any column, only numbers that are equal by value become equal."""
     try:
-        y = columns.targets(cells).tolist()
+        y = columns.typed(pyarrow.array(cells)).to_pylist()
     except columns.CellError:
         return
     for (a, x), (b, z) in itertools.combinations(zip(cells, y, strict=True), 2):
@@ -362,7 +363,7 @@ def test_labels_keep_all_but_spaces_around_them(tmp_path):
     cells = ["a", " a\t", "a\n", "a\xa0", "a\x1f", "A", "a\u0301", "\u00e1"]
     y = csv_column(tmp_path, "t", cells, "t").y.tolist()
     assert y == ["a", "a", *cells[2:]]
-    with pytest.raises(ValueError, match=r"column 't' has a NUL character, line 3"):
+    with pytest.raises(ValueError, match=r"line 3 has a NUL character"):
         csv_column(tmp_path, "t", ["a", "a\0"], "t")
 
 
@@ -387,8 +388,8 @@ BAD_CSV = {
     "twice": ("a,a,t\n1,2,3\n", "column 'a' occurs more than once"),
     "only target": ("t\n1\n", "no columns besides the target 't'."),
     "text": ("a,t\n1,0\nsix,1\n", "column 'a' has text 'six' where a number belongs, line 3."),
-    "hole": ("a,t\n1,0\n ,1\n", "column 'a' is empty, line 3."),
-    "nan": ("a,t\n1,0\n\nnan,1\n", "column 'a' has nan where a finite number belongs, line 4."),
+    "hole": ("a,t\n1,0\n ,1\n", "column 'a' has a missing value, line 3; fastbp.read"),
+    "nan": ("a,t\n1,0\n\nnan,1\n", "column 'a' has a missing value, line 4; fastbp.read"),
     "infinite": (
         "a,t\n1,0\n1e999,1\n",
         "column 'a' has 1e999 where a finite number belongs, line 3.",
@@ -397,7 +398,7 @@ BAD_CSV = {
     "target hole": ("a,t\n1,\n", "column 't' is empty, line 2."),
     "target nan": (
         "a,t\n1,0.5\n1,nan\n",
-        "column 't' has nan where a finite number belongs, line 3.",
+        "column 't' is empty, line 3.",
     ),
     "target mixed": (
         "a,t\n1,0.5\n1,cat\n",
@@ -417,16 +418,16 @@ def test_bad_csv(tmp_path, case):
 def test_binary_file_named_csv(tmp_path):
     path = tmp_path / "d.csv"
     path.write_bytes(bytes(range(256)))
-    with pytest.raises(ValueError, match=re.escape(f"{path}: cannot be read as CSV text")):
+    with pytest.raises(ValueError, match=re.escape(f"{path}: cannot be read as utf-8 text")):
         load_dataset(path)
 
 
 def test_wrong_paths(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"digit: no such file or folder; a data set is"):
         load_dataset("digit")
-    path = tmp_path / "d.parquet"
+    path = tmp_path / "d.xls"
     path.write_text("")
-    with pytest.raises(ValueError, match=r"unknown kind of file '\.parquet'"):
+    with pytest.raises(ValueError, match=r"unknown kind of file '\.xls'"):
         load_dataset(path)
 
 

@@ -1,0 +1,220 @@
+"""Text with separators, such as CSV: from bytes to columns of cells, each a string."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from fastbp.columns import has_decimal_commas
+
+_SEPARATORS = "\t;|,"
+"""In this order, for a comma may also stand in text and in numbers."""
+_LINE_END = rb"\r\n|\r|\n"
+
+
+class Cells(NamedTuple):
+    """Cells of a text file, as they are written."""
+
+    names: list[str]
+    """Of the columns; "1", "2", … where the file has none."""
+    table: Any
+    """pyarrow.Table of strings, the columns in the file's order."""
+    sep: str
+    line: Callable[[int], int]
+    """Number of the line at which a row begins."""
+
+
+def read(name: str, content: bytes, sep: str | None, encoding: str | None, header: bool) -> Cells:
+    """Cells of a text file.
+
+    Raises
+    ------
+    ValueError
+        If it is no such text; the message says in which line.
+    """
+    content = _utf8(name, content, encoding)
+    if not content.strip():
+        raise ValueError(f"{name}: empty file; a header line with column names is needed.")
+    sep = _separator(content) if sep is None else sep
+    _refuse_open_quote(name, content, sep)
+    n_columns = _n_fields(next(_records(content, sep)).text, sep)
+    table = _parsed(name, content, sep, n_columns, header)
+    names = [str(j + 1) for j in range(n_columns)]
+    if header:
+        names = [column[0].as_py().strip() for column in table.columns]
+        table = table.slice(1)
+    if not table.num_rows:
+        raise ValueError(f"{name}: no rows below the header.")
+
+    def line(row: int) -> int:
+        return _nth(content, sep, row + header).line
+
+    return Cells(names, table, sep, line)
+
+
+def decimal_sign(name: str, columns: dict[str, Any]) -> str:
+    """The decimal sign of a file whose separator is not the comma.
+
+    Raises
+    ------
+    ValueError
+        If no column tells whether 1,234 is 1.234 or 1234.
+    """
+    found = {label: has_decimal_commas(column) for label, column in columns.items()}
+    commas = found.values()
+    if None in commas and True not in commas:
+        column = next(label for label in found if found[label] is None)
+        raise ValueError(
+            f"{name}: column {column!r} has numbers such as 1,234, which may mean 1.234 or 1234; "
+            "say decimal=',' for the first, or write them without commas."
+        )
+    return "," if True in commas else "."
+
+
+def _utf8(name: str, content: bytes, encoding: str | None) -> bytes:
+    """The text in UTF-8, without a byte order mark."""
+    if encoding is None:
+        is_utf16 = content[:2] in (b"\xff\xfe", b"\xfe\xff")
+        encoding = "utf-16" if is_utf16 else "utf-8"
+        hint = "name the encoding, such as encoding='latin-1' or encoding='cp1252'"
+    else:
+        hint = "name another encoding"
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = _line_at(content, error.start)
+        raise ValueError(
+            f"{name}: cannot be read as {encoding} text (line {line}: {error.reason}); {hint}."
+        ) from None
+    except (LookupError, UnicodeError) as error:
+        raise ValueError(f"encoding: {error}; such as utf-8, latin-1 or utf-16.") from None
+    content = text.removeprefix("\ufeff").encode()
+    place = content.find(b"\0")
+    if place >= 0:
+        raise ValueError(
+            f"{name}: line {_line_at(content, place)} has a NUL character, which no text has; if "
+            "this is UTF-16, say encoding='utf-16-le'."
+        )
+    if re.match(rb"\s*<(!doctype html|html)", content, re.IGNORECASE):
+        raise ValueError(f"{name}: a web page (HTML), not a table.")
+    return content
+
+
+def _line_at(content: bytes, place: int) -> int:
+    return len(re.findall(_LINE_END, content[:place])) + 1
+
+
+class _Record(NamedTuple):
+    line: int
+    text: bytes
+
+
+def _patterns(sep: str) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
+    """A field and a row; a quote matters at the start of a field alone."""
+    rest = rb"[^%b\r\n]*" % re.escape(sep.encode())
+    field = rb'(?:"[^"]*(?:""[^"]*)*(?:"%b|\Z)|(?!")%b)' % (rest, rest)
+    separator = re.escape(sep.encode())
+    row = rb"%b(?:%b%b)*" % (field, separator, field)
+    return re.compile(field), re.compile(row)
+
+
+def _records(content: bytes, sep: str) -> Iterator[_Record]:
+    """Rows with the lines at which they begin, blank lines left out."""
+    _, row = _patterns(sep)
+    end = re.compile(_LINE_END)
+    place, line = 0, 1
+    while place < len(content):
+        found = row.match(content, place)
+        assert found is not None
+        text = found[0]
+        if text.strip():
+            yield _Record(line, text)
+        line += len(end.findall(text)) + 1
+        after = end.match(content, found.end())
+        place = after.end() if after else len(content)
+
+
+def _nth(content: bytes, sep: str, n: int) -> _Record:
+    return next(itertools.islice(_records(content, sep), n, None))
+
+
+def _n_fields(record: bytes, sep: str) -> int:
+    field, _ = _patterns(sep)
+    n, place = 1, 0
+    while True:
+        found = field.match(record, place)
+        assert found is not None
+        if found.end() >= len(record):
+            return n
+        n, place = n + 1, found.end() + 1
+
+
+def _separator(content: bytes) -> str:
+    """The first separator that cuts all of the first rows into equally many cells."""
+    in_header = {}
+    for sep in _SEPARATORS:
+        records = itertools.islice(_records(content, sep), 50)
+        counts = [_n_fields(record.text, sep) for record in records]
+        if counts[0] > 1 and len(set(counts)) == 1:
+            return sep
+        in_header[sep] = counts[0]
+    most = max(in_header, key=in_header.__getitem__)
+    return most if in_header[most] > 1 else ","
+
+
+def _refuse_open_quote(name: str, content: bytes, sep: str) -> None:
+    if content.count(b'"') % 2 == 0:
+        return
+    *_, last = _records(content, sep)
+    field, _ = _patterns(sep)
+    place = 0
+    while place < len(last.text):
+        found = field.match(last.text, place)
+        assert found is not None
+        if re.fullmatch(rb'"[^"]*(?:""[^"]*)*', found[0]):
+            raise ValueError(f"{name}: a quote in line {last.line} is never closed.")
+        place = found.end() + 1
+
+
+def _parsed(name: str, content: bytes, sep: str, n_columns: int, header: bool) -> Any:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    from pyarrow import csv
+
+    names = [str(j) for j in range(n_columns)]
+    blank: list[Any] = []
+    ragged: list[Any] = []
+
+    def handle(row: Any) -> str:
+        is_blank = not row.text.strip()
+        (blank if is_blank else ragged).append(row)
+        return "skip" if is_blank else "error"
+
+    try:
+        table = csv.read_csv(
+            pa.BufferReader(content),
+            # In one block, for a row must not be longer than a block, and on one thread, for only
+            # then is a ragged row's number known.
+            csv.ReadOptions(
+                use_threads=False, block_size=min(len(content), 2**30), column_names=names
+            ),
+            csv.ParseOptions(delimiter=sep, newlines_in_values=True, invalid_row_handler=handle),
+            csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        if not ragged:
+            raise ValueError(f"{name}: cannot be read as text with {sep!r}: {error}.") from None
+        row = ragged[0]
+        line = _nth(content, sep, row.number - 1 - len(blank)).line
+        first = "header" if header else "first row"
+        raise ValueError(
+            f"{name}: line {line} has {row.actual_columns} fields, the {first} has {n_columns}."
+        ) from None
+    if n_columns == 1:  # where a line of spaces is a row to pyarrow
+        cells = table.column(0)
+        table = table.filter(pc.invert(pc.match_substring_regex(cells, r"\A\s+\z")))
+    return table.combine_chunks()
