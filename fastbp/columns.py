@@ -6,6 +6,9 @@ import re
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 # Python's int() and float() also take 1_000, 007, digits of other scripts, inf and nan: texts that
 # look different would become equal numbers.
 _NUMBER = r"[+-]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
@@ -90,6 +93,30 @@ def typed(cells: Any, *, as_text: bool = False, decimal: str = ".") -> Any:
     return text if other is None else other
 
 
+def plain(column: Any, as_text: bool) -> Any:
+    """A column of another file in the types that `typed` gives, as far as there are such."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = column.type
+    if pa.types.is_dictionary(kind):  # pandas' categories: labels, even where they are numbers
+        column = column.cast(kind.value_type).cast(pa.string())
+    elif pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        column = column.cast(pa.string())
+    elif pa.types.is_decimal(kind) or pa.types.is_null(kind) or pa.types.is_float16(kind):
+        column = column.cast(pa.float64())
+    if as_text and pa.types.is_primitive(column.type):
+        column = column.cast(pa.string())
+    if pa.types.is_string(column.type):
+        return _null_where(pc.equal(pc.utf8_trim_whitespace(column), ""), column)
+    if pa.types.is_floating(column.type):
+        column = _null_where(pc.is_nan(column), column)
+        place = _first_false(pc.is_finite(column))
+        if place is not None:
+            raise CellError(place, f"has {column[place]} where a finite number belongs")
+    return column
+
+
 def has_decimal_commas(cells: Any) -> bool | None:
     """Whether a column's numbers have decimal commas; None if 1,234 may be meant as 1234."""
     import pyarrow as pa
@@ -103,7 +130,58 @@ def has_decimal_commas(cells: Any) -> bool | None:
     return None if pc.all(_matches(with_comma, _AMBIGUOUS)).as_py() else True
 
 
-def why_no_numbers(text: Any) -> CellError:
+def numbers(column: Any) -> NDArray[np.float64]:
+    """A column of a table as numbers, true and false as 1 and 0.
+
+    Raises
+    ------
+    CellError
+        At the first cell that is missing or no number, or that float64 cannot tell from an earlier
+        one.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    _refuse_missing(column)
+    kind = column.type
+    if pa.types.is_string(kind):
+        raise _why_no_numbers(column)
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+        raise CellError(0, f"holds {kind} where numbers belong")
+    floats = pc.cast(column, pa.float64(), safe=False)
+    error = _indistinct(column, floats) if pa.types.is_integer(kind) else None
+    if error is not None:
+        raise error
+    return np.asarray(floats.to_numpy(zero_copy_only=False), np.float64)
+
+
+def targets(column: Any) -> NDArray[Any]:
+    """A column of a table as int64, float64, bool or str.
+
+    Raises
+    ------
+    CellError
+        If a cell is missing, or the column holds neither numbers nor text.
+    """
+    import pyarrow as pa
+
+    _refuse_missing(column)
+    kind = column.type
+    if pa.types.is_string(kind):
+        return np.array(column.to_pylist(), str)
+    if pa.types.is_boolean(kind):
+        return np.asarray(column.to_numpy(zero_copy_only=False), bool)
+    if pa.types.is_integer(kind) and kind != pa.uint64():
+        return np.asarray(column.to_numpy(), np.int64)
+    return numbers(column)
+
+
+def _refuse_missing(column: Any) -> None:
+    if column.null_count:
+        raise CellError(column.is_null().index(True).as_py(), "has a missing value")
+
+
+def _why_no_numbers(text: Any) -> CellError:
     """What keeps a column of text from being one of numbers."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -111,41 +189,12 @@ def why_no_numbers(text: Any) -> CellError:
     place = _first_false(_matches(text, _NUMBER))
     if place is not None:
         return CellError(place, _why_no_number(text[place].as_py()))
-    values = text.cast(pa.float64())
-    place = _first_false(pc.is_finite(values))
+    floats = text.cast(pa.float64())
+    place = _first_false(pc.is_finite(floats))
     if place is not None:
         return _not_finite(place, text)
-    error = _indistinct(text, values)
-    return (
-        CellError(0, f"holds text such as {_shown(text[0].as_py())!r}") if error is None else error
-    )
-
-
-def floats(column: Any) -> Any:
-    """The numbers of a column as a NumPy array of float64.
-
-    Raises
-    ------
-    CellError
-        At the first cell that is missing or no number, or an integer that float64 cannot tell from
-        another one.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    kind = column.type
-    if column.null_count:
-        raise CellError(column.is_null().index(True).as_py(), "has a missing value")
-    if pa.types.is_string(kind):
-        raise why_no_numbers(column)
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
-        raise CellError(0, f"holds {kind} where numbers belong")
-    values = column.cast(pa.float64(), safe=False)
-    if pa.types.is_integer(kind):
-        error = _indistinct(pc.cast(column, pa.string()), values)
-        if error is not None:
-            raise error
-    return values.to_numpy()
+    error = _indistinct(text, floats)
+    return error or CellError(0, f"has text {_shown(text[0].as_py())!r} where a number belongs")
 
 
 def _null_where(condition: Any, values: Any) -> Any:
@@ -198,7 +247,7 @@ def _indistinct(values: Any, floats: Any) -> CellError | None:
     places = pc.indices_nonzero(pc.greater_equal(pc.abs(floats), 2.0**53))
     seen: dict[float, str] = {}
     for place in places.to_pylist():
-        cell = values[place].as_py()
+        cell = str(values[place])
         first = seen.setdefault(floats[place].as_py(), cell)
         if first != cell and Decimal(first) != Decimal(cell):
             return CellError(

@@ -1,16 +1,17 @@
-"""Readers of data sets: the bundled digits, IDX folders, NPZ and CSV files."""
+"""Readers of data sets, as arrays: the bundled digits, IDX folders, NumPy's files and tables."""
 
 from __future__ import annotations
 
 import gzip
 import importlib.util
+import operator
 import os
 import re
 import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from fastbp import columns, tables
 from fastbp.columns import CellError
 from fastbp.extras import missing
-from fastbp.validation import nearest
+from fastbp.frames import is_frame
 
 Array = NDArray[Any]
 
@@ -41,25 +42,30 @@ class Dataset(NamedTuple):
 
 
 def load_dataset(
-    name_or_path: str | os.PathLike[str],
+    source: str | os.PathLike[str] | Any,
     *,
-    target: str | None = None,
+    target: str | int | None = None,
     features: Sequence[str] | None = None,
 ) -> Dataset:
-    """Read a data set.
+    """Read a data set of numbers.
 
     Parameters
     ----------
-    name_or_path : str or path-like
-        ``"digits"``, scikit-learn's bundled handwritten digits; a folder of IDX files (MNIST and
-        its relatives, gzipped or not); an ``.npz`` file with the arrays ``X`` and ``y`` (or
-        ``x_train``, ``y_train``) and perhaps ``X_test`` and ``y_test``; or a ``.csv`` file with
-        a header.
-    target : str, optional
-        Column of a CSV file that holds the targets; without it ``y`` is None. It is read as text
-        where it does not hold numbers throughout (see Notes).
+    source : str, path-like or frame
+        One of these:
+
+        - ``"digits"``, scikit-learn's bundled handwritten digits;
+        - a folder of IDX files (MNIST and its relatives, gzipped or not);
+        - an ``.npz`` file with the arrays ``X`` and ``y`` (or ``x_train`` and ``y_train``, or
+          ``data`` and ``target``) and perhaps ``X_test`` and ``y_test``;
+        - an ``.npy`` file, which is mapped into memory: only the rows in use are read;
+        - a table: a file that `read_table` reads, ``"-"`` (standard input), or a frame of pandas,
+          polars or Arrow, such as `read_table` returns.
+    target : str or int, optional
+        Column of a table that holds the targets, by name; column of an ``.npy`` file, by number
+        (from 0, or from -1 backwards). Without it ``y`` is None.
     features : sequence of str, optional
-        Columns of a CSV file that hold the inputs; by default all but the target.
+        Columns of a table that hold the inputs; by default all but the target.
 
     Returns
     -------
@@ -71,54 +77,78 @@ def load_dataset(
         If nothing can be read at the path.
     ValueError
         If the content is not what it should be; the message names the file and the array, column
-        or line.
+        or line. Text and missing values are for `read_table` and `Preparation`.
     ImportError
-        If ``"digits"`` is asked for and scikit-learn is not installed.
+        If ``"digits"`` is asked for and scikit-learn is not installed, or a table and pyarrow.
+
+    Warns
+    -----
+    UserWarning
+        If the first column of a table only counts the rows and is left out.
 
     Notes
     -----
     Inputs are taken for pixels, and divided by 255, if they are uint8, those of the test part as
-    well; nothing else is scaled.
+    well; nothing else is scaled. True and false are 1 and 0.
 
-    A number in a CSV file is a decimal or scientific one such as ``12``, ``-0.50``, ``.5`` or
-    ``2e3``. ``007``, ``1_000``, ``0x1F`` and digits of other scripts are text, and so are
-    integers that would become equal as float64. A feature must not hold text; a target that does
-    is a column of labels, which all stay as they are written. Words such as ``NA`` among numbers
-    are an error. Numbers are equal by value: ``1`` and ``1.0`` are one class.
+    What counts as a number in a text file is said at `read_table`. A target that holds anything
+    else is a column of labels, which all stay as they are written. Numbers are equal by value:
+    ``1`` and ``1.0`` are one class.
 
     `Network` learns class numbers. ``classes, y = np.unique(data.y, return_inverse=True)`` makes
     them from labels, ``np.searchsorted(classes, data.y_test)`` those of the test part, and
     ``classes[network.predict(X)]`` turns predictions into labels again.
     """
-    return scaled(read(name_or_path, target, features))
+    dataset, notes = _read(source, target, features, as_text=False)
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
+    return scaled(dataset)
 
 
 def read(
-    name_or_path: str | os.PathLike[str],
-    target: str | None = None,
+    source: str | os.PathLike[str],
+    target: str | int | None = None,
     features: Sequence[str] | None = None,
     text_target: bool = False,
 ) -> Dataset:
     """A data set with its inputs as the file has them, and its target as text if asked for."""
-    path = Path(name_or_path)
+    return _read(source, target, features, text_target)[0]
+
+
+def _read(
+    source: Any, target: str | int | None, features: Sequence[str] | None, as_text: bool
+) -> tuple[Dataset, tuple[str, ...]]:
+    """A data set with its inputs as the file has them, and what is to be said of it."""
+    if is_frame(source):
+        return _of_table(tables.from_frame(source), target, features)
+    path = Path(source)
+    if tables.is_table(path) or str(source) == "-":
+        targets = () if target is None else (str(target),)
+        wanted = None if features is None else [*features, *targets]
+        options = tables.Options(columns=wanted, text=targets if as_text else ())
+        return _of_table(tables.read(source, options, keep=targets), target, features)
+    if path.suffix.lower() == ".npy" and path.is_file():
+        return _npy(path, target), ()
+    if target is not None:
+        raise ValueError(f"target names a column of a table or of an .npy file, not of {path}.")
+    return _of_one_kind(path, _parts(path)), ()
+
+
+def _parts(path: Path) -> Dataset:
+    """A data set that says itself what its targets are, and may have a test part."""
     if path.is_dir():
-        return _of_one_kind(path, _idx_folder(path))
-    if str(name_or_path) == "digits":
+        return _idx_folder(path)
+    if str(path) == "digits":
         return _digits()
-    if not path.exists():
-        raise FileNotFoundError(
-            f"{path}: no such file or folder; a data set is 'digits', a folder of IDX files, "
-            "an .npz or a .csv file."
-        )
-    suffix = path.suffix.lower()
-    if suffix == ".npz":
-        return _of_one_kind(path, _npz(path))
-    if tables.is_table(path):
-        return _table(path, target, features, text_target)
-    raise ValueError(
-        f"{path}: unknown kind of file {path.suffix!r}; a data set is 'digits', a folder of IDX "
-        f"files, an .npz file or a table ({', '.join(tables.SUFFIXES)})."
+    kinds = (
+        "a data set is 'digits', a folder of IDX files, an .npz or .npy file, or a table "
+        f"({', '.join(tables.SUFFIXES)})"
     )
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder; {kinds}.")
+    if path.suffix.lower() == ".npz":
+        return _npz(path)
+    raise ValueError(f"{path}: unknown kind of file {path.suffix!r}; {kinds}.")
 
 
 def _of_one_kind(path: Path, dataset: Dataset) -> Dataset:
@@ -207,10 +237,14 @@ def _inputs(path: Path, name: str, values: Array) -> Array:
 
 
 def _refuse_nonfinite(path: Path, name: str, values: Array) -> None:
-    finite = np.isfinite(values)
-    if not finite.all():
-        place = np.unravel_index(int(np.argmin(finite)), values.shape)
-        column = f", column {place[1]}" if len(place) > 1 else ""
+    step = max(1, 2**20 // max(1, values[:1].size))
+    for start in range(0, len(values), step):  # an array in a file is looked at piece by piece
+        finite = np.isfinite(values[start : start + step])
+        if finite.all():
+            continue
+        row, *others = np.unravel_index(int(np.argmin(finite)), finite.shape)
+        place = (start + row, *others)
+        column = f", column {place[1]}" if others else ""
         raise ValueError(f"{path}: array {name} has {values[place]} in row {place[0]}{column}.")
 
 
@@ -274,8 +308,8 @@ def _idx_folder(folder: Path) -> Dataset:
 
 
 _NPZ_NAMES = {
-    "X": ("X", "x", "X_train", "x_train"),
-    "y": ("y", "y_train"),
+    "X": ("X", "x", "X_train", "x_train", "data"),
+    "y": ("y", "y_train", "target"),
     "X_test": ("X_test", "x_test"),
     "y_test": ("y_test",),
 }
@@ -293,7 +327,9 @@ def _npz(path: Path) -> Dataset:
         # TypeError: a single .npy array, which is no context manager
         raise ValueError(f"{path}: cannot be read as .npz: {error}") from None
     if parts["X"] is None:
-        raise ValueError(f"{path}: no array X or x_train; it has {', '.join(held) or 'no arrays'}.")
+        raise ValueError(
+            f"{path}: no array X, x_train or data; it has {', '.join(held) or 'no arrays'}."
+        )
 
     def pair(x: str, y: str) -> tuple[Array | None, Array | None]:
         (name_X, X), (name_y, labels) = parts[x] or ("", None), parts[y] or ("", None)
@@ -321,55 +357,60 @@ def _npz(path: Path) -> Dataset:
     return Dataset(X, y, X_test, y_test)
 
 
-def _table(
-    path: str | os.PathLike[str],
-    target: str | None,
-    features: Sequence[str] | None,
-    text_target: bool,
-) -> Dataset:
-    targets = [] if target is None else [target]
-    columns = None if features is None else list(dict.fromkeys([*features, *targets]))
-    options = tables.Options(columns=columns, text=targets if text_target else ())
-    reading = tables.read(path, options, keep=targets)
-    for note in reading.notes:
-        warnings.warn(note, stacklevel=4)
-    table = reading.table
-    if target is not None and target not in table.column_names:
-        hint = nearest(target, table.column_names)
-        names = ", ".join(table.column_names)
-        raise ValueError(f"{reading.name}: no column {target!r}{hint}; the columns are {names}.")
-    wanted = [name for name in table.column_names if name != target]
-    if features is not None:
-        wanted = list(features)
+def _npy(path: Path, target: str | int | None) -> Dataset:
+    """The rows of an array, which stay in the file until they are used."""
+    try:
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise ValueError(f"{path}: cannot be read as .npy: {error}") from None
+    if not isinstance(values, np.ndarray):
+        raise ValueError(f"{path}: cannot be read as .npy: it is an .npz file.")
+    rows = _inputs(path, "in the file", values)
+    if target is None:
+        return Dataset(rows, None)
+    n_columns = rows.shape[1]
+    try:
+        place = operator.index(int(target) if isinstance(target, str) else target)
+    except (TypeError, ValueError):
+        place = n_columns
+    if not -n_columns <= place < n_columns:
+        raise ValueError(
+            f"{path}: target must be the number of a column, from 0 to {n_columns - 1} or from -1 "
+            f"backwards, got {target!r}."
+        )
+    if n_columns == 1:
+        raise ValueError(f"{path}: no columns besides the target {target!r}.")
+    y = np.array(rows[:, place])
+    if (y == np.rint(y)).all() and (np.abs(y) < 2**53).all():  # class numbers among floats
+        y = y.astype(np.int64)
+    return Dataset(np.delete(rows, place, axis=1), y)
+
+
+def _of_table(
+    reading: tables.Reading, target: str | int | None, features: Sequence[str] | None
+) -> tuple[Dataset, tuple[str, ...]]:
+    names = reading.table.column_names
+    for name in (*(features or ()), *([] if target is None else [target])):
+        if name not in names:
+            raise ValueError(f"{reading.name}: {tables.no_column(name, names)}.")
+    wanted = [name for name in names if name != target] if features is None else list(features)
     if not wanted:
         raise ValueError(f"{reading.name}: no columns besides the target {target!r}.")
-    X = np.empty((table.num_rows, len(wanted)))
+    X = np.empty((reading.table.num_rows, len(wanted)))
     for j, name in enumerate(wanted):
-        X[:, j] = _feature(reading, name)
-    y = None if target is None else _targets(reading, target)
-    return Dataset(X, y, features=tuple(wanted))
+        X[:, j] = _column(reading, name, columns.numbers, _FOR_OTHERS)
+    y = None if target is None else _column(reading, str(target), columns.targets)
+    return Dataset(X, y, features=tuple(wanted)), reading.notes
 
 
-def _feature(reading: tables.Reading, name: str) -> Array:
-    """A column of numbers; truth values are 0 and 1."""
-    column = reading.table.column(name).combine_chunks()
+_FOR_OTHERS = "; fastbp.read_table and fastbp.Preparation take text and missing values"
+
+
+def _column(
+    reading: tables.Reading, name: str, convert: Callable[[Any], Array], hint: str = ""
+) -> Array:
     try:
-        return columns.floats(column)
+        return convert(reading.table.column(name).combine_chunks())
     except CellError as error:
-        raise ValueError(
-            f"{reading.name}: column {name!r} {error}, {reading.where(error.place)}; "
-            "fastbp.read_table and fastbp.Preparation take text and missing values."
-        ) from None
-
-
-def _targets(reading: tables.Reading, name: str) -> Array:
-    column = reading.table.column(name).combine_chunks()
-    if column.null_count:
-        place = column.is_null().index(True).as_py()
-        raise ValueError(f"{reading.name}: column {name!r} is empty, {reading.where(place)}.")
-    values: Array = column.to_numpy(zero_copy_only=False)
-    if values.dtype.kind in "iu":
-        return values.astype(np.int64)
-    if values.dtype.kind in "bf":
-        return values
-    return values.astype(str)
+        where = reading.where(error.place)
+        raise ValueError(f"{reading.name}: column {name!r} {error}, {where}{hint}.") from None

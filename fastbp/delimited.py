@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import itertools
 import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from fastbp.columns import has_decimal_commas
 
-_SEPARATORS = "\t;|,"
+SEPARATORS = "\t;|,"
 """In this order, for a comma may also stand in text and in numbers."""
+_OTHER_TEXT = {
+    "a web page (HTML)": rb"\s*<(!doctype|html)",
+    "JSON": rb'\s*(\{\s*["}]|\[\s*[\[{])',
+}
 _LINE_END = rb"\r\n|\r|\n"
 
 
@@ -26,8 +32,12 @@ class Cells(NamedTuple):
     """Number of the line at which a row begins."""
 
 
-def read(name: str, content: bytes, sep: str | None, encoding: str | None, header: bool) -> Cells:
-    """Cells of a text file.
+def read(
+    name: str, content: bytes, *, separators: str, encoding: str | None, header: bool
+) -> Cells:
+    """Cells of a text file, cut by that one of the separators which fits.
+
+    Columns with neither a name nor a cell are left out: some programs end each line by a separator.
 
     Raises
     ------
@@ -37,14 +47,17 @@ def read(name: str, content: bytes, sep: str | None, encoding: str | None, heade
     content = _utf8(name, content, encoding)
     if not content.strip():
         raise ValueError(f"{name}: empty file; a header line with column names is needed.")
-    sep = _separator(content) if sep is None else sep
+    sep = _separator(content, separators)
     _refuse_open_quote(name, content, sep)
     n_columns = _n_fields(next(_records(content, sep)).text, sep)
     table = _parsed(name, content, sep, n_columns, header)
     names = [str(j + 1) for j in range(n_columns)]
     if header:
-        names = [column[0].as_py().strip() for column in table.columns]
+        titles = [column[0].as_py().strip() for column in table.columns]
         table = table.slice(1)
+        names = [title or f"column {j + 1}" for j, title in enumerate(titles)]
+        kept = [j for j in range(n_columns) if titles[j] or not _is_empty(table.column(j))]
+        table, names = table.select(kept), [names[j] for j in kept]
     if not table.num_rows:
         raise ValueError(f"{name}: no rows below the header.")
 
@@ -52,6 +65,17 @@ def read(name: str, content: bytes, sep: str | None, encoding: str | None, heade
         return _nth(content, sep, row + header).line
 
     return Cells(names, table, sep, line)
+
+
+def is_separator(sep: Any) -> bool:
+    """Whether a text can separate cells."""
+    return isinstance(sep, str) and len(sep) == 1 and sep.isascii() and sep not in '"\r\n\0'
+
+
+def _is_empty(column: Any) -> bool:
+    import pyarrow.compute as pc
+
+    return bool(pc.all(pc.equal(column, "")).as_py())
 
 
 def decimal_sign(name: str, columns: dict[str, Any]) -> str:
@@ -75,30 +99,32 @@ def decimal_sign(name: str, columns: dict[str, Any]) -> str:
 
 def _utf8(name: str, content: bytes, encoding: str | None) -> bytes:
     """The text in UTF-8, without a byte order mark."""
+    hint = "name another encoding"
     if encoding is None:
-        is_utf16 = content[:2] in (b"\xff\xfe", b"\xfe\xff")
-        encoding = "utf-16" if is_utf16 else "utf-8"
-        hint = "name the encoding, such as encoding='latin-1' or encoding='cp1252'"
-    else:
-        hint = "name another encoding"
+        encoding = "utf-16" if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8"
+        hint = "name its encoding, such as encoding='latin-1' or encoding='cp1252'"
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
         line = _line_at(content, error.start)
         raise ValueError(
-            f"{name}: cannot be read as {encoding} text (line {line}: {error.reason}); {hint}."
+            f"{name}: cannot be read as {encoding} text, line {line} ({error.reason}); {hint}."
         ) from None
-    except (LookupError, UnicodeError) as error:
-        raise ValueError(f"encoding: {error}; such as utf-8, latin-1 or utf-16.") from None
-    content = text.removeprefix("\ufeff").encode()
+    except (LookupError, UnicodeError, TypeError) as error:
+        raise ValueError(
+            f"encoding must be one that Python knows, such as utf-8, latin-1 or utf-16: {error}."
+        ) from None
+    if encoding != "utf-8" or text.startswith("\ufeff"):
+        content = text.removeprefix("\ufeff").encode()
     place = content.find(b"\0")
     if place >= 0:
         raise ValueError(
-            f"{name}: line {_line_at(content, place)} has a NUL character, which no text has; if "
-            "this is UTF-16, say encoding='utf-16-le'."
+            f"{name}: not text, for there is a NUL character in line {_line_at(content, place)}; "
+            "if it is UTF-16, say encoding='utf-16-le'."
         )
-    if re.match(rb"\s*<(!doctype html|html)", content, re.IGNORECASE):
-        raise ValueError(f"{name}: a web page (HTML), not a table.")
+    for kind, pattern in _OTHER_TEXT.items():
+        if re.match(pattern, content, re.IGNORECASE):
+            raise ValueError(f"{name}: not a table, but {kind}.")
     return content
 
 
@@ -151,23 +177,22 @@ def _n_fields(record: bytes, sep: str) -> int:
         n, place = n + 1, found.end() + 1
 
 
-def _separator(content: bytes) -> str:
-    """The first separator that cuts all of the first rows into equally many cells."""
+def _separator(content: bytes, separators: str) -> str:
+    """The first of the separators that cuts all of the first rows into equally many cells."""
     in_header = {}
-    for sep in _SEPARATORS:
+    for sep in separators:
         records = itertools.islice(_records(content, sep), 50)
-        counts = [_n_fields(record.text, sep) for record in records]
-        if counts[0] > 1 and len(set(counts)) == 1:
+        first, *others = [_n_fields(record.text, sep) for record in records]
+        if first > 1 and others.count(first) == len(others):
             return sep
-        in_header[sep] = counts[0]
-    most = max(in_header, key=in_header.__getitem__)
-    return most if in_header[most] > 1 else ","
+        in_header[sep] = first
+    return max(reversed(separators), key=in_header.__getitem__)
 
 
 def _refuse_open_quote(name: str, content: bytes, sep: str) -> None:
     if content.count(b'"') % 2 == 0:
         return
-    *_, last = _records(content, sep)
+    (last,) = deque(_records(content, sep), 1)
     field, _ = _patterns(sep)
     place = 0
     while place < len(last.text):

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import io
 import os
+import re
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -19,6 +20,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from fastbp import columns as cells
+from fastbp import delimited, validation
+from fastbp.columns import CellError, is_number
 from fastbp.extras import missing
 from fastbp.validation import nearest
 
@@ -27,19 +30,23 @@ _BINARY = {".parquet": "Parquet", ".pq": "Parquet", ".feather": "Feather", ".arr
 _COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
 SUFFIXES = (*_TEXT, *_BINARY)
 """Of the files that hold tables, perhaps followed by .gz or .zst."""
-_MAGIC = {b"PAR1": "Parquet", b"ARROW1": "Feather", b"\xff\xff\xff\xff": "Feather stream"}
-_MAGIC_OF_COMPRESSION = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
-_FOREIGN = {
-    b"PK\x03\x04": "a zip archive or a spreadsheet; unpack it, or export it as CSV",
+
+# What the first bytes of a file say that it is.
+_COMPRESSION_MARKS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+_KIND_MARKS = {b"PAR1": "Parquet", b"ARROW1": "Feather", b"\xff\xff\xff\xff": "Feather stream"}
+_FOREIGN_MARKS = {
+    b"PK\x03\x04": "a spreadsheet or a zip archive; export it as CSV, or unpack it",
     b"\xd0\xcf\x11\xe0": "a spreadsheet; export it as CSV",
-    b"\x93NUMPY": "an array of NumPy; read it with fastbp.load_dataset",
+    b"\x93NUMPY": "an array of NumPy; fastbp.load_dataset reads it from a file named .npy",
     b"FEA1": "Feather of the first version; write it again with a newer pyarrow",
-    b"SQLite format 3": "a database; export the table as CSV",
-    b"BZh": "compressed by bzip2; decompress it first, or use gzip",
-    b"\xfd7zXZ": "compressed by xz; decompress it first, or use gzip",
+    b"SQLite format 3": "a database; export a table of it as CSV",
+    b"BZh": "compressed by bzip2; decompress it, or use gzip",
+    b"\xfd7zXZ": "compressed by xz; decompress it, or use gzip",
     b"%PDF": "a PDF document; find the table as CSV",
 }
-_ROW_NUMBERS = ("", "unnamed: 0", "index", "id", "row", "rows", "rownames", "row_id", "rowid")
+_ROW_NUMBERS = re.compile(r"|column 1|unnamed: 0|index|(row[ _]?)?(id|number)|rows?|rownames", re.I)
+_INDEX = "__index_level_0__"
+"""What pandas calls an index without a name."""
 
 
 class Reading(NamedTuple):
@@ -65,6 +72,9 @@ class Options(NamedTuple):
     encoding: str | None = None
     decimal: str | None = None
     header: bool = True
+
+
+_DEFAULTS = Options()
 
 
 def read_table(
@@ -123,7 +133,7 @@ def read_table(
     Warns
     -----
     UserWarning
-        If a first column is left out because it holds only row numbers.
+        If the first column only counts the rows and is left out, or the header looks like a row.
 
     Notes
     -----
@@ -137,7 +147,10 @@ def read_table(
     around a cell do not count, and blank lines are skipped.
 
     A first column that has no name, or is called ``index``, ``id`` or ``row``, and holds 0, 1, 2,
-    … or 1, 2, 3, … is left out, unless ``columns`` names it.
+    … or 1, 2, 3, … is left out, unless ``columns`` names it. Columns without a name are called by
+    their place, ``"column 3"``; they are left out if all their cells are empty.
+
+    Categories of Parquet and Feather are text, NaN is a missing value, and so is an empty text.
     """
     options = Options(columns, drop, text, sep, encoding, decimal, header)
     reading = read(path, options)
@@ -156,33 +169,74 @@ def is_table(path: str | os.PathLike[str]) -> bool:
 
 def read(
     path: str | os.PathLike[str] | BinaryIO,
-    options: Options | None = None,
+    options: Options = _DEFAULTS,
     keep: Sequence[str] = (),
 ) -> Reading:
-    """`read_table` with its notes; columns in ``keep`` are no row numbers."""
-    options = options or Options()
+    """`read_table` with its notes; a column in ``keep`` is not left out as row numbers."""
+    _check(options)
     with _opened(path) as source:
-        if source.kind == "text":
-            return _text_table(source, options, keep)
-        return _typed_table(source, options, keep)
+        reading = (_read_text if source.kind == "text" else _read_typed)(source, options)
+    if options.columns is not None or reading.table.column_names[0] in keep:
+        return reading
+    return _without_row_numbers(reading)
 
 
 def pieces(
-    path: str | os.PathLike[str] | BinaryIO, rows: int = 65536, options: Options | None = None
+    path: str | os.PathLike[str] | BinaryIO, rows: int = 65536, options: Options = _DEFAULTS
 ) -> Iterator[Any]:
-    """The same table in pieces of up to ``rows`` rows, for files that memory would not hold.
+    """The table in pieces of up to ``rows`` rows, for files that memory would not hold.
 
-    Parquet and Feather are read piece by piece; text is read as a whole, for the type of a column
-    depends on all its cells. A first column of row numbers is not looked for.
+    Parquet and Feather are read piece by piece, unless they are compressed as a whole. Text is
+    read as a whole, for the type of a column depends on all its cells. No column is left out as
+    row numbers.
     """
-    options = options or Options()
+    validation.integer("rows", rows, 1)
+    _check(options)
     with _opened(path) as source:
         if source.kind != "text":
             yield from _typed_pieces(source, options, rows)
             return
-        table = _text_table(source, options, None).table
+        table = _read_text(source, options).table
     for start in range(0, table.num_rows, rows):
         yield table.slice(start, rows)
+
+
+def from_frame(frame: Any, name: str = "the frame") -> Reading:
+    """A frame of pandas, polars or Arrow as a table, in the types that files give."""
+    _require_pyarrow()
+    import pyarrow as pa
+
+    try:
+        if hasattr(frame, "iloc"):
+            frame = frame.rename(columns=str)
+            table = pa.Table.from_pandas(frame, preserve_index=False)
+        else:
+            table = pa.table(frame)
+    except (pa.ArrowException, TypeError) as error:
+        raise ValueError(f"{name}: {' '.join(map(str, error.args))}.") from None
+    _refuse_repeated(name, table.column_names)
+    return Reading(name, _normal(name, table, 0, ()), (), lambda row: f"row {row}")
+
+
+def _check(options: Options) -> None:
+    for option in ("columns", "drop", "text"):
+        value = getattr(options, option)
+        if isinstance(value, str):
+            raise ValueError(f"{option} must be a list of names such as [{value!r}], got a text.")
+    if options.sep is not None and not delimited.is_separator(options.sep):
+        raise ValueError(f"sep must be one character such as ';' or a tab, got {options.sep!r}.")
+    if options.decimal not in (None, ".", ","):
+        raise ValueError(f"decimal must be '.' or ',', got {options.decimal!r}.")
+    if not isinstance(options.header, bool):
+        raise ValueError(f"header must be True or False, got {options.header!r}.")
+
+
+def _require_pyarrow() -> None:
+    if importlib.util.find_spec("pyarrow") is None:
+        raise missing("tables are read by pyarrow", "tables")
+
+
+# Files ------------------------------------------------------------------------------------------
 
 
 class _Source(NamedTuple):
@@ -197,96 +251,165 @@ class _Source(NamedTuple):
 
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike[str] | BinaryIO) -> Iterator[_Source]:
-    if importlib.util.find_spec("pyarrow") is None:
-        raise missing("tables are read by pyarrow", "tables")
+    _require_pyarrow()
     with contextlib.ExitStack() as stack:
-        if hasattr(path, "read"):
-            name, suffixes, stream = "the stream", [], path
-        elif os.fspath(path) == "-":
+        suffixes: list[str] = []
+        if isinstance(path, (str, os.PathLike)) and os.fspath(path) != "-":
+            name, suffixes = os.fspath(path), Path(path).suffixes
+            file = _seekable(stack.enter_context(open(path, "rb")))
+        elif isinstance(path, (str, os.PathLike)):
+            name = "standard input"
             if sys.stdin is None:
                 raise ValueError("standard input is closed.")
-            name, suffixes, stream = "standard input", [], sys.stdin.buffer
+            file = _in_memory(name, sys.stdin.buffer.read())
         else:
-            name, suffixes = os.fspath(path), [s.lower() for s in Path(path).suffixes]
-            stream = stack.enter_context(open(path, "rb"))
-        file = _native(name, stream)
-        compression = _kind(file, _MAGIC_OF_COMPRESSION)
-        if suffixes and suffixes[-1] in _COMPRESSED:
-            claimed = _COMPRESSED[suffixes.pop()]
-            if compression != claimed:
-                raise ValueError(f"{name}: not compressed by {claimed}, in spite of its name.")
-        if compression is not None:
-            file = _decompressed(name, file, compression)
-        kind = _kind(file, _MAGIC) or "text"
-        claimed = _BINARY.get(suffixes[-1]) if suffixes else None
-        if claimed and not kind.startswith(claimed):
-            raise ValueError(f"{name}: not a {claimed} file, in spite of its name.")
-        yield _Source(name, kind, file)
+            name = "the stream"
+            file = _in_memory(name, path.read())
+        yield _recognised(name, [suffix.lower() for suffix in suffixes], file)
 
 
-def _native(name: str, stream: Any) -> Any:
+def _seekable(stream: BinaryIO) -> Any:
     import pyarrow as pa
 
-    if isinstance(stream, io.IOBase) and stream.seekable() and hasattr(stream, "name"):
+    if stream.seekable():
         return pa.PythonFile(stream, "r")
-    content = stream.read()
+    return pa.BufferReader(stream.read())
+
+
+def _in_memory(name: str, content: Any) -> Any:
+    import pyarrow as pa
+
     if not isinstance(content, bytes):
         raise ValueError(f"{name} must give bytes, as a file opened with mode 'rb' does.")
     return pa.BufferReader(content)
 
 
-def _kind(file: Any, magic: dict[bytes, str]) -> str | None:
+def _recognised(name: str, suffixes: list[str], file: Any) -> _Source:
+    """The file decompressed, and what it holds; its name must not say otherwise."""
+    import pyarrow as pa
+
+    compression = _marked(file, _COMPRESSION_MARKS)
+    if suffixes and suffixes[-1] in _COMPRESSED:
+        claimed = _COMPRESSED[suffixes.pop()]
+        if compression != claimed:
+            raise ValueError(f"{name}: not compressed by {claimed}, in spite of its name.")
+    if compression is not None:
+        try:
+            file = pa.BufferReader(pa.CompressedInputStream(file, compression).read())
+        except OSError as error:
+            raise ValueError(f"{name}: damaged {compression} file: {error}.") from None
+    kind = _marked(file, _KIND_MARKS) or "text"
+    claimed = _BINARY.get(suffixes[-1], "") if suffixes else ""
+    if not kind.startswith(claimed):
+        raise ValueError(f"{name}: not a {claimed} file, in spite of its name.")
+    foreign = _marked(file, _FOREIGN_MARKS)
+    if foreign is not None:
+        raise ValueError(f"{name}: not a table, but {foreign}.")
+    return _Source(name, kind, file)
+
+
+def _marked(file: Any, marks: dict[bytes, str]) -> str | None:
     start = file.read(16)
     file.seek(0)
-    return next((kind for mark, kind in magic.items() if start.startswith(mark)), None)
+    return next((kind for mark, kind in marks.items() if start.startswith(mark)), None)
 
 
-def _decompressed(name: str, file: Any, compression: str) -> Any:
+# Columns ----------------------------------------------------------------------------------------
+
+
+def _chosen(name: str, names: list[str], options: Options) -> list[str]:
+    """Names of the columns to read."""
+    _refuse_repeated(name, names)
+    for each in (*(options.columns or ()), *options.drop, *options.text):
+        if each not in names:
+            raise ValueError(f"{name}: {no_column(each, names)}.")
+    wanted = names if options.columns is None else dict.fromkeys(options.columns)
+    chosen = [each for each in wanted if each not in options.drop]
+    if not chosen:
+        raise ValueError(f"{name}: no column is left to read.")
+    return chosen
+
+
+def no_column(name: Any, names: Sequence[str]) -> str:
+    """What to say where a table has no such column."""
+    shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    return f"no column {name!r}{nearest(name, names)}; the columns are {shown}"
+
+
+def _refuse_repeated(name: str, names: Sequence[str]) -> None:
+    repeated = next((each for each, count in Counter(names).items() if count > 1), None)
+    if repeated is not None:
+        hint = ", unless it is a row (header=False)" if is_number(repeated) else ""
+        raise ValueError(f"{name}: column {repeated!r} occurs more than once in the header{hint}.")
+
+
+def _without_row_numbers(reading: Reading) -> Reading:
+    """The table without its first column, if that one only counts the rows."""
     import pyarrow as pa
 
-    try:
-        return pa.BufferReader(pa.CompressedInputStream(file, compression).read())
-    except OSError as error:
-        raise ValueError(f"{name}: damaged {compression} file: {error}.") from None
+    table = reading.table
+    first, column = table.column_names[0], table.column(0)
+    if _ROW_NUMBERS.fullmatch(first) is None or table.num_columns < 2:
+        return reading
+    if not pa.types.is_integer(column.type) or column.null_count:
+        return reading
+    places = np.arange(len(column))
+    if not any(np.array_equal(column.to_numpy(), places + start) for start in (0, 1)):
+        return reading
+    note = (
+        f"{reading.name}: the first column, {first!r}, only counts the rows and is left out; name "
+        "it in columns to keep it."
+    )
+    return reading._replace(table=table.remove_column(0), notes=(*reading.notes, note))
 
 
-def _text_table(source: _Source, options: Options, keep: Sequence[str] | None) -> Reading:
+# Text -------------------------------------------------------------------------------------------
+
+
+def _read_text(source: _Source, options: Options) -> Reading:
     import pyarrow as pa
-
-    from fastbp import delimited
 
     name = source.name
-    foreign = _kind(source.file, _FOREIGN)
-    if foreign is not None:
-        raise ValueError(f"{name}: {foreign}.")
-    found = delimited.read(name, source.file.read(), options.sep, options.encoding, options.header)
-    names = [each or f"column {j + 1}" for j, each in enumerate(found.names)]
-    chosen = _chosen(name, names, options)
-    strings = {each: found.table.column(names.index(each)).combine_chunks() for each in chosen}
-    decimal = options.decimal
+    sep, decimal = options.sep, options.decimal
+    found = delimited.read(
+        name,
+        source.file.read(),
+        separators=sep or delimited.SEPARATORS.replace(decimal or "", ""),
+        encoding=options.encoding,
+        header=options.header,
+    )
+    chosen = _chosen(name, found.names, options)
+    strings = {each: found.table.column(found.names.index(each)) for each in chosen}
     if decimal is None:
         decimal = "." if found.sep == "," else delimited.decimal_sign(name, strings)
-    typed = {}
-    for each, column in strings.items():
+
+    def typed(label: str) -> Any:
+        column = strings[label].combine_chunks()
         try:
-            typed[each] = cells.typed(column, as_text=each in options.text, decimal=decimal)
-        except cells.CellError as error:
+            return cells.typed(column, as_text=label in options.text, decimal=decimal)
+        except CellError as error:
             raise ValueError(
-                f"{name}: column {each!r} {error}, line {found.line(error.place)}."
+                f"{name}: column {label!r} {error}, line {found.line(error.place)}; an empty cell "
+                f"is a missing value, and text=[{label!r}] keeps the column as text."
             ) from None
-    first = names[0] if options.columns is None and not found.names[0] else None
-    table, notes = _without_row_numbers(name, pa.table(typed), options, keep, first)
-    return Reading(name, table, notes, lambda row: f"line {found.line(row)}")
+
+    table = pa.table({label: typed(label) for label in chosen})
+    notes = []
+    if options.header and 2 * sum(map(is_number, found.names)) > len(found.names):
+        start = ", ".join(found.names[:3])
+        notes.append(
+            f"{name}: the first line ({start}, …) is taken for the names of the columns; if it is "
+            "a row, say header=False."
+        )
+    return Reading(name, table, tuple(notes), lambda row: f"line {found.line(row)}")
 
 
-def _typed_table(source: _Source, options: Options, keep: Sequence[str] | None) -> Reading:
-    import pyarrow as pa
+# Parquet and Feather ----------------------------------------------------------------------------
 
-    name = source.name
-    parts = list(_typed_pieces(source, options, None))
-    table = pa.concat_tables(parts).combine_chunks()
-    table, notes = _without_row_numbers(name, table, options, keep)
-    return Reading(name, table, notes, lambda row: f"row {row}")
+
+def _read_typed(source: _Source, options: Options) -> Reading:
+    (table,) = _typed_pieces(source, options, None)
+    return Reading(source.name, table, (), lambda row: f"row {row}")
 
 
 def _typed_pieces(source: _Source, options: Options, rows: int | None) -> Iterator[Any]:
@@ -294,25 +417,22 @@ def _typed_pieces(source: _Source, options: Options, rows: int | None) -> Iterat
     import pyarrow as pa
 
     name, kind, _ = source
-    for option, default in (("sep", None), ("encoding", None), ("decimal", None), ("header", True)):
-        if getattr(options, option) != default:
-            raise ValueError(f"{option} is for text files; {name} is a {kind} file.")
-    n_rows = 0
+    for option in ("sep", "encoding", "decimal", "header"):
+        if getattr(options, option) != getattr(_DEFAULTS, option):
+            raise ValueError(f"{option} is for text such as CSV, and {name} is a {kind} file.")
+    start = 0
     try:
-        file = _reader(source)
-        chosen = _chosen(name, [each for each in file.names if each not in _INDEX], options)
-        for part in file.parts(chosen, rows):
-            yield _normal(name, part.select(chosen), n_rows, options.text)
-            n_rows += part.num_rows
+        reader = _reader(source)
+        chosen = _chosen(name, [each for each in reader.names if each != _INDEX], options)
+        for part in reader.parts(chosen, rows):
+            if part.num_rows:
+                yield _normal(name, part.select(chosen), start, options.text)
+            start += part.num_rows
     except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
+        reason = str(error).partition("\n")[0].rstrip(".")
         raise ValueError(f"{name}: damaged {kind} file: {reason}.") from None
-    if not n_rows:
+    if not start:
         raise ValueError(f"{name}: no rows.")
-
-
-_INDEX = ("__index_level_0__",)
-"""What pandas calls an index without a name."""
 
 
 class _Parquet:
@@ -336,8 +456,8 @@ class _Feather:
     def __init__(self, file: Any, is_stream: bool) -> None:
         import pyarrow.ipc
 
-        self.file = (pyarrow.ipc.open_stream if is_stream else pyarrow.ipc.open_file)(file)
         self.is_stream = is_stream
+        self.file = (pyarrow.ipc.open_stream if is_stream else pyarrow.ipc.open_file)(file)
         self.names: list[str] = self.file.schema.names
 
     def parts(self, columns: list[str], rows: int | None) -> Iterator[Any]:
@@ -346,92 +466,30 @@ class _Feather:
         if rows is None:
             yield self.file.read_all()
             return
-        batches = (
-            self.file
-            if self.is_stream
-            else map(self.file.get_batch, range(self.file.num_record_batches))
-        )
+        batches = self.file
+        if not self.is_stream:
+            batches = map(self.file.get_batch, range(self.file.num_record_batches))
         for batch in batches:
             for start in range(0, batch.num_rows, rows):
                 yield pa.Table.from_batches([batch.slice(start, rows)])
 
 
 def _reader(source: _Source) -> _Parquet | _Feather:
+    source.file.seek(0)
     if source.kind == "Parquet":
         return _Parquet(source.file)
-    return _Feather(source.file, source.kind != "Feather")
+    return _Feather(source.file, source.kind == "Feather stream")
 
 
 def _normal(name: str, table: Any, start: int, text: Sequence[str]) -> Any:
-    """Rows from ``start`` in the types that a table of text has."""
+    """Rows from ``start`` of a table, in the types that `columns.plain` gives."""
     import pyarrow as pa
 
-    return pa.table(
-        {
-            label: _normal_column(name, label, table.column(label), start, label in text)
-            for label in table.column_names
-        }
-    )
+    def plain(label: str) -> Any:
+        try:
+            return cells.plain(table.column(label), as_text=label in text)
+        except CellError as error:
+            row = start + error.place
+            raise ValueError(f"{name}: column {label!r} {error}, row {row}.") from None
 
-
-def _normal_column(name: str, label: str, column: Any, start: int, as_text: bool) -> Any:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    kind = column.type
-    if pa.types.is_dictionary(kind):  # pandas' categories: labels, even where they are numbers
-        column = column.cast(kind.value_type).cast(pa.string())
-    elif as_text or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        column = column.cast(pa.string())
-    elif pa.types.is_decimal(kind) or pa.types.is_null(kind):
-        column = column.cast(pa.float64())
-    if pa.types.is_string(column.type):
-        empty = pc.equal(pc.utf8_trim_whitespace(column), "")
-        return pc.if_else(empty, pa.scalar(None, pa.string()), column)
-    if pa.types.is_floating(column.type):
-        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
-        place = pc.index(pc.is_inf(column), True).as_py()
-        if place >= 0:
-            raise ValueError(
-                f"{name}: column {label!r} has {column[place]} where a finite number belongs, "
-                f"row {start + place}."
-            )
-    return column
-
-
-def _chosen(name: str, names: list[str], options: Options) -> list[str]:
-    """Names of the columns to read."""
-    if twice := sorted({each for each in names if names.count(each) > 1}):
-        raise ValueError(f"{name}: column {twice[0]!r} occurs more than once in the header.")
-    for each in (*(options.columns or ()), *options.drop, *options.text):
-        if each not in names:
-            hint = nearest(each, names)
-            raise ValueError(
-                f"{name}: no column {each!r}{hint}; the columns are {', '.join(names)}."
-            )
-    chosen = [each for each in options.columns or names if each not in options.drop]
-    if not chosen:
-        raise ValueError(f"{name}: no columns are left to read.")
-    return chosen
-
-
-def _without_row_numbers(
-    name: str, table: Any, options: Options, keep: Sequence[str] | None, unnamed: str | None = None
-) -> tuple[Any, tuple[str, ...]]:
-    first = table.column_names[0]
-    if options.columns is not None or keep is None or first in keep or table.num_columns < 2:
-        return table, ()
-    if first != unnamed and first.lower() not in _ROW_NUMBERS:
-        return table, ()
-    column = table.column(0)
-    if str(column.type) not in ("int64", "int32") or column.null_count:
-        return table, ()
-    numbers = column.to_numpy()
-    start = numbers[0]
-    if start not in (0, 1) or not np.array_equal(numbers, np.arange(start, start + len(numbers))):
-        return table, ()
-    note = (
-        f"{name}: the first column {first!r} holds only row numbers and is left out; name it in "
-        "columns to keep it."
-    )
-    return table.remove_column(0), (note,)
+    return pa.table({label: plain(label) for label in table.column_names})

@@ -133,9 +133,7 @@ def test_csv_with_class_names(capsys, tmp_path):
     reordered.write_text("\n".join(f"{h},{w}" for w, _, h in lines) + "\n")
     assert run(capsys, "predict", model, reordered) == (0, out, "")
     reordered.write_text("height,depth\n1,2\n")
-    assert "new.csv: no column 'width'" in error(
-        capsys, "predict", model, reordered
-    )
+    assert "new.csv: no column 'width'" in error(capsys, "predict", model, reordered)
 
 
 def test_labels_print_one_to_a_line(capsys, tmp_path):

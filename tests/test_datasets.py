@@ -175,7 +175,7 @@ def test_npz_keeps_floats_and_text_classes(tmp_path):
 
 
 BAD_NPZ = {
-    "no X": ({"a": np.ones(3)}, "no array X or x_train; it has a."),
+    "no X": ({"a": np.ones(3)}, "no array X, x_train or data; it has a."),
     "nan": (
         {"X": np.array([[1, 2], [3, np.nan]]), "y": [0, 1]},
         "array X has nan in row 1, column 1.",
@@ -363,7 +363,7 @@ def test_labels_keep_all_but_spaces_around_them(tmp_path):
     cells = ["a", " a\t", "a\n", "a\xa0", "a\x1f", "A", "a\u0301", "\u00e1"]
     y = csv_column(tmp_path, "t", cells, "t").y.tolist()
     assert y == ["a", "a", *cells[2:]]
-    with pytest.raises(ValueError, match=r"line 3 has a NUL character"):
+    with pytest.raises(ValueError, match=r"NUL character in line 3"):
         csv_column(tmp_path, "t", ["a", "a\0"], "t")
 
 
@@ -387,22 +387,22 @@ BAD_CSV = {
     "target": ("a,b\n1,2\n", "no column 't'; the columns are a, b."),
     "twice": ("a,a,t\n1,2,3\n", "column 'a' occurs more than once"),
     "only target": ("t\n1\n", "no columns besides the target 't'."),
-    "text": ("a,t\n1,0\nsix,1\n", "column 'a' has text 'six' where a number belongs, line 3."),
+    "text": ("a,t\n1,0\nsix,1\n", "column 'a' has text 'six' where a number belongs, line 3;"),
     "hole": ("a,t\n1,0\n ,1\n", "column 'a' has a missing value, line 3; fastbp.read"),
     "nan": ("a,t\n1,0\n\nnan,1\n", "column 'a' has a missing value, line 4; fastbp.read"),
     "infinite": (
         "a,t\n1,0\n1e999,1\n",
-        "column 'a' has 1e999 where a finite number belongs, line 3.",
+        "column 'a' has 1e999 where a finite number belongs, line 3;",
     ),
     "ragged": ("a,t\n1,0\n1,2,3\n", "line 3 has 3 fields, the header has 2."),
-    "target hole": ("a,t\n1,\n", "column 't' is empty, line 2."),
+    "target hole": ("a,t\n1,\n", "column 't' has a missing value, line 2."),
     "target nan": (
         "a,t\n1,0.5\n1,nan\n",
-        "column 't' is empty, line 3.",
+        "column 't' has a missing value, line 3.",
     ),
     "target mixed": (
         "a,t\n1,0.5\n1,cat\n",
-        "column 't' has text 'cat' where a number belongs, line 3.",
+        "column 't' has text 'cat' where a number belongs, line 3;",
     ),
 }
 
