@@ -317,6 +317,59 @@ METRICS = {
     "median_absolute_error": Metric(median_absolute_error, "prediction", False, "regression"),
 }
 
+# Other names of the same figures.
+_ALIASES = {
+    "acc": "accuracy",
+    "accuracy_score": "accuracy",
+    "balanced_accuracy_score": "balanced_accuracy",
+    "f1_score": "f1",
+    "logloss": "log_loss",
+    "cross_entropy": "log_loss",
+    "auc": "roc_auc",
+    "roc_auc_score": "roc_auc",
+    "roc_auc_ovr": "roc_auc",
+    "r2_score": "r2",
+    "l1": "mae",
+    "mean_absolute_error": "mae",
+    "root_mean_squared_error": "rmse",
+    "l2": "mse",
+    "mean_squared_error": "mse",
+    "median_ae": "median_absolute_error",
+}
+
+
+def canonical(name: str) -> str | None:
+    """The one of `METRICS` that a name means, in whatever case; None if it means none of them."""
+    key = name.lower().replace("-", "_").replace(" ", "_").replace("²", "2")
+    key = _ALIASES.get(key, key)
+    return key if key in METRICS else None
+
+
+def greater_is_better(column: str) -> bool | None:
+    """Whether more of a column of the history is better; None where that cannot be known.
+
+    More is better by any of scikit-learn's scorers.
+    """
+    name = column.rstrip("0123456789").removesuffix("_") if column[-1:].isdigit() else column
+    for each in (column, name):  # of a further eval_set, the name has its number behind it
+        if each in ("train_loss", "eval_loss"):
+            return False
+        if (known := canonical(each)) is not None:
+            return METRICS[known].greater_is_better
+        if each in scorer_names():
+            return True
+    return None
+
+
+def scorer_names() -> list[str]:
+    """Names of scikit-learn's scorers; none where it is not installed."""
+    try:
+        from fastbp import scorers
+    except ImportError:
+        return []
+    return scorers.names()
+
+
 # What people are shown of a model.
 STANDARD: dict[Task, tuple[str, ...]] = {
     "classification": ("accuracy", "balanced_accuracy", "log_loss", "roc_auc"),

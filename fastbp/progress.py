@@ -18,6 +18,8 @@ class _NoBar:
     def set_postfix_str(self, text: str, refresh: bool) -> None:
         """Nothing."""
 
+    set_description_str = set_postfix_str
+
 
 class _Unfailing:
     """A stream for the bar: training goes on even if it is closed or its reader has gone."""

@@ -99,21 +99,34 @@ def _or_none(check_other: Check) -> Check:
     return check
 
 
+def _metrics(name: str, value: Any) -> None:
+    """Columns by name."""
+    mapping(name, value)
+    for each, column in value.items():
+        items(_or_none(number))(f"{name}.{reprlib.repr(each)}", column)
+
+
 def _history(name: str, value: Any) -> None:
     numbers, perhaps = items(number), items(_or_none(number))
-    fields(
-        {
-            "train_loss": numbers,
-            "eval_loss": perhaps,
-            "accuracy": perhaps,
-            "samples_per_second": numbers,
-            "seconds": numbers,
-        },
-        # Files of version 0.1 had one method and one learning rate, and no columns for them.
-        {"method": items(text), "learning_rate": numbers},
-    )(name, value)
-    if len({len(column) for column in value.values()}) > 1:
+    required = {
+        "train_loss": numbers,
+        "eval_loss": perhaps,
+        "accuracy": perhaps,
+        "samples_per_second": numbers,
+        "seconds": numbers,
+    }
+    # Files of version 0.1 had one method and one learning rate, and no columns for them.
+    columns = required | {"method": items(text), "learning_rate": numbers}
+    others = {"metrics": _metrics, "chosen_epoch": whole(0, 2**63)}
+    fields(required, columns | others)(name, value)
+    metrics = value.get("metrics", {})
+    if taken := metrics.keys() & columns.keys():
+        raise ValueError(f"{name}.metrics.{min(taken)} is a column of the history already")
+    lengths = {len(column) for key, column in (value | metrics).items() if key not in others}
+    if len(lengths) > 1:
         raise ValueError("the columns of the history differ in length")
+    if value.get("chosen_epoch", 0) > min(lengths):
+        raise ValueError(f"{name}.chosen_epoch is none of its {min(lengths)} epochs")
 
 
 def _generator(name: str, value: Any) -> None:

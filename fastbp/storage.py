@@ -151,7 +151,7 @@ def _description(
     }
     part = {
         "options": options | described,
-        "history": vars(trainer.history),
+        "history": trainer.history.described(),
         "generator": trainer._generator.bit_generator.state,
         "key": trainer._key,
         "counts": rule.counts.tolist(),
@@ -392,7 +392,7 @@ def _restored_trainer(network: Network, part: dict[str, Any]) -> Trainer:
         setattr(trainer, name, value)
     n = len(part["history"]["seconds"])
     once = {"method": ["sequential"] * n, "learning_rate": [trainer.learning_rate] * n}
-    trainer.history = History(**(once | part["history"]))
+    trainer.history = History.restored(once | part["history"])
     trainer._checked_options()  # as they are for its next epoch
     if not isinstance(trainer.optimizer, optimizers.NAdam) and part.get("counts", _NO_COUNTS)[1]:
         raise ValueError("trainer.counts[1] must be 0 for any optimizer but nadam")

@@ -15,11 +15,29 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbp import kernels, optimizers, passes, schedules, threads, validation
-from fastbp.callbacks import Callback, CallbackState, listeners_of, resume, state_of
+from fastbp import (
+    kernels,
+    keywords,
+    optimizers,
+    passes,
+    schedules,
+    scoring,
+    threads,
+    validation,
+    watching,
+)
+from fastbp.callbacks import (
+    Callback,
+    CallbackState,
+    EarlyStopping,
+    listeners_of,
+    resume,
+    state_of,
+)
 from fastbp.chunks import paced
 from fastbp.history import History
 from fastbp.network import Network, check_params
+from fastbp.options import checked_options
 from fastbp.progress import progress_bar
 from fastbp.validation import FloatArray
 
@@ -154,6 +172,7 @@ class Trainer:
     array([0, 1, 1, 0])
     """
 
+    @keywords.hinted
     def __init__(
         self,
         network: Network,
@@ -199,6 +218,8 @@ class Trainer:
         self.reduction = reduction
         self.history = History()
         self._checked_options()
+        self._seed = validation.seed(seed)
+        self._outcome = ""  # what is said of the last fit, if a callback has stopped it
         self._chosen: tuple[str, tuple[str, ...]] = ("", ())
         self._crew: tuple[Any, threads.Crew] | None = None
         self._rule: tuple[optimizers.Optimizer, Network, kernels.Rule] | None = None
@@ -213,7 +234,7 @@ class Trainer:
         self._penalty = 0.0
         # What probabilities in losses are clipped at; see `kernels.Samples`.
         self._clip = 0.0
-        sequence = np.random.SeedSequence(validation.seed(seed))
+        sequence = np.random.SeedSequence(self._seed)
         self._generator = np.random.default_rng(sequence)
         self._key: tuple[int, ...] = tuple(sequence.spawn(1)[0].generate_state(2).tolist())
 
@@ -229,21 +250,25 @@ class Trainer:
             validation.takes(name, value, _CALLED[name])
         elif type(self) is Trainer and name not in _OPTIONS:
             raise AttributeError(
-                f"Trainer has no attribute {name!r}{validation.nearest(name, _OPTIONS)}; it has "
+                f"Trainer has no attribute {name!r}{keywords.meant(name, _OPTIONS)}; it has "
                 f"{', '.join(_OPTIONS)}."
             )
         super().__setattr__(name, value)
 
+    @keywords.hinted
     def fit(
         self,
         X: ArrayLike,
         y: ArrayLike,
         *,
         epochs: int = 10,
-        eval_set: tuple[ArrayLike, ArrayLike] | None = None,
+        eval_set: Any = None,
+        validation_split: float | None = None,
+        metrics: Any = (),
         sample_weight: ArrayLike | None = None,
         callbacks: Iterable[Callback | Callable[[Trainer], Any]] = (),
         progress: bool | None = None,
+        verbose: int | None = None,
     ) -> History:
         """Train for a number of epochs.
 
@@ -257,15 +282,28 @@ class Trainer:
             the same as (n_samples, 1).
         epochs : int, default 10
             Passes over the data.
-        eval_set : (X, y), optional
-            Data for `History.eval_loss` and `History.accuracy`, evaluated after every epoch.
+        eval_set : (X, y) or list of such tuples, optional
+            Data for `History.eval_loss`, `History.accuracy` and ``metrics``, evaluated after every
+            epoch. Callbacks watch the last set of a list; the columns of the others are numbered,
+            such as ``history["eval_loss_1"]``.
+        validation_split : float, optional
+            Share of the rows that is not trained on, but serves as ``eval_set``, with their
+            weights. The rows are copied. They are drawn at random, the same share of each class;
+            which ones follows from the trainer's seed and the number of rows, so that further fits
+            leave out the same.
+        metrics : iterable of str or callable, or one of them, optional
+            Columns to add to the history: names of `fastbp.metrics` such as ``"r2"`` and
+            ``"roc_auc"``, names of scikit-learn's scorers, or functions of (y_true, y_pred).
         sample_weight : array-like of shape (n_samples,), optional
             Weights of the loss's average. A sample's step is multiplied by its weight divided by
             the mean weight.
         callbacks : iterable of Callback or callable, optional
             See `fastbp.callbacks`. A function is called with the trainer after every epoch.
         progress : bool, optional
-            Show a progress bar on stderr; by default where that is a terminal.
+            Show a progress bar; by default in a notebook, and where stderr is a terminal.
+        verbose : int, optional
+            With 1 or more, print a line for each epoch, and when a callback has stopped the fit;
+            the lines go above the bar. By default nothing is printed.
 
         Returns
         -------
@@ -298,26 +336,35 @@ class Trainer:
             self._checked_options(self.network, eta)
         if progress is not None:
             validation.flag("progress", progress)
-        evaluation = None
-        if eval_set is not None:
-            pair = validation.pair("eval_set", eval_set)
-            evaluation = self.network._samples(*pair, prefix="eval_set ")
+        sets = watching.eval_sets(self.network, eval_set)
+        if validation_split is not None:
+            if sets:
+                raise ValueError("validation_split must be None if there is an eval_set.")
+            samples, held_out = watching.split_off(
+                self.network, samples, y, validation_split, self._split_seed()
+            )
+            sets = (held_out,)
+        samples = self._weighted(samples)
+        scores = scoring.scores(metrics, self.network)
+        shows = watching.verbosity(verbose)
+        watch = watching.Watch(sets, scores, len(self.history) + epochs, shows)
         listeners = listeners_of(callbacks)
         for listener in listeners:
-            listener.check(evaluation is not None, self.network.is_classifier)
-        self._alone(lambda: self._fit(samples, epochs, evaluation, listeners, progress))
+            listener.check(len(sets) > 0, self.network.is_classifier)
+        self._alone(lambda: self._fit(samples, epochs, watch, listeners, progress))
         return self.history
 
     def _fit(
         self,
         samples: kernels.Samples,
         epochs: int,
-        evaluation: kernels.Samples | None,
+        watch: watching.Watch,
         listeners: tuple[Callback, ...],
         progress: bool | None,
     ) -> None:
         network = self.network  # a callback may set another one, for the next fit
         n = samples.inputs.n
+        self._outcome = ""
         with contextlib.ExitStack() as endings:  # each one runs, even if another raises
             endings.callback(self._forget_pass)
             endings.callback(self._leave_callbacks, self._listeners)
@@ -330,18 +377,20 @@ class Trainer:
             states, self._callback_states = self._callback_states, []
             for listener in listeners:
                 resume(listener, states, self)
-            bar = endings.enter_context(progress_bar(progress, epochs * n))
+            watch.bar = endings.enter_context(progress_bar(progress, epochs * n))
             try:
                 for _ in range(epochs):
                     if self._stopped:
                         break
-                    self._fit_epoch(network, samples, self._order(n), evaluation, listeners, bar)
+                    self._fit_epoch(network, samples, self._order(n), watch, listeners)
+                if self._stopped:
+                    self._outcome = watch.stopped(self.history)
             except DivergenceError as error:
                 outcomes = [listener.on_divergence(self, error) for listener in listeners]
                 if not any(outcomes):
                     raise
                 warnings.warn(
-                    error.text(next(filter(None, outcomes))), RuntimeWarning, stacklevel=6
+                    error.text(next(filter(None, outcomes))), RuntimeWarning, stacklevel=7
                 )
 
     def _leave_callbacks(self, outer: tuple[Callback, ...]) -> None:
@@ -409,32 +458,30 @@ class Trainer:
         network: Network,
         samples: kernels.Samples,
         order: NDArray[np.int64],
-        evaluation: kernels.Samples | None,
+        watch: watching.Watch,
         listeners: Sequence[Callback],
-        bar: Any,
     ) -> None:
         """Train for an epoch, or until stopped; evaluate, record, and tell the callbacks."""
         eta = self.current_learning_rate  # once, for a function may give another one each time
         options = self._checked_options(network, eta)
+        watch.begin(self.history)
         train_loss, done, seconds = self._train(
-            network, samples, order, eta, options, bar, listeners
+            network, samples, order, eta, options, watch.bar, listeners
         )
-        result = None
-        if evaluation is not None:
-            result = network._evaluate(evaluation, options["n_threads"])
-        self.history.append(
-            train_loss=train_loss,
-            eval_loss=result and result.loss,
-            accuracy=result and result.accuracy,
-            learning_rate=eta,
-            samples_per_second=done / seconds,
-            seconds=seconds,
-            method=self._chosen[0],
-        )
-        bar.set_postfix_str(f"loss {train_loss:.4f}", refresh=False)
+        row = {
+            "train_loss": train_loss,
+            "learning_rate": eta,
+            "samples_per_second": done / seconds,
+            "seconds": seconds,
+            "method": self._chosen[0],
+        }
+        self.history.append(row | watch.measured(network, options["n_threads"]))
+        watch.end(self.history)
         for listener in listeners:
             listener.on_epoch(self)
             listener.epochs_seen = len(self.history)
+        best = [each.best_epoch for each in listeners if isinstance(each, EarlyStopping)]
+        self.history.chosen_epoch = best[-1] if best else 0
 
     def stop(self) -> None:
         """End the fit that is going on after this epoch, or, from `on_chunk`, after this chunk.
@@ -450,8 +497,11 @@ class Trainer:
         return schedules.rate_at(self.learning_rate, len(self.history), self.network.dtype)
 
     def summary(self) -> str:
-        """Table of the network's layers and, after a pass, how each was computed and why."""
-        return "\n".join([self.network.summary(), *self._chosen[1]])
+        """Table of the network's layers and, after a pass, how each was computed and why.
+
+        After a fit that a callback has stopped, also where it ended, and the best epoch.
+        """
+        return "\n".join(filter(None, [self.network.summary(), *self._chosen[1], self._outcome]))
 
     def partial_fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
@@ -462,7 +512,7 @@ class Trainer:
 
         Nothing is added to `history`.
         """
-        samples = self._training_samples(X, y, sample_weight)
+        samples = self._weighted(self._training_samples(X, y, sample_weight))
         self._alone(lambda: self._partial_fit(samples))
         return self
 
@@ -475,80 +525,35 @@ class Trainer:
         finally:
             self._forget_pass()
 
+    def _given_options(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _OPTIONS}
+
     def _checked_options(
         self, network: Network | None = None, eta: float | None = None
     ) -> dict[str, Any]:
         """Options as plain values; checked at every use, for they may have been set anew."""
-        network = network or self.network  # a fit keeps its own
-        optimizer = optimizers.make(self.optimizer, network.dtype)
-        validation.methods(self.method, len(network.sizes) - 1)
-        block_size, n_threads = self.block_size, self.n_threads
-        if block_size is not None:
-            block_size = validation.integer("block_size", block_size, 1, kernels.LONGEST_BLOCK)
-        if n_threads is not None:
-            n_threads = validation.integer("n_threads", n_threads, 1, threads.MOST)
-        batch_size = validation.integer("batch_size", self.batch_size, 1)
-        kind = network.dtype
         eta = self.current_learning_rate if eta is None else eta
-        decay = validation.rate("weight_decay", self.weight_decay, kind, zero=True)
-        reduction = validation.choice("reduction", self.reduction, ("mean", "batch"))
-        shrinks = isinstance(optimizer, optimizers.SGD) or optimizer.decoupled_weight_decay
-        if shrinks and reduction == "mean" and passes.turns_signs(eta, decay, kind):
-            raise ValueError(
-                "learning_rate * weight_decay must be below 1, or the weights change sign at every "
-                f"step; got {eta!r} * {decay!r}."
-            )
-        n_outputs = network.sizes[-1]
-        smoothing = validation.share("label_smoothing", self.label_smoothing)
-        if not network.is_classifier and (smoothing > 0 or self.class_weight is not None):
-            raise ValueError(
-                "label_smoothing and class_weight must be 0 and None for the loss "
-                f"{network.loss_name}, got {smoothing!r} and "
-                f"{validation.shown(self.class_weight)}."
-            )
-        options = {
-            "optimizer": optimizer,
-            "learning_rate": self.learning_rate if callable(self.learning_rate) else eta,
-            "batch_size": batch_size,
-            "shuffle": self.shuffle
-            if callable(self.shuffle)
-            else validation.flag("shuffle", self.shuffle),
-            "method": self.method,
-            "block_size": block_size,
-            "n_threads": n_threads,
-            "weight_decay": decay,
-            "l1": validation.rate("l1", self.l1, kind, zero=True),
-            "dropout": validation.dropout(self.dropout, len(network.sizes) - 2),
-            "clip_value": validation.limit("clip_value", self.clip_value, kind),
-            "clip_norm": validation.limit("clip_norm", self.clip_norm, kind),
-            "max_norm": validation.limit("max_norm", self.max_norm, kind),
-            "class_weight": validation.class_weight(
-                self.class_weight, 2 if n_outputs == 1 else n_outputs, kind
-            ),
-            "label_smoothing": smoothing,
-            "reduction": reduction,
-        }
-        per_sample = passes.is_per_sample(options, eta, kind)
-        if not per_sample and (block_size is not None or self.method != "auto"):
-            raise ValueError(
-                "method and block_size are for plain sgd with batch_size 1 and no regularization "
-                'but weight_decay; else they must be left at "auto" and None, got '
-                f"{validation.shown(self.method)} and {block_size!r}."
-            )
-        return options
+        return checked_options(self._given_options(), network or self.network, eta)
 
     def _training_samples(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> kernels.Samples:
+        """Samples as they are given, once the options are known to be right."""
+        self._checked_options()
+        return self.network._samples(X, y, sample_weight)
+
+    def _weighted(self, samples: kernels.Samples) -> kernels.Samples:
         """Samples as they are trained on: weighted by class, and with smoothed targets."""
         options = self._checked_options()
-        n_outputs = self.network.sizes[-1]
-        samples = validation.with_class_weight(
-            self.network._samples(X, y, sample_weight), options["class_weight"]
-        )
-        n_classes = n_outputs if self.network.loss_name == "cross_entropy" else 2
+        samples = validation.with_class_weight(samples, options["class_weight"])
+        is_one_of = self.network.loss_name == "cross_entropy"
+        n_classes = self.network.sizes[-1] if is_one_of else 2
         smoothing = options["label_smoothing"]
         return samples._replace(kept=1 - smoothing, shared=smoothing / n_classes, clip=self._clip)
+
+    def _split_seed(self) -> int:
+        """Of `validation_split`: not the generator's, whose orders must not depend on it."""
+        return self._key[0] << 32 | self._key[1]
 
     def _train(
         self,
