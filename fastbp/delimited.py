@@ -235,9 +235,10 @@ def _parsed(name: str, content: bytes, sep: str, n_columns: int, header: bool) -
             raise ValueError(f"{name}: cannot be read as text with {sep!r}: {error}.") from None
         row = ragged[0]
         line = _nth(content, sep, row.number - 1 - len(blank)).line
+        fields = "1 field" if row.actual_columns == 1 else f"{row.actual_columns} fields"
         first = "header" if header else "first row"
         raise ValueError(
-            f"{name}: line {line} has {row.actual_columns} fields, the {first} has {n_columns}."
+            f"{name}: line {line} has {fields}, the {first} has {n_columns}."
         ) from None
     if n_columns == 1:  # where a line of spaces is a row to pyarrow
         cells = table.column(0)

@@ -150,7 +150,7 @@ def read_table(
     … or 1, 2, 3, … is left out, unless ``columns`` names it. Columns without a name are called by
     their place, ``"column 3"``; they are left out if all their cells are empty.
 
-    Categories of Parquet and Feather are text, NaN is a missing value, and so is an empty text.
+    Of Parquet and Feather, categories are text; NaN is a missing value, and so is an empty text.
     """
     options = Options(columns, drop, text, sep, encoding, decimal, header)
     reading = read(path, options)
