@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from fastbp.columns import has_decimal_commas
+from fastbp.columns import has_decimal_commas, is_number
 
 SEPARATORS = "\t;|,"
 """In this order, for a comma may also stand in text and in numbers."""
@@ -49,7 +49,7 @@ def read(
         raise ValueError(f"{name}: empty file; a header line with column names is needed.")
     sep = _separator(content, separators)
     _refuse_open_quote(name, content, sep)
-    n_columns = _n_fields(next(_records(content, sep)).text, sep)
+    n_columns = len(_cut(next(_records(content, sep)).text, sep))
     table = _parsed(name, content, sep, n_columns, header)
     names = [str(j + 1) for j in range(n_columns)]
     if header:
@@ -138,12 +138,11 @@ class _Record(NamedTuple):
 
 
 def _patterns(sep: str) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
-    """A field and a row; a quote matters at the start of a field alone."""
-    rest = rb"[^%b\r\n]*" % re.escape(sep.encode())
-    field = rb'(?:"[^"]*(?:""[^"]*)*(?:"%b|\Z)|(?!")%b)' % (rest, rest)
+    """A cell and a row; a quote matters at the start of a cell alone."""
     separator = re.escape(sep.encode())
-    row = rb"%b(?:%b%b)*" % (field, separator, field)
-    return re.compile(field), re.compile(row)
+    rest = rb"[^%b\r\n]*" % separator
+    cell = rb'(?:"[^"]*(?:""[^"]*)*(?:"%b|\Z)|(?!")%b)' % (rest, rest)
+    return re.compile(cell), re.compile(rb"%b(?:%b%b)*" % (cell, separator, cell))
 
 
 def _records(content: bytes, sep: str) -> Iterator[_Record]:
@@ -154,53 +153,68 @@ def _records(content: bytes, sep: str) -> Iterator[_Record]:
     while place < len(content):
         found = row.match(content, place)
         assert found is not None
-        text = found[0]
-        if text.strip():
-            yield _Record(line, text)
-        line += len(end.findall(text)) + 1
+        if not _is_blank(found[0], sep):
+            yield _Record(line, found[0])
+        line += len(end.findall(found[0])) + 1
         after = end.match(content, found.end())
         place = after.end() if after else len(content)
+
+
+def _is_blank(line: bytes, sep: str) -> bool:
+    return not line.strip(b" \t\v\f".replace(sep.encode(), b""))
 
 
 def _nth(content: bytes, sep: str, n: int) -> _Record:
     return next(itertools.islice(_records(content, sep), n, None))
 
 
-def _n_fields(record: bytes, sep: str) -> int:
-    field, _ = _patterns(sep)
-    n, place = 1, 0
-    while True:
-        found = field.match(record, place)
+def _cut(record: bytes, sep: str) -> list[bytes]:
+    """Cells of a row, with their quotes."""
+    cell, _ = _patterns(sep)
+    cells: list[bytes] = []
+    place = 0
+    while place <= len(record):
+        found = cell.match(record, place)
         assert found is not None
-        if found.end() >= len(record):
-            return n
-        n, place = n + 1, found.end() + 1
+        cells.append(found[0])
+        place = found.end() + 1
+    return cells
 
 
 def _separator(content: bytes, separators: str) -> str:
-    """The first of the separators that cuts all of the first rows into equally many cells."""
-    in_header = {}
+    """The separator that cuts the first rows into equally many cells.
+
+    If several do, it is the one with the most numbers among the cells, then the one with the most
+    cells: rows such as ``1,5;2,5`` and ``1,2,"a;b"`` fall into two parts by either sign.
+    """
+    fits, in_header = {}, {}
     for sep in separators:
         records = itertools.islice(_records(content, sep), 50)
-        first, *others = [_n_fields(record.text, sep) for record in records]
-        if first > 1 and others.count(first) == len(others):
-            return sep
-        in_header[sep] = first
+        rows = [_cut(record.text, sep) for record in records]
+        n = in_header[sep] = len(rows[0])
+        if n > 1 and all(len(row) == n for row in rows):
+            cells = list(itertools.chain(*rows))
+            has_stray_quotes = any(b'"' in cell and cell[:1] != b'"' for cell in cells)
+            fits[sep] = (not has_stray_quotes, _share_of_numbers(cells, sep), n)
+    if fits:
+        return max(fits, key=fits.__getitem__)
     return max(reversed(separators), key=in_header.__getitem__)
+
+
+def _share_of_numbers(cells: list[bytes], sep: str) -> float:
+    texts = [cell.decode().strip('"') for cell in cells]
+    if sep != ",":
+        texts = [text.replace(",", ".") for text in texts]
+    return sum(map(is_number, texts)) / len(texts)
 
 
 def _refuse_open_quote(name: str, content: bytes, sep: str) -> None:
     if content.count(b'"') % 2 == 0:
         return
     (last,) = deque(_records(content, sep), 1)
-    field, _ = _patterns(sep)
-    place = 0
-    while place < len(last.text):
-        found = field.match(last.text, place)
-        assert found is not None
-        if re.fullmatch(rb'"[^"]*(?:""[^"]*)*', found[0]):
+    for cell in _cut(last.text, sep):
+        if re.fullmatch(rb'"[^"]*(?:""[^"]*)*', cell):
             raise ValueError(f"{name}: a quote in line {last.line} is never closed.")
-        place = found.end() + 1
 
 
 def _parsed(name: str, content: bytes, sep: str, n_columns: int, header: bool) -> Any:
@@ -213,7 +227,7 @@ def _parsed(name: str, content: bytes, sep: str, n_columns: int, header: bool) -
     ragged: list[Any] = []
 
     def handle(row: Any) -> str:
-        is_blank = not row.text.strip()
+        is_blank = _is_blank(row.text.encode(), sep)
         (blank if is_blank else ragged).append(row)
         return "skip" if is_blank else "error"
 
