@@ -425,12 +425,16 @@ def _typed_pieces(source: _Source, options: Options, rows: int | None) -> Iterat
         reader = _reader(source)
         chosen = _chosen(name, [each for each in reader.names if each != _INDEX], options)
         for part in reader.parts(chosen, rows):
+            part = part.select(chosen)
+            part.validate(full=True)  # offsets of a damaged file may lead out of its memory
             if part.num_rows:
-                yield _normal(name, part.select(chosen), start, options.text)
+                yield _normal(name, part, start, options.text)
             start += part.num_rows
     except (pa.ArrowException, OSError) as error:
-        reason = str(error).partition("\n")[0].rstrip(".")
+        reason = " ".join(str(error).split()).rstrip(".")
         raise ValueError(f"{name}: damaged {kind} file: {reason}.") from None
+    except MemoryError:
+        raise ValueError(f"{name}: {kind} file that is larger than memory, or damaged.") from None
     if not start:
         raise ValueError(f"{name}: no rows.")
 
