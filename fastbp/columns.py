@@ -201,6 +201,8 @@ def _null_where(condition: Any, values: Any) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if not pc.any(condition).as_py():  # and no copy is needed
+        return values
     return pc.if_else(condition, pa.scalar(None, values.type), values)
 
 

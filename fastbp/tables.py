@@ -44,7 +44,9 @@ _FOREIGN_MARKS = {
     b"\xfd7zXZ": "compressed by xz; decompress it, or use gzip",
     b"%PDF": "a PDF document; find the table as CSV",
 }
-_ROW_NUMBERS = re.compile(r"|column 1|unnamed: 0|index|(row[ _]?)?(id|number)|rows?|rownames", re.I)
+_ROW_NUMBERS = re.compile(
+    r"|1|column 1|unnamed: 0|index|(row[ _]?)?(id|number)|rows?|rownames", re.I
+)
 _INDEX = "__index_level_0__"
 """What pandas calls an index without a name."""
 
@@ -93,9 +95,9 @@ def read_table(
     Parameters
     ----------
     path : str, path-like or binary stream
-        A file named ``.csv``, ``.tsv``, ``.txt``, ``.tab``, ``.dat``, ``.data``, ``.parquet``,
-        ``.pq``, ``.feather`` or ``.arrow``, perhaps compressed by gzip (``.gz``) or zstd
-        (``.zst``); or ``"-"``, standard input. What it holds is seen from its first bytes.
+        A file, or ``"-"``, standard input. Its first bytes say whether it is Parquet, Feather or
+        text, and whether gzip or zstd has compressed it; a name such as ``.parquet``, ``.feather``
+        or ``.csv.gz`` must not say otherwise.
     columns : sequence of str, optional
         Columns to read, in this order; by default all.
     drop : sequence of str
@@ -103,8 +105,8 @@ def read_table(
     text : sequence of str
         Columns whose cells stay as they are written, such as codes that look like numbers.
     sep : str, optional
-        Separator of a text file, one character; by default the first of tab, ``;``, ``|`` and
-        ``,`` that cuts the first rows into equally many cells.
+        Separator of a text file, one character; by default that one of tab, ``;``, ``|`` and ``,``
+        which cuts the first rows into equally many cells.
     encoding : str, optional
         Encoding of a text file; by default UTF-8, or UTF-16 where a byte order mark says so.
     decimal : "." or ",", optional
@@ -146,9 +148,9 @@ def read_table(
     ``N/A``, ``n/a``, ``#N/A``, ``NaN``, ``nan``, ``null``, ``NULL``, ``None`` and ``?``. Spaces
     around a cell do not count, and blank lines are skipped.
 
-    A first column that has no name, or is called ``index``, ``id`` or ``row``, and holds 0, 1, 2,
-    … or 1, 2, 3, … is left out, unless ``columns`` names it. Columns without a name are called by
-    their place, ``"column 3"``; they are left out if all their cells are empty.
+    A first column that has no name, or is called ``index``, ``id``, ``row`` or the like, and holds
+    0, 1, 2, … or 1, 2, 3, … is left out, unless ``columns`` names it. Columns without a name are
+    called by their place, ``"column 3"``; they are left out if all their cells are empty.
 
     Of Parquet and Feather, categories are text; NaN is a missing value, and so is an empty text.
     """
@@ -223,7 +225,7 @@ def _check(options: Options) -> None:
         value = getattr(options, option)
         if isinstance(value, str):
             raise ValueError(f"{option} must be a list of names such as [{value!r}], got a text.")
-    if options.sep is not None and not delimited.is_separator(options.sep):
+    if options.sep not in (None, r"\t") and not delimited.is_separator(options.sep):
         raise ValueError(f"sep must be one character such as ';' or a tab, got {options.sep!r}.")
     if options.decimal not in (None, ".", ","):
         raise ValueError(f"decimal must be '.' or ',', got {options.decimal!r}.")
@@ -371,6 +373,7 @@ def _read_text(source: _Source, options: Options) -> Reading:
 
     name = source.name
     sep, decimal = options.sep, options.decimal
+    sep = "\t" if sep == r"\t" else sep  # as a shell gives it
     found = delimited.read(
         name,
         source.file.read(),
@@ -395,13 +398,19 @@ def _read_text(source: _Source, options: Options) -> Reading:
 
     table = pa.table({label: typed(label) for label in chosen})
     notes = []
-    if options.header and 2 * sum(map(is_number, found.names)) > len(found.names):
+    if options.header and _looks_like_a_row(found.names):
         start = ", ".join(found.names[:3])
         notes.append(
             f"{name}: the first line ({start}, …) is taken for the names of the columns; if it is "
             "a row, say header=False."
         )
     return Reading(name, table, tuple(notes), lambda row: f"line {found.line(row)}")
+
+
+def _looks_like_a_row(names: list[str]) -> bool:
+    """Whether most names are numbers, and not only years or places."""
+    numbers = list(filter(is_number, names))
+    return 2 * len(numbers) > len(names) and not all(number.isdigit() for number in numbers)
 
 
 # Parquet and Feather ----------------------------------------------------------------------------

@@ -350,7 +350,9 @@ def test_a_word_or_two_among_numbers_are_a_mistake_and_more_are_text():
 
 
 def test_no_header():
-    assert of("1,x\n2,y\n", header=False).to_pydict() == {"1": [1, 2], "2": ["x", "y"]}
+    assert of("7,x\n2,y\n", header=False).to_pydict() == {"1": [7, 2], "2": ["x", "y"]}
+    with pytest.warns(UserWarning, match="the first column, '1', only counts the rows"):
+        assert of("1,x\n2,y\n", header=False).to_pydict() == {"2": ["x", "y"]}
     assert of("1\t\n2\ty\n", header=False, columns=["2"]).to_pydict() == {"2": [None, "y"]}
     assert of("7\n", header=False).to_pydict() == {"1": [7]}
 
@@ -362,6 +364,16 @@ def test_a_header_that_looks_like_a_row():
         of("5.1,3.5,setosa\n4.9,3,setosa\n")
     with pytest.raises(ValueError, match=r"'3\.5' occurs more than once .*\(header=False\)"):
         of("3.5,3.5,setosa\n4.9,3,setosa\n")
+
+
+def test_columns_named_by_numbers():
+    assert of("0,1,2\n5,6,7\n").column_names == ["0", "1", "2"]
+    assert of("1,2,3\n5,6,7\n").column_names == ["1", "2", "3"]
+    assert of("country,2019,2020\nx,6,7\n", columns=["2020"]).to_pydict() == {"2020": [7]}
+
+
+def test_a_tab_as_a_shell_gives_it():
+    assert_is_table(of(text("\t"), sep=r"\t"))
 
 
 def test_columns_without_a_name():
