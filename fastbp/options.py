@@ -14,6 +14,26 @@ from fastbp.network import Network
 
 Options = dict[str, Any]
 
+# Arguments of `Trainer` that are attributes of it.
+OPTIONS = (
+    "optimizer",
+    "learning_rate",
+    "batch_size",
+    "shuffle",
+    "method",
+    "block_size",
+    "n_threads",
+    "weight_decay",
+    "l1",
+    "dropout",
+    "clip_value",
+    "clip_norm",
+    "max_norm",
+    "class_weight",
+    "label_smoothing",
+    "reduction",
+)
+
 
 def checked_options(given: Mapping[str, Any], network: Network, eta: float) -> Options:
     """Options as plain values, for a network and an epoch's learning rate.
@@ -85,7 +105,7 @@ def described_options(options: Mapping[str, Any]) -> Options:
     }
 
 
-def restored_options(description: Mapping[str, Any], known: tuple[str, ...]) -> Options:
+def restored_options(description: Mapping[str, Any]) -> Options:
     """Options that `described_options` has described; of what it leaves out nothing is said.
 
     Raises
@@ -95,11 +115,11 @@ def restored_options(description: Mapping[str, Any], known: tuple[str, ...]) -> 
     """
     options = dict(description)
     for name in options:
-        if name not in known:
-            hint = keywords.meant(str(name), known)
+        if name not in OPTIONS:
+            hint = keywords.meant(str(name), OPTIONS)
             raise ValueError(
                 f"{validation.shown(name)} is no option of a trainer{hint}; they are "
-                f"{', '.join(known)}."
+                f"{', '.join(OPTIONS)}."
             )
     if isinstance(options.get("optimizer"), Mapping):
         options["optimizer"] = optimizers.restore(options["optimizer"])
@@ -112,9 +132,9 @@ def shown_options(given: Mapping[str, Any], signature: inspect.Signature) -> lis
     """Options that differ from the defaults of a call, each as in the call."""
     optimizer, parts = given["optimizer"], []
     defaults = {name: each.default for name, each in signature.parameters.items()}
-    # None stands for the optimizer's.
-    optimizers_own = {name: getattr(optimizer, name) for name in ("learning_rate", "weight_decay")}
-    defaults |= {"optimizer": optimizers.SGD()} | optimizers_own
+    defaults["optimizer"] = optimizers.SGD()
+    for name in ("learning_rate", "weight_decay"):  # None stands for the optimizer's
+        defaults[name] = getattr(optimizer, name, None)
     for name, value in given.items():
         is_plain = value is None or isinstance(value, (bool, int, float, str, optimizers.Optimizer))
         if not (is_plain and value == defaults[name]):

@@ -184,3 +184,38 @@ def by_batches(
         penalty if by_batch else None,
         rule,
     )
+
+
+# So many pieces of a pass have an error of a 64th of that of one.
+_PENALTY_PIECES = 8
+
+
+class SampledPenalty:
+    """What penalties add to the losses of a pass, for kernels that do not sum it up.
+
+    The mean penalty of a piece of the pass is taken to be the mean of those at its two ends.
+    """
+
+    def __init__(
+        self, network: Network, weight_decay: float, l1: float, n: int, learning_rate: float
+    ) -> None:
+        self._network, self._factors = network, (weight_decay, l1)
+        # The faster weights shrink, the more pieces are needed.
+        self.pieces = int(min(n, max(_PENALTY_PIECES, 64 * n * (learning_rate * weight_decay))))
+        self._before = network._penalty(*self._factors)
+        self.sum = 0.0
+
+    def add(self, n: int) -> None:
+        """After a piece of so many samples."""
+        before, after = self._before, self._network._penalty(*self._factors)
+        # Penalties count before each step: this leaves out the one after the last step.
+        self.sum += n * (before + after) / 2 + (before - after) / 2
+        self._before = after
+
+
+def sampled_penalty(
+    network: Network, n: int, learning_rate: float, options: dict[str, Any]
+) -> SampledPenalty | None:
+    """None without penalties."""
+    factors = options["weight_decay"], options["l1"]
+    return SampledPenalty(network, *factors, n, learning_rate) if any(factors) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -71,28 +72,44 @@ def _is_terminal(stream: Any) -> bool:
         return False
 
 
+def _in_notebook() -> bool:
+    """Whether the program runs in a kernel of Jupyter's, as tqdm.auto finds out."""
+    return "ipykernel.zmqshell" in sys.modules
+
+
+def _made_bar(total: int, stream: Any) -> Any:
+    """A bar of tqdm's that suits the place: of widgets in a notebook, else of text."""
+    with warnings.catch_warnings():
+        # Without ipywidgets, a notebook gets a bar of text, and needs no advice in the midst of it.
+        warnings.filterwarnings("ignore", "IProgress not found")
+        from tqdm.auto import tqdm
+
+    return tqdm(total=total, unit=" samples", unit_scale=True, leave=False, file=_Unfailing(stream))
+
+
 @contextlib.contextmanager
 def progress_bar(progress: bool | None, total: int) -> Iterator[Any]:
-    """A bar on stderr for so many samples, with tqdm's ``update`` and ``set_postfix_str``.
+    """A bar for so many samples, with tqdm's ``update`` and its setters of texts.
 
-    None shows it where stderr is a terminal. What this thread prints meanwhile goes above it.
+    None shows it in a notebook, and where stderr is a terminal. What this thread prints meanwhile
+    goes above a bar of text.
     """
     stream = sys.stderr
-    if not (_is_terminal(stream) if progress is None else progress and stream is not None):
+    shows = progress
+    if shows is None:
+        shows = _is_terminal(stream) or _in_notebook()
+    if not shows or stream is None:
         yield _NoBar()  # tqdm's own, even if disabled, runs Python code when it is collected
         return
-    from tqdm import tqdm
-
     with contextlib.ExitStack() as endings:
-        bar = tqdm(
-            total=total, unit=" samples", unit_scale=True, leave=False, file=_Unfailing(stream)
-        )
+        bar = _made_bar(total, stream)
         # The streams belong to the whole program, so only a fit in its main thread replaces them.
-        is_main = threading.current_thread() is threading.main_thread()
+        # A bar of widgets has a place of its own.
+        replaces = threading.current_thread() is threading.main_thread() and not bar.gui
         above = {
             name: _AboveBar(getattr(sys, name), bar)
             for name in ("stdout", "stderr")
-            if is_main and getattr(sys, name) is not None
+            if replaces and getattr(sys, name) is not None
         }
         for lines in above.values():
             endings.callback(lines.finish)
@@ -101,3 +118,4 @@ def progress_bar(progress: bool | None, total: int) -> Iterator[Any]:
             endings.callback(setattr, sys, name, getattr(sys, name))
             setattr(sys, name, lines)
         yield bar
+        bar.total = bar.n  # a fit that was stopped is done, and its bar need not turn red

@@ -115,12 +115,11 @@ def _named(name: str, network: Network) -> Score:
         others = scorer_names()
         if name not in others:
             hint = validation.nearest(name, (*METRICS, *others))
-            more = ", or one of scikit-learn's scorers" + (
-                "" if others else ", once it is installed"
-            )
+            where = "" if others else ", where that is installed"
             raise ValueError(
-                f"metrics must be functions of (y_true, y_pred), or names such as "
-                f"{', '.join(METRICS)}{more}; got {validation.shown(name)}{hint}."
+                f"metrics must be functions of (y_true, y_pred), one of {', '.join(METRICS)}, or "
+                f"the name of a scorer of scikit-learn's{where}; got "
+                f"{validation.shown(name)}{hint}."
             )
         return Score(name, functools.partial(Judged.scikit_learns, name=name))
     task = "classification" if network.is_classifier else "regression"

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from fastbp import files, optimizers, schedules, schema, validation
+from fastbp import files, optimizers, schema, validation
 from fastbp.callbacks import CallbackState
 from fastbp.history import History
 from fastbp.network import Network
+from fastbp.options import described_options, restored_options
 from fastbp.trainer import Trainer
 from fastbp.validation import FloatArray
 
@@ -139,18 +140,10 @@ def _description(
 ) -> tuple[optimizers.Optimizer, dict[str, Any], FloatArray]:
     """The optimizer, the trainer's part of the header, and the optimizer's moments, a row each."""
     options = trainer._checked_options()
-    if callable(options["shuffle"]):
-        raise ValueError(
-            "shuffle must be True or False to be saved, got a function; set trainer.shuffle first"
-        )
     optimizer = options["optimizer"]
     rule = trainer._current_rule(network, optimizer)
-    described = {
-        "optimizer": optimizers.describe(optimizer),
-        "learning_rate": schedules.describe(options["learning_rate"]),
-    }
     part = {
-        "options": options | described,
+        "options": described_options(options),
         "history": trainer.history.described(),
         "generator": trainer._generator.bit_generator.state,
         "key": trainer._key,
@@ -382,12 +375,8 @@ def _restored_network(header: dict[str, Any]) -> Network:
 
 def _restored_trainer(network: Network, part: dict[str, Any]) -> Trainer:
     """A trainer as its part of the header says, of a network that has no parameters yet."""
-    options = dict(part["options"])
-    trainer = Trainer(network, optimizers.restore(options.pop("optimizer", "sgd")))
-    if unknown := options.keys() - trainer._checked_options().keys():
-        raise ValueError(f"trainer.options has no field {min(unknown)!r}")
-    if "learning_rate" in options:
-        options["learning_rate"] = schedules.restore(options["learning_rate"])
+    options = restored_options(part["options"])
+    trainer = Trainer(network, options.pop("optimizer", "sgd"))
     for name, value in options.items():
         setattr(trainer, name, value)
     n = len(part["history"]["seconds"])

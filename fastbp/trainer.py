@@ -36,15 +36,19 @@ from fastbp.callbacks import (
 )
 from fastbp.chunks import paced
 from fastbp.history import History
+from fastbp.metrics import STANDARD
 from fastbp.network import Network, check_params
-from fastbp.options import checked_options
+from fastbp.options import (
+    OPTIONS,
+    checked_options,
+    described_options,
+    restored_options,
+    shown_options,
+)
 from fastbp.progress import progress_bar
 from fastbp.validation import FloatArray
 
 Result = TypeVar("Result")
-
-# So many pieces of a pass have an error of a 64th of that of one.
-_PENALTY_PIECES = 8
 
 
 class DivergenceError(ArithmeticError):
@@ -248,10 +252,10 @@ class Trainer:
                 )
         elif name in _CALLED and callable(value) and not isinstance(value, type):
             validation.takes(name, value, _CALLED[name])
-        elif type(self) is Trainer and name not in _OPTIONS:
+        elif type(self) is Trainer and name not in OPTIONS:
             raise AttributeError(
-                f"Trainer has no attribute {name!r}{keywords.meant(name, _OPTIONS)}; it has "
-                f"{', '.join(_OPTIONS)}."
+                f"Trainer has no attribute {name!r}{keywords.meant(name, OPTIONS)}; it has "
+                f"{', '.join(OPTIONS)}."
             )
         super().__setattr__(name, value)
 
@@ -483,6 +487,120 @@ class Trainer:
         best = [each.best_epoch for each in listeners if isinstance(each, EarlyStopping)]
         self.history.chosen_epoch = best[-1] if best else 0
 
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """Predict; see `Network.predict`."""
+        return self.network.predict(X)
+
+    def predict_proba(self, X: ArrayLike) -> FloatArray:
+        """Probability of each class or label; see `Network.predict_proba`."""
+        return self.network.predict_proba(X)
+
+    @keywords.hinted
+    def evaluate(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        metrics: Any = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> dict[str, float]:
+        """Loss and figures of how good the predictions are.
+
+        Parameters
+        ----------
+        X, y
+            As `Network.evaluate`.
+        metrics : iterable of str or callable, or one of them, optional
+            As `fit`. By default balanced_accuracy, log_loss and roc_auc of a classification; r2,
+            mae and rmse of a regression.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the loss alone.
+
+        Returns
+        -------
+        dict
+            ``"loss"``, of a classification ``"accuracy"``, and each metric by its name. NaN for
+            what is not defined, such as the AUC of rows of one class.
+
+        Raises
+        ------
+        ValueError
+            If an argument does not fit the network, or if an output is not finite.
+        """
+        network = self.network
+        if metrics is None:
+            metrics = STANDARD["classification" if network.is_classifier else "regression"]
+        scores = scoring.scores(metrics, network)
+        samples = network._samples(X, y, sample_weight, whole=False)
+        rows = watching.EvalSet(samples, scoring.truth(network, samples, y))
+        figures = watching.evaluated(network, rows, scores, given=X)
+        if not math.isfinite(figures["loss"]):
+            network._check_outputs(network._outputs(X, check=False))
+        return figures
+
+    def score(self, X: ArrayLike, y: ArrayLike) -> float:
+        """Accuracy of a classification, R² of a regression, as scikit-learn's estimators.
+
+        Raises
+        ------
+        ValueError
+            As `evaluate`.
+        """
+        name = "accuracy" if self.network.is_classifier else "r2"
+        return self.evaluate(X, y, metrics=name)[name]
+
+    def get_params(self) -> dict[str, Any]:
+        """Options as plain values, which JSON and TOML can hold, for `from_params`.
+
+        What is None is left out, and the seed as well, of a trainer that was loaded.
+
+        Raises
+        ------
+        ValueError
+            If an option is a function, which is no plain value.
+        """
+        params = described_options(self._checked_options())
+        if len(set(params["dropout"])) < 2:  # for networks of any depth
+            params["dropout"] = max(params["dropout"], default=0.0)
+        params["seed"] = self._seed
+        return {
+            name: list(value) if isinstance(value, (tuple, np.ndarray)) else value
+            for name, value in params.items()
+            if value is not None
+        }
+
+    @classmethod
+    def from_params(cls, network: Network, params: Mapping[str, Any]) -> Trainer:
+        """A new trainer with options as `get_params` gives them.
+
+        Parameters
+        ----------
+        network : Network
+        params : mapping
+            Options by name. An optimizer is a name, or a mapping with its ``"name"`` and settings;
+            so is a schedule for ``"learning_rate"``. What is left out has its default.
+
+        Raises
+        ------
+        ValueError
+            If an option is not known, or its value is not allowed.
+
+        Examples
+        --------
+        >>> params = {"optimizer": {"name": "sgd", "momentum": 0.9}, "batch_size": 32}
+        >>> Trainer.from_params(Network((4, 3), seed=0), params).optimizer
+        SGD(momentum=0.9)
+        """
+        options = dict(params)
+        seed = options.pop("seed", None)
+        return cls(network, seed=seed, **restored_options(options))
+
+    def __repr__(self) -> str:
+        shown = [repr(self.network), *shown_options(self._given_options(), _SIGNATURE)]
+        if self._seed is not None:
+            shown.append(f"seed={self._seed}")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
     def stop(self) -> None:
         """End the fit that is going on after this epoch, or, from `on_chunk`, after this chunk.
 
@@ -526,7 +644,7 @@ class Trainer:
             self._forget_pass()
 
     def _given_options(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in _OPTIONS}
+        return {name: getattr(self, name) for name in OPTIONS}
 
     def _checked_options(
         self, network: Network | None = None, eta: float | None = None
@@ -571,14 +689,10 @@ class Trainer:
         this = self._made_pass(network, samples, eta, options)
         self._chosen = this.label, this.reasons
         last_finite = np.empty_like(params)
-        penalties = options["weight_decay"], options["l1"]
-        # Kernels that take a step per sample do not sum up penalties. The mean penalty of a piece
-        # of the pass is taken to be the mean of those at its two ends.
-        sampled = options["reduction"] == "batch" and this.penalty is None and any(penalties)
-        n, shrinking = samples.inputs.n, eta * options["weight_decay"]
-        # The faster weights shrink, the more pieces are needed.
-        pieces = int(min(n, max(_PENALTY_PIECES, 64 * n * shrinking))) if sampled else 1
-        before, penalty_sum = network._penalty(*penalties) if sampled else 0.0, 0.0
+        sampled = None
+        if options["reduction"] == "batch" and this.penalty is None:
+            sampled = passes.sampled_penalty(network, samples.inputs.n, eta, options)
+        pieces = sampled.pieces if sampled else 1
         loss_sum, seconds = 0.0, 0.0
         # No rows: compiles or loads the kernel, outside of what is timed.
         this.train(order, 0, 0, 1, 0.0)
@@ -601,10 +715,7 @@ class Trainer:
                 layer, moments = diverged
                 raise DivergenceError(len(self.history) + 1, layer, eta, moments)
             if sampled:
-                after = network._penalty(*penalties)
-                # Penalties count before each step: this leaves out the one after the last step.
-                penalty_sum += (stop - start) * (before + after) / 2 + (before - after) / 2
-                before = after
+                sampled.add(stop - start)
             bar.update(stop - start)
             done, chunks = stop, chunks + 1
             for listener in listeners:
@@ -615,8 +726,9 @@ class Trainer:
             if self._stopped and done % batch_size == 0:
                 break
         if this.penalty is not None:
-            penalty_sum = this.penalty()
-        self._penalty = penalty_sum / done
+            self._penalty = this.penalty() / done
+        else:
+            self._penalty = sampled.sum / done if sampled else 0.0
         return loss_sum / done, done, seconds
 
     def _restored(
@@ -695,10 +807,7 @@ class Trainer:
 _CALLED = {"learning_rate": ("epoch",), "shuffle": ("n_samples",)}
 # Attributes that are objects of our own.
 _KINDS: dict[str, type] = {"network": Network, "history": History}
-# What can be set besides.
-_OPTIONS = tuple(
-    name for name in inspect.signature(Trainer).parameters if name not in ("network", "seed")
-)
+_SIGNATURE = inspect.signature(Trainer)
 
 
 def warmup(dtypes: str | Sequence[str] = ("float32", "float64")) -> float:

@@ -84,23 +84,28 @@ def _inputs_of(inputs: kernels.Inputs, rows: splitting.Rows) -> kernels.Inputs:
     )
 
 
-def measured(
-    network: Network, sets: Sequence[EvalSet], scores: Sequence[Score], n_threads: int | None = None
-) -> dict[str, float | None]:
-    """Columns of the history: those of the last set, then numbered ones of the others."""
-    columns: dict[str, float | None] = {}
-    for i, (samples, true) in enumerate([*sets[-1:], *sets[:-1]]):
-        suffix, outputs = f"_{i}" if i > 0 else "", None
-        if scores:
-            outputs = np.empty((samples.inputs.n, network.sizes[-1]), network.dtype)
-        loss, accuracy = network._evaluate(samples, n_threads, outputs=outputs)
-        columns[f"eval_loss{suffix}"] = loss
-        if accuracy is not None:
-            columns[f"accuracy{suffix}"] = accuracy
-        if outputs is not None:
-            judged = Judged(network, true, outputs)
-            columns |= {f"{each.name}{suffix}": each.of(judged) for each in scores}
-    return columns
+def evaluated(
+    network: Network,
+    rows: EvalSet,
+    scores: Sequence[Score],
+    n_threads: int | None = None,
+    given: Any = None,
+) -> dict[str, float]:
+    """Loss, accuracy of a classification, and scores; ``given`` is X, if it is still to be checked.
+
+    One pass gives outputs and losses.
+    """
+    outputs = None
+    if scores:
+        outputs = np.empty((rows.samples.inputs.n, network.sizes[-1]), network.dtype)
+    loss, accuracy = network._evaluate(rows.samples, n_threads, given, outputs)
+    figures = {"loss": loss}
+    if accuracy is not None:
+        figures["accuracy"] = accuracy
+    if outputs is not None:
+        judged = Judged(network, rows.true, outputs)
+        figures |= {each.name: each.of(judged) for each in scores}
+    return figures
 
 
 class Watch:
@@ -120,9 +125,16 @@ class Watch:
         """Before an epoch: ``last`` is the number of the fit's last one."""
         self.bar.set_description_str(f"epoch {len(history) + 1}/{self.last}", refresh=False)
 
-    def measured(self, network: Network, n_threads: int | None) -> dict[str, float | None]:
-        """Columns of the epoch."""
-        return measured(network, self.sets, self.scores, n_threads)
+    def measured(self, network: Network, n_threads: int | None) -> dict[str, float]:
+        """Columns of the epoch: those of the last set, then numbered ones of the others."""
+        columns = {}
+        for i, rows in enumerate([*self.sets[-1:], *self.sets[:-1]]):
+            figures = evaluated(network, rows, self.scores, n_threads)
+            columns |= {
+                ("eval_loss" if name == "loss" else name) + (f"_{i}" if i > 0 else ""): value
+                for name, value in figures.items()
+            }
+        return columns
 
     def end(self, history: History) -> None:
         """After an epoch, which is in the history."""
