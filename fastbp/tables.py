@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from fastbp import columns as cells
-from fastbp import delimited, validation
+from fastbp import delimited, frames, validation
 from fastbp.columns import CellError, is_number
 from fastbp.extras import missing
 from fastbp.validation import nearest
@@ -208,15 +208,15 @@ def from_frame(frame: Any, name: str = "the frame") -> Reading:
     _require_pyarrow()
     import pyarrow as pa
 
+    _refuse_repeated(name, list(map(str, frames.labels(frame))))
     try:
         if hasattr(frame, "iloc"):
             frame = frame.rename(columns=str)
             table = pa.Table.from_pandas(frame, preserve_index=False)
         else:
-            table = pa.table(frame)
+            table = frame.to_arrow() if hasattr(frame, "to_arrow") else pa.table(frame)
     except (pa.ArrowException, TypeError) as error:
         raise ValueError(f"{name}: {' '.join(map(str, error.args))}.") from None
-    _refuse_repeated(name, table.column_names)
     return Reading(name, _normal(name, table, 0, ()), (), lambda row: f"row {row}")
 
 

@@ -459,7 +459,9 @@ def test_types_of_other_libraries():
         "a.b": [1, 2, None],
     }
     assert of(feather(table)).to_pydict() == expected
-    # Parquet keeps no categories but those of text.
+    # Parquet keeps no categories but those of text, and has no views.
+    table = table.drop_columns(["view"])
+    del expected["view"]
     assert of(parquet(table)).to_pydict() == expected | {"codes": [3, None, 1]}
     assert of(parquet(table), columns=["a.b", "half"]).column_names == ["a.b", "half"]
     nested = pa.table({"list": [[1], [2]], "x": [1, 2]})
@@ -737,6 +739,29 @@ def test_load_dataset_of_standard_input(monkeypatch):
     content = FRAME.to_csv(index=False).encode()
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
     assert load_dataset("-", target="kind").y.tolist() == ["x", "y", "x"]
+
+
+def test_files_of_polars(tmp_path):
+    frame = pl.from_pandas(FRAME)
+    for name, write in {
+        "f.parquet": frame.write_parquet,
+        "f.feather": frame.write_ipc,
+        "f.arrow": frame.write_ipc_stream,
+        "f.csv": frame.write_csv,
+    }.items():
+        write(tmp_path / name)
+        assert read_table(tmp_path / name).to_pydict() == FRAME.to_dict("list")
+
+
+def test_frames_that_are_no_tables():
+    with pytest.raises(ValueError, match=r"the frame: .*x"):
+        load_dataset(pd.DataFrame({"x": [1, "a", [2]]}))
+    with pytest.raises(ValueError, match=r"the frame: column 'x' occurs more than once"):
+        load_dataset(pd.DataFrame([[1, 2]], columns=["x", "x"]))
+    with pytest.raises(
+        ValueError, match=r"the frame: column 'x' has inf where a finite .* row 1\."
+    ):
+        load_dataset(pd.DataFrame({"x": [1, np.inf]}))
 
 
 def test_a_target_is_no_row_number():
