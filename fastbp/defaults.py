@@ -10,6 +10,10 @@ import math
 from typing import NamedTuple
 
 
+# Share of the rows that choose the epoch.
+_VALIDATION = 0.15
+
+
 class Defaults(NamedTuple):
     """Settings of a network, of its trainer and of the fit."""
 
@@ -62,6 +66,8 @@ def choose(n_rows: int, n_inputs: int, n_outputs: int, task: str) -> Defaults:
     batch_size = 32
     while batch_size < 256 and batch_size * 1000 < n_rows:
         batch_size *= 2
+    # Of small tables, many epochs are few steps.
+    steps = math.ceil(max(1.0, n_rows * (1 - _VALIDATION)) / batch_size)
     return Defaults(
         layers=(128,),
         activation="relu",
@@ -69,10 +75,10 @@ def choose(n_rows: int, n_inputs: int, n_outputs: int, task: str) -> Defaults:
         learning_rate=0.001,
         schedule=None,
         batch_size=batch_size,
-        epochs=200,
-        patience=20,
+        epochs=max(200, math.ceil(6000 / steps)),
+        patience=max(20, math.ceil(600 / steps)),
         weight_decay=math.sqrt(300 / max(n_rows, 300)),
         dropout=0.0,
-        validation=0.15,
+        validation=_VALIDATION,
         refit=True,
     )

@@ -36,3 +36,10 @@ def test_more_rows_need_less_weight_decay_and_never_smaller_batches():
 def test_an_unknown_task_is_named():
     with pytest.raises(ValueError, match="task must be 'classification' or 'regression', got 'x'"):
         defaults.choose(100, 10, 1, "x")
+
+
+def test_small_tables_have_as_many_steps_as_it_takes():
+    small, large = (defaults.choose(n, 10, 1, "regression") for n in (100, 10_000))
+    assert small.patience * 3 >= 600  # batches of 32 in 85 rows
+    assert small.epochs * 3 >= 6000
+    assert (large.epochs, large.patience) == (200, 20)
