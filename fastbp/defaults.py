@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-
 # Share of the rows that choose the epoch.
 _VALIDATION = 0.15
 
