@@ -140,14 +140,14 @@ class History(_BesideColumns):
 
     def figures(self, epoch: int) -> list[str]:
         """Losses and metrics of an epoch, counted from 0, as short texts."""
-        parts = [f"train loss {self.train_loss[epoch]:.4f}"]
+        parts = [f"train loss {_shown(self.train_loss[epoch])}"]
         if (eval_loss := self.eval_loss[epoch]) is not None:
-            parts.append(f"eval loss {eval_loss:.4f}")
+            parts.append(f"eval loss {_shown(eval_loss)}")
         if (accuracy := self.accuracy[epoch]) is not None:
             parts.append(f"accuracy {accuracy:.2%}")
         for name, column in self.metrics.items():
             if (value := column[epoch]) is not None:
-                parts.append(f"{name} {value:.4{'f' if abs(value) < 1000 else 'g'}}")
+                parts.append(f"{name} {_shown(value)}")
         return parts
 
     def row(self, epoch: int) -> str:
@@ -162,6 +162,14 @@ class History(_BesideColumns):
 
     def __str__(self) -> str:
         return "\n".join(self.row(epoch) for epoch in range(len(self))) or "no epochs yet"
+
+
+def _shown(value: float) -> str:
+    """A number in a few digits, whatever its size."""
+    size = abs(value)
+    if 0 < size < 0.001 or size >= 1e9:
+        return f"{value:.3e}"
+    return f"{value:,.0f}" if size >= 1000 else f"{value:.4f}"
 
 
 def check_name(name: str) -> str:

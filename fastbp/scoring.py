@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbp import kernels, validation
+from fastbp import frames, kernels, validation
 from fastbp.history import check_name
 from fastbp.metrics import METRICS, Metric, canonical, f1, scorer_names
 from fastbp.network import Network
@@ -23,8 +24,10 @@ def truth(network: Network, samples: kernels.Samples, y: ArrayLike) -> Array:
 
     Class numbers, labels 0 and 1, or numbers in their own unit.
     """
-    if not network.is_classifier:
-        return np.array(y, np.float64)  # a copy, because the caller may change theirs
+    if not network.is_classifier:  # a copy, because the caller may change theirs
+        return kernels.read_only(
+            np.array(frames.to_array("y", y) if frames.is_frame(y) else y, float)
+        )
     if len(samples.labels) > 0:
         return samples.labels
     if network.loss_name == "cross_entropy":
@@ -38,6 +41,11 @@ class Judged:
 
     def __init__(self, network: Network, true: Array, outputs: FloatArray) -> None:
         self.network, self.true, self.outputs = network, true, outputs
+
+    @functools.cached_property
+    def is_finite(self) -> bool:
+        """Whether all outputs are, so that something is predicted."""
+        return bool(kernels.first_nonfinite(self.outputs.reshape(-1), 0, self.outputs.size) < 0)
 
     @functools.cached_property
     def predicted(self) -> Array:
@@ -77,7 +85,9 @@ class Score(NamedTuple):
     compute: Callable[[Judged], Any]
 
     def of(self, judged: Judged) -> float:
-        """Its value, which must be a number."""
+        """Its value, which must be a number; NaN for outputs that are not finite."""
+        if not judged.is_finite:
+            return math.nan
         given = self.compute(judged)
         try:
             return float(given)

@@ -127,7 +127,7 @@ class Watch:
 
     def measured(self, network: Network, n_threads: int | None) -> dict[str, float]:
         """Columns of the epoch: those of the last set, then numbered ones of the others."""
-        columns = {}
+        columns: dict[str, float] = {}
         for i, rows in enumerate([*self.sets[-1:], *self.sets[:-1]]):
             figures = evaluated(network, rows, self.scores, n_threads)
             columns |= {

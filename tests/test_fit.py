@@ -167,6 +167,41 @@ def test_undefined_metrics_do_not_end_a_fit(classes, numbers):
     assert math.isnan(history["r2"][-1])
 
 
+def test_metrics_of_outputs_that_are_not_finite_are_nan(numbers):
+    """Whoever computes them: scikit-learn would raise an error."""
+    X, y, X_test, y_test = numbers
+    trainer = regression()
+    trainer.network.params[:] *= 10
+    given = ("r2", "neg_mean_absolute_error", sklearn.metrics.max_error, bias)
+    history = trainer.fit(
+        X, y, epochs=1, eval_set=(X_test * 5e37, y_test), metrics=given, progress=False
+    )
+    assert [len(column) for column in history.metrics.values()] == [1] * 4
+    assert all(math.isnan(column[0]) for column in (history.eval_loss, *history.metrics.values()))
+
+
+def test_a_function_cannot_change_what_others_are_given(numbers):
+    X, y, *_ = numbers
+
+    def spoil(y_true, y_pred):
+        y_true += 1
+
+    with pytest.raises(ValueError, match="read-only"):
+        regression().fit(X, y, eval_set=(X, y), metrics=spoil, progress=False)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_targets_of_any_library(library, numbers):
+    module = pytest.importorskip(library)
+    X, y, *_ = numbers
+    frame = (module.table if library == "pyarrow" else module.DataFrame)({"y": y})
+    column = frame["y"]
+    expected = regression().fit(X, y, eval_set=(X, y), metrics="mae", epochs=1)["mae"]
+    for given in (frame, column):
+        history = regression().fit(X, given, eval_set=(X, given), metrics="mae", epochs=1)
+        assert history["mae"] == expected
+
+
 def test_targets_that_the_caller_changes_meanwhile_do_not_count(numbers):
     X, y, X_test, y_test = numbers
     kept = y_test.copy()
@@ -456,6 +491,20 @@ def of_losses(train, evaluated=()):
     for i, loss in enumerate(train):
         history.append({"train_loss": loss, "eval_loss": (*evaluated, *[None] * len(train))[i]})
     return history
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0.0000"), (0.81234, "0.8123"), (-0.5, "-0.5000"), (999.99, "999.9900"),
+        (45_231.4, "45,231"), (1.234e-5, "1.234e-05"), (1.5e12, "1.500e+12"), (math.nan, "nan"),
+        (-math.inf, "-inf"),
+    ],
+)  # fmt: skip
+def test_numbers_of_any_size_are_shown_in_a_few_digits(value, text):
+    history = of_losses([1.0])
+    history["train_loss"][0] = value
+    assert history.figures(0) == [f"train loss {text}"]
 
 
 def test_the_best_epoch_has_the_least_loss():
