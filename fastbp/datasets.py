@@ -122,7 +122,9 @@ def _read(
     if is_frame(source):
         return _of_table(tables.from_frame(source), target, features)
     path = Path(source)
-    if tables.is_table(path) or str(source) == "-":
+    if str(source) not in ("-", "digits") and not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder; {_KINDS}.")
+    if str(source) == "-" or (tables.is_table(path) and not path.is_dir()):
         targets = () if target is None else (str(target),)
         wanted = None if features is None else [*features, *targets]
         options = tables.Options(columns=wanted, text=targets if as_text else ())
@@ -134,21 +136,21 @@ def _read(
     return _of_one_kind(path, _parts(path)), ()
 
 
+_KINDS = (
+    "a data set is 'digits', a folder of IDX files, an .npz or .npy file, or a table "
+    f"({', '.join(tables.SUFFIXES)})"
+)
+
+
 def _parts(path: Path) -> Dataset:
     """A data set that says itself what its targets are, and may have a test part."""
     if path.is_dir():
         return _idx_folder(path)
     if str(path) == "digits":
         return _digits()
-    kinds = (
-        "a data set is 'digits', a folder of IDX files, an .npz or .npy file, or a table "
-        f"({', '.join(tables.SUFFIXES)})"
-    )
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file or folder; {kinds}.")
     if path.suffix.lower() == ".npz":
         return _npz(path)
-    raise ValueError(f"{path}: unknown kind of file {path.suffix!r}; {kinds}.")
+    raise ValueError(f"{path}: unknown kind of file {path.suffix!r}; {_KINDS}.")
 
 
 def _of_one_kind(path: Path, dataset: Dataset) -> Dataset:

@@ -425,6 +425,13 @@ def test_binary_file_named_csv(tmp_path):
 def test_wrong_paths(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"digit: no such file or folder; a data set is"):
         load_dataset("digit")
+    with pytest.raises(
+        FileNotFoundError, match=r"none\.csv: no such file or folder; a data set is"
+    ):
+        load_dataset(tmp_path / "none.csv", target="y")
+    (tmp_path / "folder.data").mkdir()
+    with pytest.raises(ValueError, match=r"no IDX files"):
+        load_dataset(tmp_path / "folder.data")
     path = tmp_path / "d.xls"
     path.write_text("")
     with pytest.raises(ValueError, match=r"unknown kind of file '\.xls'"):
