@@ -381,6 +381,7 @@ class Trainer:
             states, self._callback_states = self._callback_states, []
             for listener in listeners:
                 resume(listener, states, self)
+            self._note_best()
             watch.bar = endings.enter_context(progress_bar(progress, epochs * n))
             try:
                 for _ in range(epochs):
@@ -396,6 +397,11 @@ class Trainer:
                 warnings.warn(
                     error.text(next(filter(None, outcomes))), RuntimeWarning, stacklevel=7
                 )
+
+    def _note_best(self) -> None:
+        """Tell the history which epoch `EarlyStopping` takes for the best."""
+        best = [each.best_epoch for each in self._listeners if isinstance(each, EarlyStopping)]
+        self.history.chosen_epoch = best[-1] if best else 0
 
     def _leave_callbacks(self, outer: tuple[Callback, ...]) -> None:
         """Go back to the callbacks of the outer fit, or keep those whose state is to be saved."""
@@ -484,8 +490,7 @@ class Trainer:
         for listener in listeners:
             listener.on_epoch(self)
             listener.epochs_seen = len(self.history)
-        best = [each.best_epoch for each in listeners if isinstance(each, EarlyStopping)]
-        self.history.chosen_epoch = best[-1] if best else 0
+            self._note_best()  # for the callbacks after it, which may save the trainer
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Predict; see `Network.predict`."""

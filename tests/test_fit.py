@@ -477,6 +477,26 @@ def test_a_fit_that_is_stopped_says_where_and_which_epoch_was_best(classes, caps
     assert capsys.readouterr().out == ""
 
 
+def test_a_trainer_saved_after_early_stopping_has_its_best_epoch(classes, tmp_path):
+    """Also in the same epoch, and when it goes on only to stop at once."""
+    X, y, X_test, y_test = classes
+    trainer, stop = classifier(), callbacks.EarlyStopping("accuracy", patience=3)
+    seen = []
+
+    def save(trainer):
+        fastbp.save(trainer, tmp_path / "model")
+        seen.append((trainer.history.best_epoch, stop.best_epoch))
+
+    options = {"epochs": 200, "eval_set": (X_test, y_test), "progress": False}
+    trainer.fit(X, y, callbacks=[stop, save], **options)
+    assert all(chosen == best > 0 for chosen, best in seen)
+    loaded = fastbp.load(tmp_path / "model")
+    assert loaded.history.best_epoch == trainer.history.best_epoch
+    loaded.fit(X, y, callbacks=callbacks.EarlyStopping("accuracy", patience=3), **options)
+    assert len(loaded.history) == len(trainer.history)
+    assert loaded.summary().splitlines()[-1] == trainer.summary().splitlines()[-1]
+
+
 def test_a_fit_that_ran_to_its_end_did_not_stop(classes, capsys):
     trainer = classifier()
     trainer.fit(*classes[:2], epochs=2, verbose=1, progress=False)
