@@ -166,6 +166,7 @@ def _is_one_of(y_true: ArrayLike, p: Array) -> bool:
     return p.shape[1] > 1 and (np.ndim(y_true) == 1 or np.shape(y_true)[1] == 1)
 
 
+@np.errstate(all="ignore")
 def log_loss(y_true: ArrayLike, probabilities: ArrayLike) -> float:
     """Mean of −log of the probability of what was true; of several labels a row, their mean.
 

@@ -102,8 +102,6 @@ def scores(metrics: Any, network: Network) -> tuple[Score, ...]:
 
     Raises
     ------
-    ImportError
-        If scikit-learn is needed and not installed.
     ValueError
         If one is not known, or not for what the network predicts.
     """
