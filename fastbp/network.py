@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from fastbp import kernels, methods, threads, validation
 from fastbp.gradient_check import GradientReport, check_gradients
 from fastbp.initializers import DEFAULTS, initial_weights
 from fastbp.objective import Objective
+from fastbp.preparation import Preparation
 from fastbp.validation import FloatArray
 
 
@@ -82,6 +84,13 @@ class Network:
         Of parameters and of all arithmetic. Loss values are float64 always.
     seed : int, optional
         Of the initial weights: the same on every machine, and for both dtypes.
+    classes : sequence, optional
+        Labels of the classes, all text or all numbers, in the order of their numbers: then y holds
+        labels, and `predict` gives them. `Trainer.fit` sets them, sorted, if y is text.
+    preparation : Preparation, optional
+        Fitted to raw rows; it must give as many inputs as the network has. Then every X holds raw
+        rows. If it was fitted to targets too, every y is in their unit, and so is what `predict`
+        gives; losses stay those of the scaled targets.
 
     Attributes
     ----------
@@ -92,6 +101,8 @@ class Network:
     inits : tuple of str
         One per layer.
     dtype : numpy.dtype
+    classes : tuple or None
+    preparation : Preparation or None
 
     Raises
     ------
@@ -120,8 +131,11 @@ class Network:
         init: Any = None,
         dtype: DTypeLike = "float32",
         seed: int | None = None,
+        classes: Any = None,
+        preparation: Preparation | None = None,
     ) -> None:
         self._describe(sizes, activation, loss, output, init, dtype)
+        self._describe_data(classes, preparation)
         self._allocate()
         generator = np.random.default_rng(validation.seed(seed))
         for name, W in zip(self.inits, self.weights, strict=True):
@@ -138,6 +152,17 @@ class Network:
         defaults = [DEFAULTS[name] for name in self.activations]
         self.inits = validation.initializers(init, defaults)
         self.dtype = validation.dtype(dtype)
+
+    def _describe_data(self, classes: Any, preparation: Preparation | None) -> None:
+        """Check and keep what becomes of X before the inputs, and of outputs for `predict`."""
+        self.classes = validation.classes(classes, self.sizes[-1], self.loss_name)
+        if preparation is not None:
+            if not isinstance(preparation, Preparation):
+                raise ValueError(
+                    f"preparation must be a fastbp.Preparation, got {type(preparation).__name__}."
+                )
+            preparation.check_fits(self.sizes[0], self.sizes[-1], self.loss_name)
+        self.preparation = preparation
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self.__dict__:
@@ -228,7 +253,9 @@ class Network:
         array
             int64 class numbers (n_samples,) for cross_entropy; 0 or 1 for each output,
             (n_samples, n_outputs), for binary_cross_entropy; otherwise the outputs. With a
-            single output, labels and outputs have shape (n_samples,).
+            single output, labels and outputs have shape (n_samples,). With `classes`, labels take
+            the place of their numbers; with targets that a `preparation` has scaled, outputs are
+            float64 in the targets' unit.
 
         Raises
         ------
@@ -236,15 +263,18 @@ class Network:
             If X has the wrong width or holds anything but finite real numbers, or if an output is
             not finite.
         """
-        return self._predictions(self._outputs(X))
+        predicted = self._predictions(self._outputs(X))
+        return predicted if self.classes is None else np.array(self.classes)[predicted]
 
     def _predictions(self, outputs: FloatArray) -> NDArray[Any]:
-        """What `predict` makes of outputs."""
+        """What `predict` makes of outputs, before classes get their labels."""
         if self.loss_name == "cross_entropy":
             classes: NDArray[np.int64] = np.argmax(outputs, axis=1)
             return classes
         if self.is_classifier:
             outputs = (outputs > 0.5).astype(np.int64)
+        elif self.preparation is not None:
+            outputs = self.preparation.restore_target(outputs)
         return outputs[:, 0] if self.sizes[-1] == 1 else outputs
 
     def predict_proba(self, X: ArrayLike) -> FloatArray:
@@ -266,6 +296,7 @@ class Network:
         self, X: ArrayLike, n_threads: int | None = None, check: bool = True
     ) -> FloatArray:
         """Outputs; with ``check``, both they and X must be finite."""
+        X = self._prepared(X)
         checked = validation.inputs(X, self.sizes[0], self.dtype, whole=False)
         outputs = np.empty((checked.n, self.sizes[-1]), self.dtype)
         samples = kernels.Samples(checked, _NO_LABELS, kernels.read_only(outputs[:0]), _NO_WEIGHTS)
@@ -306,8 +337,9 @@ class Network:
         ValueError
             If an argument does not fit the network, or if an output is not finite.
         """
-        samples = self._samples(X, y, sample_weight, whole=False)
-        result = self._evaluate(samples, None, X)
+        prepared = self._prepared(X)
+        samples = self._samples_of(prepared, y, sample_weight, whole=False)
+        result = self._evaluate(samples, None, prepared)
         if not math.isfinite(result.loss):
             self._check_outputs(self._outputs(X, check=False))
         return result
@@ -523,12 +555,51 @@ class Network:
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
         prefix: str = "",
+    ) -> kernels.Samples:
+        """Raw rows and targets as kernels take them."""
+        return self._samples_of(self._prepared(X, prefix), y, sample_weight, prefix)
+
+    def _prepared(self, X: ArrayLike, prefix: str = "") -> ArrayLike:
+        if self.preparation is None:
+            return X
+        return self.preparation.transform(X, self.dtype, f"{prefix}X")
+
+    def _samples_of(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        prefix: str = "",
         *,
         whole: bool = True,
     ) -> kernels.Samples:
+        """Prepared rows, and targets as the caller has them, as kernels take them."""
+        if self.classes is not None:
+            y = validation.numbered(f"{prefix}y", y, self.classes)
+        elif self.preparation is not None and self.preparation.scales_targets:
+            y = self.preparation.transform_target(y, f"{prefix}y")
         return validation.samples(
             X, y, self.sizes, self.loss_name, self.dtype, sample_weight, prefix, whole=whole
         )
+
+    def training_samples(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> kernels.Samples:
+        """Rows to train on, as kernels take them; text in y becomes `classes`, if there are none.
+
+        Raises
+        ------
+        ValueError
+            If an argument does not fit the network, which is untouched then.
+        """
+        found = None
+        if self.classes is None:
+            found = validation.distinct_labels("y", y, self.sizes[-1], self.loss_name)
+        numbers = y if found is None else validation.numbered("y", y, found)
+        samples = self._samples(X, numbers, sample_weight)
+        if found is not None:
+            vars(self)["classes"] = found
+        return samples
 
     # Copies and text ----------------------------------------------------------------------------
 
@@ -567,6 +638,8 @@ class Network:
             "loss_name": self.loss_name,
             "inits": self.inits,
             "dtype": self.dtype.name,
+            "classes": self.classes,
+            "preparation": self.preparation,
             "weights": self.weights,
             "biases": self.biases,
         }
@@ -578,12 +651,20 @@ class Network:
         self.loss_name = state["loss_name"]
         self.inits = state["inits"]
         self.dtype = validation.dtype(state["dtype"])
+        self.classes = state.get("classes")
+        self.preparation = state.get("preparation")
         self._allocate()
         with np.errstate(all="ignore"):
             for ours, theirs in zip(self.weights, state["weights"], strict=True):
                 ours[...] = theirs
             for ours, theirs in zip(self.biases, state["biases"], strict=True):
                 ours[...] = theirs
+
+    def save(self, path: str | os.PathLike[str], *, extra: dict[str, Any] | None = None) -> None:
+        """Write the network to a model file: `fastbp.save` has the arguments and errors."""
+        from fastbp.storage import save  # which makes networks, and so is imported by its callers
+
+        save(self, path, extra=extra)
 
     def summary(self) -> str:
         """Table of the layers: shape, activation, initialisation, number of parameters."""

@@ -166,6 +166,42 @@ TRAINER = fields(
     },
 )
 
+
+def _label(name: str, value: Any) -> None:
+    """A label of a class."""
+    if not isinstance(value, (str, bool)):
+        number(name, value)
+
+
+def _truth(name: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        _refuse(name, "true or false", value)
+
+
+_PREPARED_COLUMN = fields(
+    {"name": text, "kind": text},
+    # What is as by default is left out.
+    {
+        "mean": number,
+        "scale": number,
+        "fill": number,
+        "missing": _truth,
+        "values": items(text),
+        "buckets": whole(0, 2**31),
+    },
+)
+
+_PREPARATION = fields(
+    {
+        "scale": _truth,
+        "hashed": items(text),
+        "most_values": whole(1, 2**63),
+        "named": _truth,
+        "columns": items(_PREPARED_COLUMN),
+        "target": _or_none(fields({"mean": items(number), "scale": items(number)})),
+    }
+)
+
 HEADER = fields(
     {
         "format": whole(1, FORMAT + 1),
@@ -177,5 +213,5 @@ HEADER = fields(
         "extra": mapping,
     },
     # Files of the first fastbp had no digest.
-    {"trainer": TRAINER, "sha256": text},
+    {"trainer": TRAINER, "sha256": text, "classes": items(_label), "preparation": _PREPARATION},
 )

@@ -18,6 +18,7 @@ from fastbp.callbacks import CallbackState
 from fastbp.history import History
 from fastbp.network import Network
 from fastbp.options import described_options, restored_options
+from fastbp.preparation import Preparation
 from fastbp.trainer import Trainer
 from fastbp.validation import FloatArray
 
@@ -85,6 +86,10 @@ def _contents(network: Network, trainer: Trainer | None, extra: Any) -> bytes:
         "dtype": network.dtype.name,
         "extra": extra,
     }
+    if network.classes is not None:
+        header["classes"] = network.classes
+    if network.preparation is not None:
+        header["preparation"] = network.preparation.described()
     vectors = [("", network.params)]
     squares: tuple[str, ...] = ()
     if trainer:
@@ -369,6 +374,13 @@ def _restored_network(header: dict[str, Any]) -> Network:
         header["activations"][-1] if header["activations"] else "",
         header["inits"],
         validation.choice("dtype", header["dtype"], ("float32", "float64")),
+    )
+    ours = network.loss_name, [*network.activations], [*network.inits]
+    if (theirs := (header["loss"], header["activations"], header["inits"])) != ours:
+        raise ValueError(f"{reprlib.repr(theirs)} must be names of ours, {reprlib.repr(ours)}")
+    preparation = header.get("preparation")
+    network._describe_data(
+        header.get("classes"), preparation and Preparation.from_description(preparation)
     )
     return network
 

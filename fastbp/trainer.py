@@ -663,7 +663,7 @@ class Trainer:
     ) -> kernels.Samples:
         """Samples as they are given, once the options are known to be right."""
         self._checked_options()
-        return self.network._samples(X, y, sample_weight)
+        return self.network.training_samples(X, y, sample_weight)
 
     def _weighted(self, samples: kernels.Samples) -> kernels.Samples:
         """Samples as they are trained on: weighted by class, and with smoothed targets."""
@@ -777,6 +777,12 @@ class Trainer:
             this = passes.by_batches(network, samples, eta, options, rule, self._key)
         self._last = things, values, this
         return this
+
+    def save(self, path: str | os.PathLike[str], *, extra: dict[str, Any] | None = None) -> None:
+        """Write the trainer to a model file: `fastbp.save` has the arguments and errors."""
+        from fastbp.storage import save  # which makes trainers, and so is imported by its callers
+
+        save(self, path, extra=extra)
 
     def _forget_pass(self) -> None:
         """Because it holds the data, and sums, if it ended within a batch."""

@@ -114,6 +114,75 @@ def sequence(value: Any) -> tuple[Any, ...] | None:
     return tuple(value) if isinstance(value, Sequence) and not is_text else None
 
 
+def texts(name: str, value: Any) -> tuple[str, ...]:
+    """``value`` as a tuple of texts; a single one counts as a sequence of one."""
+    given = (value,) if isinstance(value, str) else sequence(value)
+    if given is None or not all(isinstance(entry, str) for entry in given):
+        raise ValueError(f"{name} must be a sequence of texts, got {shown(value)}.")
+    return tuple(map(str, given))
+
+
+def classes(value: Any, n_outputs: int, loss: str) -> tuple[Any, ...] | None:
+    """Labels of the classes in the order of their numbers, all text or all numbers, or None."""
+    if value is None:
+        return None
+    n = max(2, n_outputs)
+    if loss not in kernels.CLASSIFICATION or (loss == "binary_cross_entropy" and n_outputs > 1):
+        raise ValueError(
+            "classes must be None for a network that does not predict one class of several; its "
+            f"loss is {loss} and it has {n_outputs} outputs."
+        )
+    given = sequence(value)
+    if given is None or len(given) != n:
+        raise ValueError(f"classes must be {n} labels, one per class, got {shown(value)}.")
+    labels = tuple(e.item() if isinstance(e, np.generic) else e for e in given)
+    is_text = all(isinstance(label, str) for label in labels)
+    if not is_text and not all(math.isfinite(_real(e) + isinstance(e, bool)) for e in labels):
+        labels_are = "must be all text or all finite numbers"
+        raise ValueError(f"classes {labels_are}, got {shown(value)}.")
+    if len(set(labels)) != n:
+        raise ValueError(f"classes must be different labels, got {shown(value)}.")
+    return labels
+
+
+def numbered(name: str, y: Any, labels: Sequence[Any]) -> Any:
+    """Class numbers of a column of labels; rows of probabilities are left as they are.
+
+    Python compares them, for NumPy would take 1 for "1", and round integers to compare them with
+    floats.
+    """
+    array = _array(name, y)
+    if array.ndim == 2 and array.shape[1] > 1:
+        return y
+    numbers_of = {label: number for number, label in enumerate(labels)}
+    entries = array.reshape(-1).tolist()
+    try:
+        return np.array([numbers_of[label] for label in entries], np.int64)
+    except (KeyError, TypeError):
+        row = next(i for i, e in enumerate(entries) if e not in labels)
+        raise ValueError(
+            f"{name} must hold the network's classes, {shown(list(labels))}; got "
+            f"{shown(entries[row])} in row {row}."
+        ) from None
+
+
+def distinct_labels(name: str, y: Any, n_outputs: int, loss: str) -> tuple[Any, ...] | None:
+    """The classes of a column of text, sorted; None for anything else."""
+    if loss not in kernels.CLASSIFICATION or (loss == "binary_cross_entropy" and n_outputs > 1):
+        return None
+    array = _array(name, y)
+    if array.dtype.kind not in "OUST" or array.size == 0 or not _is_text(array):
+        return None
+    found = tuple(sorted(set(map(str, array.reshape(-1).tolist()))))
+    if len(found) != max(2, n_outputs):
+        raise ValueError(
+            f"{name} must have {max(2, n_outputs)} classes, one per output of the network, got "
+            f"{len(found)}: {shown(list(found))}; Network(classes=...) names classes that {name} "
+            "does not have."
+        )
+    return found
+
+
 def _each(
     name: str, value: Any, n: int, kind: type, of: str, check: Callable[[str, Any], Entry]
 ) -> tuple[Entry, ...]:
@@ -218,8 +287,14 @@ def nearest(value: Any, names: Iterable[str]) -> str:
 
 
 def choice(name: str, value: Any, allowed: Iterable[str], where: str = "") -> str:
-    """``value`` if it is one of the allowed names."""
+    """The allowed name that is meant: in any case, or as other libraries call it."""
     names = tuple(allowed)
+    if isinstance(value, str) and value not in names:
+        key = value.lower().replace("-", "_").replace(" ", "_")
+        meant = {name.lower().replace("_", ""): name for name in names}
+        for each in (key, _ALIASES.get(key, "")):
+            if (letters := each.replace("_", "")) in meant:
+                return meant[letters]
     if not isinstance(value, str) or value not in names:
         hint = nearest(value, names)
         raise ValueError(
@@ -501,6 +576,10 @@ _NUMBER_THEM = (
     "number the classes with classes, y = numpy.unique(y, return_inverse=True), or use "
     "fastbp.sklearn"
 )
+_NAME_THEM = (
+    "text becomes the network's classes by Trainer.fit, or by Network(classes=...), if they are as "
+    "many as its outputs"
+)
 
 
 def _labels(name: str, given: NDArray[Any], n_classes: int) -> NDArray[np.int64]:
@@ -591,7 +670,7 @@ def samples(
     n_outputs = sizes[-1]
     rows = inputs(X, sizes[0], kind, f"{prefix}X", whole=whole)
     name = f"{prefix}y"
-    array = _numeric(name, y, f"; {_NUMBER_THEM}" if loss in kernels.CLASSIFICATION else "")
+    array = _numeric(name, y, f"; {_NAME_THEM}" if loss in kernels.CLASSIFICATION else "")
     if array.ndim == 0 or len(array) != rows.n:
         raise ValueError(
             f"{name} must have one entry per row of {prefix}X, {rows.n}; got shape {array.shape}."
