@@ -84,7 +84,8 @@ def _check_together(options: Options, network: Network, eta: float) -> None:
             "label_smoothing and class_weight must be 0 and None for the loss "
             f"{network.loss_name}, got {smoothing!r} and {validation.shown(weights)}."
         )
-    is_default = options["block_size"] is None and options["method"] == "auto"
+    is_auto = isinstance(options["method"], str) and options["method"] == "auto"
+    is_default = options["block_size"] is None and is_auto
     if not is_default and not passes.is_per_sample(options, eta, network.dtype):
         raise ValueError(
             "method and block_size are for plain sgd with batch_size 1 and no regularization "

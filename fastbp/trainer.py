@@ -536,9 +536,10 @@ class Trainer:
         if metrics is None:
             metrics = STANDARD["classification" if network.is_classifier else "regression"]
         scores = scoring.scores(metrics, network)
-        samples = network._samples(X, y, sample_weight, whole=False)
+        prepared = network._prepared(X)
+        samples = network._samples_of(prepared, y, sample_weight, whole=False)
         rows = watching.EvalSet(samples, scoring.truth(network, samples, y))
-        figures = watching.evaluated(network, rows, scores, given=X)
+        figures = watching.evaluated(network, rows, scores, given=prepared)
         if not math.isfinite(figures["loss"]):
             network._check_outputs(network._outputs(X, check=False))
         return figures

@@ -104,7 +104,7 @@ def test_bad_files(network, tmp_path):
         ({"activations": []}, "is damaged: activation must be one name or 1"),
         ({"format": 0}, "is damaged: format must be an integer from 1"),
         ({"extra": []}, "is damaged: extra must be a dict"),
-        ({"loss": "mse"}, "is damaged: .* must be names of ours"),
+        ({"loss": "ce"}, "is damaged: .* must be names of ours"),
         ({"loss": "mze"}, "is damaged: loss must be one of"),
         ({"trainer": {}}, "is damaged: trainer.options is missing"),
         ({"author": "me"}, "is damaged: 'author' is no field of a model file"),

@@ -144,7 +144,7 @@ def test_sparse_targets_are_refused_with_a_hint():
             "activation must be one name or 1 names, one per hidden",
         ),
         ({"activation": 3}, "activation must be one name or 1 names, one per hidden layer; got 3"),
-        ({"loss": "mse"}, "loss must be one of squared_error, cross_entropy,"),
+        ({"loss": "hinge"}, "loss must be one of squared_error, cross_entropy,"),
         (
             {"output": "sigmoid"},
             "output must be one of softmax for the loss cross_entropy; got 'sigmoid'.",
@@ -154,7 +154,7 @@ def test_sparse_targets_are_refused_with_a_hint():
             "output must be one of exp for the loss poisson",
         ),
         ({"output": "softmax", "loss": "huber"}, "output must be one of identity, relu,"),
-        ({"init": "xavier"}, "init must be one of he_normal,"),
+        ({"init": "zeros"}, "init must be one of he_normal,"),
         ({"dtype": "float16"}, "dtype must be one of float32, float64; got 'float16'."),
         ({"dtype": "nonsense"}, "dtype must be one of float32, float64; got 'nonsense'."),
         ({"dtype": None}, "dtype must be one of float32, float64; got None."),
