@@ -238,7 +238,7 @@ def test_rows_that_differ_from_the_fitted_ones():
             preparation.transform(frame.assign(**change))
     with pytest.raises(ValueError, match=r"must have the column 'area' \(did you mean 'aera'\?\)"):
         preparation.transform(frame.rename(columns={"area": "aera"}))
-    with pytest.raises(ValueError, match="must have 4 columns, .* got 2"):
+    with pytest.raises(ValueError, match=r"must have 4 columns, .* got 2"):
         preparation.transform(np.ones((3, 2)))
     preparation.transform(frame.assign(garden=frame["garden"].astype(int), further="ignored"))
 
@@ -385,7 +385,7 @@ def test_classes_given_to_a_network():
     ],
 )
 def test_classes_that_a_network_cannot_have(classes, loss):
-    with pytest.raises(ValueError, match="^classes must be"):
+    with pytest.raises(ValueError, match=r"^classes must be"):
         Network((4, 3), loss=loss, classes=classes)
 
 
