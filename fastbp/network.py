@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastbp import kernels, methods, threads, validation
+from fastbp import kernels, keywords, methods, threads, validation
 from fastbp.gradient_check import GradientReport, check_gradients
 from fastbp.initializers import DEFAULTS, initial_weights
 from fastbp.objective import Objective
@@ -121,6 +121,7 @@ class Network:
     (2,)
     """
 
+    @keywords.hinted
     def __init__(
         self,
         sizes: Any,

@@ -155,6 +155,9 @@ def test_a_trainer_shows_itself_even_with_options_that_cannot_be():
 @pytest.mark.parametrize(
     ("use", "given", "meant"),
     [
+        ("network", "activations", "activation"),
+        ("network", "random_state", "seed"),
+        ("network", "criterion", "loss"),
         ("make", "lr", "learning_rate"),
         ("make", "learnign_rate", "learning_rate"),
         ("make", "random_state", "seed"),
@@ -171,6 +174,7 @@ def test_a_trainer_shows_itself_even_with_options_that_cannot_be():
 def test_a_keyword_that_does_not_exist_hints_at_the_one_that_was_meant(use, given, meant):
     network, X, y = Network((4, 3)), [[0.0] * 4], [0]
     calls = {
+        "network": lambda **keyword: Network((4, 3), **keyword),
         "make": lambda **keyword: Trainer(network, **keyword),
         "fit": lambda **keyword: Trainer(network).fit(X, y, **keyword),
         "evaluate": lambda **keyword: Trainer(network).evaluate(X, y, **keyword),

@@ -286,6 +286,18 @@ def test_divergence_names_epoch_and_layer_and_keeps_finite_weights(dtype, genera
     assert str(pickle.loads(pickle.dumps(info.value))) == str(info.value)
 
 
+def test_a_warning_of_divergence_names_the_line_of_the_fit(blobs):
+    def explode(trainer):
+        trainer.learning_rate = 1e30
+
+    trainer = Trainer(Network((4, 8, 3), loss="squared_error", seed=0), seed=0)
+    callbacks = [fastbp.callbacks.EarlyStopping("train_loss"), explode]
+    y = np.eye(3)[blobs[1]]
+    with pytest.warns(RuntimeWarning, match="takes those of its best epoch, 1") as seen:
+        trainer.fit(blobs[0], y, callbacks=callbacks, progress=False)
+    assert [each.filename for each in seen] == [__file__]
+
+
 def test_divergence_keeps_the_state_of_the_last_chunk(blobs, monkeypatch):
     """Not that of the epoch's start: what was learned up to the chunk stays."""
     network = Network((4, 3), seed=0)
