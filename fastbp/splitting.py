@@ -146,11 +146,13 @@ def _ranks(
             raise ValueError(f"{name} must have one entry per row, {n}, got {len(column)}.")
     generator = np.random.default_rng(seed)
     if times is not None:
-        codes = np.unique(times, return_inverse=True)[1]
-        return codes.max() - codes
+        codes: Rows = np.unique(times, return_inverse=True)[1]
+        latest_first: Rows = codes.max() - codes
+        return latest_first
     if groups is not None:
         codes = np.unique(groups, return_inverse=True)[1]
-        return generator.permutation(codes.max() + 1)[codes]
+        shuffled: Rows = generator.permutation(codes.max() + 1)[codes]
+        return shuffled
     order = generator.permutation(n)
     if labels is not None:
         # Rows of each class are spread evenly over the order: every stretch has its share of them.
