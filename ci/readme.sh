@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=${1:-$(mktemp -d)}
-mapfile -t commands < <(grep -E "^pip install -e '\.\[(sklearn|test)\]' && " README.md)
+mapfile -t commands < <(grep -E "^pip install -e '\.\[(cli|sklearn|test)\]' && " README.md)
 [ "${#commands[@]}" -eq 2 ] || { echo "README.md: expected two commands, found ${#commands[@]}"; exit 1; }
 for command in "${commands[@]}"; do
     echo "== $command"

@@ -7,9 +7,15 @@ from pathlib import Path
 import numpy as np
 
 import fastbp
+from fastbp.cli import main
 
 installed = {str(path) for path in files("fastbp")}
-for needed in ("fastbp/py.typed", "fastbp/kernels/sequential.py", "fastbp/kernels/_jit.py"):
+for needed in (
+    "fastbp/py.typed",
+    "fastbp/cli/train.py",
+    "fastbp/kernels/sequential.py",
+    "fastbp/kernels/_jit.py",
+):
     assert needed in installed, f"the wheel lacks {needed}"
 assert "site-packages" in fastbp.__file__, fastbp.__file__
 assert importlib.util.find_spec("kernels") is None, "a top-level package called kernels"
@@ -26,5 +32,11 @@ for dtype in ("float32", "float64"):
     loaded = fastbp.load("model.safetensors")
     assert np.array_equal(loaded.network.predict(X), network.predict(X))
     assert network.check_gradients(X[:4], labels[:4]).ok
-Path("model.safetensors").unlink()
+
+# The command line, too.
+np.savez("data.npz", X=X, y=labels)
+assert main(["train", "data.npz", "--epochs", "3", "--save", "model.safetensors"]) == 0
+assert main(["evaluate", "model.safetensors", "data.npz"]) == 0
+for name in ("model.safetensors", "data.npz"):
+    Path(name).unlink()
 print(f"fastbp {fastbp.__version__} works from {Path(fastbp.__file__).parent}")

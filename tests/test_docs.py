@@ -11,6 +11,9 @@ import tomllib
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
 import pytest
 
 from fastbp.cli import main
@@ -63,20 +66,36 @@ def test_every_block_of_a_page_runs_alone_and_prints_what_the_page_says(tmp_path
 def test_every_command_of_the_readme_runs(tmp_path, monkeypatch, capsys, generator):
     """Those that install something are ci/readme.sh's."""
     monkeypatch.chdir(tmp_path)
-    X = generator.normal(size=(200, 3))
-    for name in ("data.csv", "new.csv"):
-        columns = (X, X.sum(axis=1)) if name == "data.csv" else (X,)
-        header = "a,b,c,price" if name == "data.csv" else "a,b,c"
-        np.savetxt(name, np.column_stack(columns), delimiter=",", header=header, comments="")
+    table = pa.table(
+        {
+            "area": generator.uniform(40, 250, 200),
+            "street": generator.choice(["A", "B", "C"], 200),
+            "patient": np.arange(200) // 4,
+            "day": np.datetime64("2024-01-01") + np.arange(200),
+            "outcome": np.arange(200) % 2,
+        }
+    )
+    price = 1000 * table.column("area").to_numpy()
+    table = table.append_column("price", pa.array(price)).append_column("units", pa.array(price))
+    houses = table.select(["area", "street", "price"])
+    for name in ("housing.csv", "new.csv", "sold.csv"):
+        pa.csv.write_csv(houses, name)
+    pa.csv.write_csv(table.select(["area", "patient", "outcome"]), "patients.csv")
+    pa.parquet.write_table(table.select(["area", "day", "units"]), "sales.parquet")
     blocks = re.findall(
         r"```bash\n(fastbp .*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S
     )
     commands = [shlex.split(line, comments=True) for line in "".join(blocks).splitlines()]
-    assert {command[1] for command in commands} == {"train", "predict", "check", "info"}
+    assert {command[1] for command in commands} == {
+        "train", "predict", "evaluate", "check", "info"
+    }  # fmt: skip
     for _, *arguments in commands:
+        if "--help" in arguments:
+            continue
         assert main(arguments) == 0, capsys.readouterr().err
-        assert len(capsys.readouterr().out.splitlines()) >= 9
-    assert Path("curves.png").stat().st_size > 1000
+        assert len(capsys.readouterr().out.splitlines()) >= 4 or "--output" in arguments
+    assert Path("report.png").stat().st_size > 1000
+    assert len(Path("prices.csv").read_text().splitlines()) == 201
 
 
 def test_no_block_of_a_page_is_overlooked():

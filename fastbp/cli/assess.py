@@ -1,0 +1,43 @@
+"""Figures of a network on some rows, as the command line prints them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fastbp import experiment, metrics
+from fastbp.cli.output import confusion, figures_table
+from fastbp.network import Network
+from fastbp.problem import Problem
+
+
+def lines(
+    title: str,
+    network: Network,
+    problem: Problem,
+    rows: tuple[Any, Any],
+    figures: Mapping[str, float],
+    baseline: Mapping[str, float] | None,
+) -> list[str]:
+    """A confusion matrix, where there are classes, and a table of figures.
+
+    ``title`` says which rows they are, and ``rows`` are inputs and targets.
+    """
+    parts = []
+    if problem.classes is not None:
+        predicted = np.asarray(numbers(network, problem, rows[0]))
+        counts = metrics.confusion_matrix(
+            experiment.numbered(rows[1], problem), predicted, range(len(problem.classes))
+        )
+        parts = ["", confusion(counts, problem.classes)]
+    return [*parts, "", figures_table(title, figures, baseline)]
+
+
+def numbers(network: Network, problem: Problem, X: Any) -> Any:
+    """Predicted class numbers."""
+    probabilities = network.predict_proba(X)
+    if probabilities.shape[1] == 1:
+        return (probabilities[:, 0] > 0.5).astype(np.int64)
+    return np.argmax(probabilities, axis=1)

@@ -1,0 +1,97 @@
+"""``fastbp info``: what a report of a fault should say of the machine."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import fastbp
+from fastbp import kernels
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    command = commands.add_parser(
+        "info",
+        help="show processor, threads, versions and compilation cache",
+        description="Show processor, threads, versions and compilation cache.",
+    )
+    command.set_defaults(run=_info)
+
+
+def _info(options: argparse.Namespace) -> int:
+    import llvmlite
+    import numba
+    from llvmlite import binding
+
+    try:
+        features = binding.get_host_cpu_features()
+    except RuntimeError:  # LLVM cannot tell on this machine
+        features = {}
+    widths = {"avx512f": 512, "avx2": 256, "avx": 256, "sse2": 128, "neon": 128}
+    width = next((bits for name, bits in widths.items() if features.get(name)), 0)
+    simd = f"{width} bits, {width // 32} float32 at a time" if width else "unknown"
+    rows = [
+        ("fastbp", fastbp.__version__),
+        ("Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
+        ("numba", f"{numba.__version__}, llvmlite {llvmlite.__version__}"),
+        ("numpy", np.__version__),
+        ("processor", f"{_processor()} (LLVM: {binding.get_host_cpu_name()})"),
+        ("SIMD", simd),
+        ("cores", f"{_usable_cores()} usable of {os.cpu_count()}"),
+        ("threading", _threading()),
+        ("cache", _cache()),
+    ]
+    for name, value in rows:
+        print(f"{name:<10} {value}")
+    return 0
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _usable_cores() -> int | None:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+# What each of numba's threading layers means for programs with parallel code of their own.
+_MAY = "other threads of a program may run numba's parallel code while fastbp trains"
+_LAYERS = {
+    "tbb": _MAY,
+    "omp": _MAY,
+    "workqueue": "if another thread of a program runs numba's parallel code while fastbp trains, "
+    "the process aborts; 'pip install tbb' gives another layer, and so does "
+    "NUMBA_THREADING_LAYER=omp where OpenMP is installed",
+}
+
+
+def _threading() -> str:
+    """The threading layer that numba chooses, and what it means for a program."""
+    import numba
+
+    try:
+        numba.get_num_threads()  # starts the pool
+        layer = numba.threading_layer()
+    except ValueError as error:  # NUMBA_THREADING_LAYER asks for what is not there
+        return f"none, and training on several threads fails: {' '.join(str(error).split())}"
+    return f"{layer}: {_LAYERS[layer]}"
+
+
+def _cache() -> str:
+    directory = kernels.cache_directory(kernels.train_sequential)
+    if directory is None:
+        return "off"
+    files = list(Path(directory).glob("*.nb[ic]"))
+    return f"{directory} ({len(files)} files, {sum(f.stat().st_size for f in files) / 1e6:.1f} MB)"

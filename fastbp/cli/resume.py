@@ -1,0 +1,73 @@
+"""``fastbp train --resume``: going on with a saved training."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from fastbp import seen
+from fastbp.cli import model
+from fastbp.cli import options as opt
+from fastbp.experiment import Plan
+from fastbp.storage import load, read_header
+from fastbp.trainer import Trainer
+
+
+class Saved(NamedTuple):
+    """A trainer that is to go on, and what the command line has kept with it."""
+
+    path: str
+    trainer: Trainer
+    extra: dict[str, Any]
+
+
+def read(options: argparse.Namespace) -> Saved:
+    """The saved trainer; options become those that it was begun with.
+
+    Raises
+    ------
+    ValueError
+        If it cannot go on, or an option is given that would make it another training.
+    """
+    path = options.resume
+    extra, trainer = read_header(path)["extra"], load(path)
+    if not isinstance(trainer, Trainer) or "options" not in extra:
+        raise ValueError(f"--resume {path}: 'fastbp train --save' did not write this trainer.")
+    if extra["stage"] != "search":
+        raise ValueError(
+            f"--resume {path}: this network was trained again, on all rows that it may see, for "
+            "its best number of epochs; go on with one that was saved without --refit and --final."
+        )
+    defaults = opt.training_defaults()
+    for name, value in extra["options"].items():
+        given = getattr(options, name, None)
+        plain = list(given) if isinstance(given, tuple) else given
+        default = getattr(defaults, name, None)
+        if given != default and plain != value:
+            raise ValueError(
+                f"--{name.replace('_', '-')} cannot be changed when a training is resumed."
+            )
+        setattr(options, name, tuple(value) if isinstance(value, list) else value)
+    return Saved(path, trainer, extra)
+
+
+def plan(planned: Plan, saved: Saved, options: argparse.Namespace) -> Plan:
+    """The plan of the saved trainer: its network and preparation, the same rows in each part."""
+    done = len(saved.trainer.history)
+    epochs = saved.extra["epochs"] if options.epochs is None else options.epochs
+    X, _ = planned.data.rows(planned.parts.train)
+    rows = model.transformed(saved.trainer.network, X)
+    if seen.sketch(rows) != saved.extra["seen"]:
+        raise ValueError(
+            f"{options.data}: these are not the rows that {saved.path} was trained on; a training "
+            "can only go on with the same data."
+        )
+    if epochs <= done:
+        raise ValueError(
+            f"--resume {saved.path}: it has {done} epochs already; ask for more with --epochs."
+        )
+    if options.threads is not None:
+        saved.trainer.n_threads = options.threads
+    options_ = replace(planned.options, epochs=epochs)
+    return planned._replace(trainer=saved.trainer, options=options_)
