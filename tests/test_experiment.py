@@ -64,13 +64,12 @@ def test_nothing_is_learned_from_the_test_part():
     assert first.figures["test"] != second.figures["test"]
     for values in columns.values():
         values[first.parts.validation] *= 3
+    chosen_by_none = Options(epochs=3, patience=0, layers=(4,), refit=False)
     third = experiment.run(
         data.from_table(pa.table(columns), "price"),
-        options=Options(epochs=3, patience=0, layers=(4,)),
+        options=chosen_by_none,
     )
-    fourth = experiment.run(
-        data.from_table(table, "price"), options=Options(epochs=3, patience=0, layers=(4,))
-    )
+    fourth = experiment.run(data.from_table(table, "price"), options=chosen_by_none)
     assert np.array_equal(third.network.params, fourth.network.params)
 
 

@@ -31,7 +31,7 @@ def described(
         "target": planned.data.name if options.target else None,
         "task": problem.task,
         "stage": stage,
-        "epochs": planned.options.epochs,
+        "epochs": planned.epochs if stage == "search" else len(trainer.history),
         "trivial": _trivial(experiment.numbered(y, problem), problem),
         "seen": seen.sketch(transformed(trainer.network, X)),
         "options": {name: value for name, value in vars(options).items() if name not in FREE},

@@ -6,10 +6,13 @@ import argparse
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from fastbp import seen
 from fastbp.cli import model
 from fastbp.cli import options as opt
 from fastbp.experiment import Plan
+from fastbp.splitting import Parts
 from fastbp.storage import load, read_header
 from fastbp.trainer import Trainer
 
@@ -34,10 +37,10 @@ def read(options: argparse.Namespace) -> Saved:
     extra, trainer = read_header(path)["extra"], load(path)
     if not isinstance(trainer, Trainer) or "options" not in extra:
         raise ValueError(f"--resume {path}: 'fastbp train --save' did not write this trainer.")
-    if extra["stage"] != "search":
+    if extra["stage"] == "final":
         raise ValueError(
-            f"--resume {path}: this network was trained again, on all rows that it may see, for "
-            "its best number of epochs; go on with one that was saved without --refit and --final."
+            f"--resume {path}: this network was trained on all rows, and none are left to say how "
+            "good it becomes; go on with one that was saved without --final."
         )
     defaults = opt.training_defaults()
     for name, value in extra["options"].items():
@@ -54,20 +57,24 @@ def read(options: argparse.Namespace) -> Saved:
 
 def plan(planned: Plan, saved: Saved, options: argparse.Namespace) -> Plan:
     """The plan of the saved trainer: its network and preparation, the same rows in each part."""
-    done = len(saved.trainer.history)
-    epochs = saved.extra["epochs"] if options.epochs is None else options.epochs
-    X, _ = planned.data.rows(planned.parts.train)
-    rows = model.transformed(saved.trainer.network, X)
-    if seen.sketch(rows) != saved.extra["seen"]:
+    settings = planned.options
+    if saved.extra["stage"] == "refit":  # which has learned from the validation part
+        parts = planned.parts
+        rows, none = np.union1d(parts.train, parts.validation), parts.train[:0]
+        planned = planned._replace(parts=Parts(rows, none, parts.test))
+        settings = replace(settings, refit=False)
+    X, _ = planned.rows("train")
+    if seen.sketch(model.transformed(saved.trainer.network, X)) != saved.extra["seen"]:
         raise ValueError(
             f"{options.data}: these are not the rows that {saved.path} was trained on; a training "
             "can only go on with the same data."
         )
+    done = len(saved.trainer.history)
+    epochs = saved.extra["epochs"] if options.epochs is None else options.epochs
     if epochs <= done:
         raise ValueError(
             f"--resume {saved.path}: it has {done} epochs already; ask for more with --epochs."
         )
     if options.threads is not None:
         saved.trainer.n_threads = options.threads
-    options_ = replace(planned.options, epochs=epochs)
-    return planned._replace(trainer=saved.trainer, options=options_)
+    return planned._replace(trainer=saved.trainer, options=replace(settings, epochs=epochs))
