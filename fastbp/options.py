@@ -60,12 +60,34 @@ def checked_options(given: Mapping[str, Any], network: Network, eta: float) -> O
     for name in ("clip_value", "clip_norm", "max_norm"):
         options[name] = validation.limit(name, given[name], kind)
     options["dropout"] = validation.dropout(given["dropout"], n_layers - 1)
-    n_classes = max(2, network.sizes[-1])
-    options["class_weight"] = validation.class_weight(given["class_weight"], n_classes, kind)
+    options["class_weight"] = _class_weight(given["class_weight"], network)
     options["label_smoothing"] = validation.share("label_smoothing", given["label_smoothing"])
     options["reduction"] = validation.choice("reduction", given["reduction"], ("mean", "batch"))
     _check_together(options, network, eta)
     return options
+
+
+def _class_weight(given: Any, network: Network) -> Any:
+    """Weights of all classes, "balanced" or None; a mapping may have labels as keys.
+
+    It is left as it is until the network has learned the labels.
+    """
+    kind, n_classes = network.dtype, max(2, network.sizes[-1])
+    if isinstance(given, Mapping):
+        if network.classes is not None:
+            numbers = {label: number for number, label in enumerate(network.classes)}
+            if unknown := [label for label in given if label not in numbers]:
+                raise ValueError(
+                    f"class_weight must name the network's classes, "
+                    f"{validation.shown(list(numbers))}; got {validation.shown(unknown[0])}."
+                )
+            given = {numbers[label]: weight for label, weight in given.items()}
+        elif given and all(isinstance(label, str) for label in given):
+            return {
+                label: validation.rate(f"class_weight[{label!r}]", weight, kind, zero=True)
+                for label, weight in given.items()
+            }
+    return validation.class_weight(given, n_classes, kind)
 
 
 def _check_together(options: Options, network: Network, eta: float) -> None:

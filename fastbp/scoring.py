@@ -22,18 +22,17 @@ Array = NDArray[Any]
 def truth(network: Network, samples: kernels.Samples, y: ArrayLike) -> Array:
     """What is true of samples, as metrics take it; y are their targets, which have been checked.
 
-    Class numbers, labels 0 and 1, or numbers in their own unit.
+    Class numbers, labels 0 and 1, or numbers in their own unit, in the shape of predictions.
     """
     if not network.is_classifier:  # a copy, because the caller may change theirs
-        return kernels.read_only(
-            np.array(frames.to_array("y", y) if frames.is_frame(y) else y, float)
-        )
-    if len(samples.labels) > 0:
-        return samples.labels
-    if network.loss_name == "cross_entropy":
-        numbers: Array = np.argmax(samples.targets, axis=1)
-        return numbers
-    return (samples.targets > 0.5).astype(np.int64)
+        true = np.array(frames.to_array("y", y) if frames.is_frame(y) else y, np.float64)
+    elif len(samples.labels) > 0:
+        true = samples.labels
+    elif network.loss_name == "cross_entropy":
+        true = np.argmax(samples.targets, axis=1)
+    else:
+        true = (samples.targets > 0.5).astype(np.int64)
+    return kernels.read_only(true.reshape(-1) if network.sizes[-1] == 1 else true)
 
 
 class Judged:
@@ -62,8 +61,11 @@ class Judged:
         )
 
     def users(self, function: Callable[[Array, Array], Any]) -> Any:
-        """A user's function."""
-        return function(self.true, self.predicted)
+        """A user's function, which is given what `Network.predict` gives."""
+        if self.network.classes is None:
+            return function(self.true, self.predicted)
+        labels = np.array(self.network.classes)
+        return function(labels[self.true], labels[self.predicted])
 
     def scikit_learns(self, name: str) -> float:
         """One of scikit-learn's scorers."""
@@ -74,8 +76,7 @@ class Judged:
         p = self.outputs
         if p.shape[1] == 1:
             p = np.column_stack([1 - p, p])
-        true = self.true[:, 0] if self.true.ndim == 2 and self.true.shape[1] == 1 else self.true
-        return scorers.score(name, true, self.predicted, p, range(p.shape[1]))
+        return scorers.score(name, self.true, self.predicted, p, range(p.shape[1]))
 
 
 class Score(NamedTuple):

@@ -145,8 +145,8 @@ class Trainer:
         Largest norm of the weights that enter a unit; after each step they are scaled back to it.
     class_weight : "balanced", mapping or sequence, optional
         By what the steps of each class's samples are multiplied, on top of ``sample_weight``; 1
-        for classes that a mapping leaves out. "balanced" is n / (number of classes · samples of
-        the class), counted in each call.
+        for classes that a mapping from class numbers, or from labels if y has these, leaves out.
+        "balanced" is n / (number of classes · samples of the class), counted in each call.
     label_smoothing : float, default 0.0
         ε of the targets (1 − ε) y + ε / K that are trained on, K being the number of classes, or
         2 for binary_cross_entropy (Szegedy et al., CVPR 2016). Training losses are with it.
@@ -195,7 +195,7 @@ class Trainer:
         clip_value: float | None = None,
         clip_norm: float | None = None,
         max_norm: float | None = None,
-        class_weight: str | Mapping[int, float] | Sequence[float] | None = None,
+        class_weight: str | Mapping[Any, float] | Sequence[float] | None = None,
         label_smoothing: float = 0.0,
         reduction: str = "mean",
     ) -> None:
@@ -669,7 +669,13 @@ class Trainer:
     def _weighted(self, samples: kernels.Samples) -> kernels.Samples:
         """Samples as they are trained on: weighted by class, and with smoothed targets."""
         options = self._checked_options()
-        samples = validation.with_class_weight(samples, options["class_weight"])
+        weights = options["class_weight"]
+        if isinstance(weights, Mapping):
+            raise ValueError(
+                "class_weight must name class numbers where y holds them, got "
+                f"{validation.shown(next(iter(weights)))}."
+            )
+        samples = validation.with_class_weight(samples, weights)
         is_one_of = self.network.loss_name == "cross_entropy"
         n_classes = self.network.sizes[-1] if is_one_of else 2
         smoothing = options["label_smoothing"]

@@ -45,8 +45,7 @@ def split_off(
     share = validation.share("validation_split", share, zero=False)
     true = scoring.truth(network, samples, y)
     n = samples.inputs.n
-    is_class = network.is_classifier and (true.ndim == 1 or true.shape[1] == 1)
-    labels = true.reshape(-1) if is_class else None
+    labels = true if network.is_classifier and true.ndim == 1 else None
     try:
         parts = splitting.split(n, labels=labels, held_out=share, validation=0, seed=seed)
     except ValueError as error:

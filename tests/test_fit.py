@@ -282,6 +282,114 @@ def test_whether_more_is_better(column, greater):
     assert metrics.greater_is_better(column) is greater
 
 
+# Labels and raw rows ----------------------------------------------------------------------------
+
+
+NAMES = np.array(["ham", "pork", "spam"])
+
+
+def test_functions_are_given_labels_where_y_has_them(classes):
+    X, y, X_test, y_test = classes
+    trainer, by_number = classifier(), classifier()
+    seen = {}
+
+    def hits(y_true, y_pred):
+        seen.update(true=y_true, predicted=y_pred)
+        return np.mean(y_true == y_pred)
+
+    given = ("roc_auc", "f1", "jaccard_macro", hits)
+    history = trainer.fit(
+        X, NAMES[y], eval_set=(X_test, NAMES[y_test]), metrics=given, progress=False
+    )
+    assert trainer.network.classes == tuple(NAMES)
+    np.testing.assert_array_equal(seen["true"], NAMES[y_test])
+    np.testing.assert_array_equal(seen["predicted"], trainer.predict(X_test))
+    expected = by_number.fit(X, y, eval_set=(X_test, y_test), metrics=given, progress=False)
+    assert {name: history[name] for name in expected.metrics} == expected.metrics
+    assert history["hits"] == history.accuracy
+    figures = trainer.evaluate(X_test, NAMES[y_test])
+    assert figures == by_number.evaluate(X_test, y_test)
+    assert trainer.score(X_test, NAMES[y_test]) == figures["accuracy"]
+
+
+@pytest.mark.parametrize("column", [False, True])
+def test_labels_of_one_output(column, classes):
+    X, y, *_ = classes
+    y = NAMES[(y > 0) * 1][:, np.newaxis] if column else NAMES[(y > 0) * 1]
+    trainer = classifier(1, "binary_cross_entropy")
+    history = trainer.fit(
+        X, y, validation_split=0.2, metrics=["f1", sklearn.metrics.accuracy_score], progress=False
+    )
+    assert history["accuracy_score"] == history.accuracy
+    assert trainer.score(X, y) == np.mean(trainer.predict(X) == y.reshape(-1))
+
+
+def test_metrics_are_in_the_unit_of_the_target(generator):
+    """Although losses are of the scaled one."""
+    X = generator.normal(size=(80, 4)) * [1, 1e3, 1e-3, 1] + 5e3
+    y = 2e5 + 1e5 * (X[:, 0] - 5e3)
+    preparation = fastbp.Preparation().fit(X[:50], y[:50])
+    network = Network((4, 8, 1), loss="squared_error", preparation=preparation, seed=0)
+    trainer = Trainer(network, "adam", learning_rate=0.01, batch_size=8, seed=0)
+    history = trainer.fit(
+        X[:50], y[:50], epochs=60, eval_set=(X[50:], y[50:]), metrics=["mae", "r2", bias],
+        progress=False,
+    )  # fmt: skip
+    predicted = trainer.predict(X[50:])
+    assert history["mae"][-1] == pytest.approx(metrics.mae(y[50:], predicted))
+    assert history["mae"][0] > 1e4
+    assert history["bias"][-1] == pytest.approx(bias(y[50:], predicted))
+    assert history["r2"][-1] == trainer.score(X[50:], y[50:]) > 0.9
+    assert trainer.evaluate(X[50:], y[50:])["rmse"] == pytest.approx(
+        metrics.rmse(y[50:], predicted)
+    )
+
+
+def test_rows_of_a_frame_are_split_with_their_preparation(generator):
+    pandas = pytest.importorskip("pandas")
+    X = pandas.DataFrame(
+        {"area": generator.normal(90, 20, 60), "town": np.array(["Ulm", "Hof", "Kiel"] * 20)}
+    )
+    y = 3e3 * X["area"] + 1e4 * (X["town"] == "Ulm")
+    X.loc[3, "area"] = None
+    preparation = fastbp.Preparation().fit(X, y)
+    network = Network((preparation.n_inputs, 1), loss="squared_error", preparation=preparation)
+    trainer = Trainer(network, "adam", learning_rate=0.1, batch_size=8, seed=0)
+    history = trainer.fit(X, y, epochs=60, validation_split=0.2, metrics="r2", progress=False)
+    assert history["r2"][-1] > 0.8
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_class_weights_by_label(learned, classes):
+    X, y, *_ = classes
+    weights = dict(zip(NAMES.tolist(), (1.0, 2.0, 5.0), strict=True))
+    by_number = classifier(class_weight=[1.0, 2.0, 5.0])
+    by_number.fit(X, y, progress=False)
+    network = Network((4, 8, 3), seed=1, classes=None if learned else NAMES)
+    trainer = Trainer(
+        network, "adam", learning_rate=0.01, batch_size=8, seed=0, class_weight=weights
+    )
+    again = Trainer.from_params(network.copy(), trainer.get_params())
+    for each in (trainer, again):
+        each.fit(X, NAMES[y], progress=False)
+        np.testing.assert_array_equal(each.network.params, by_number.network.params)
+    assert trainer.get_params()["class_weight"] == [1.0, 2.0, 5.0]
+
+
+def test_class_weights_by_labels_that_are_not_there(classes):
+    X, y, *_ = classes
+    with pytest.raises(ValueError, match=r"network's classes, \['ham', .*; got 'eggs'"):
+        classifier(class_weight={"eggs": 2.0}).fit(X, NAMES[y], progress=False)
+    trainer = classifier(class_weight={"ham": 2.0})
+    for use in (lambda: trainer.fit(X, y, progress=False), lambda: trainer.partial_fit(X, y)):
+        with pytest.raises(ValueError, match="must name class numbers where y holds them, got 'ha"):
+            use()
+    with pytest.raises(ValueError, match=r"class_weight\['ham'\] must be a finite"):
+        classifier(class_weight={"ham": -1.0})
+    with pytest.raises(ValueError, match=r"got 0\."):
+        Trainer(Network((4, 3), classes=NAMES), class_weight={0: 2.0})
+
+
 # Eval sets --------------------------------------------------------------------------------------
 
 
