@@ -4,10 +4,11 @@
 >>> network = fastbp.Network((64, 64, 10), seed=0)
 >>> trainer = fastbp.Trainer(network, seed=0)
 
-Then ``trainer.fit(X, y)``, ``network.predict(X)`` and ``fastbp.save(network, path)``.
+Then ``trainer.fit(X, y)``, ``network.predict(X)`` and ``fastbp.save(network, path)``. From a raw
+table to a network and its figures, in one call: `fastbp.experiment.run`.
 """
 
-from fastbp import callbacks, kernels, metrics, optimizers, schedules
+from fastbp import callbacks, experiment, kernels, metrics, optimizers, schedules
 from fastbp.datasets import Dataset, load_dataset
 from fastbp.gradient_check import GradientReport
 from fastbp.history import History
@@ -30,6 +31,7 @@ __all__ = [
     "Preparation",
     "Trainer",
     "callbacks",
+    "experiment",
     "kernels",
     "load",
     "load_dataset",

@@ -1,11 +1,15 @@
 """From data to a trained network and honest figures: the steps of ``fastbp train``, for Python.
 
-    from fastbp import experiment
-
-    data = experiment.read("housing.csv", target="price")
-    outcome = experiment.run(data)
-    print(outcome.figures["test"], outcome.baseline)
-    outcome.network.predict(new_rows)
+>>> import numpy as np
+>>> from fastbp import experiment
+>>> rng = np.random.default_rng(0)
+>>> X = rng.normal([5, 100], [1, 30], size=(300, 2))
+>>> data = experiment.from_arrays(X, 70 * X[:, 0] + X[:, 1])  # or read("housing.csv", "price")
+>>> outcome = experiment.run(data)
+>>> outcome.figures["test"]["r2"] > 0.9, outcome.baseline["r2"] < 0.1
+(True, True)
+>>> outcome.network.predict(X[:5]).shape  # raw rows
+(5,)
 
 `run` is `plan`, `fit` and `outcome`, one after the other. The rows have three parts: a network is
 trained on the first, the second chooses the epoch, and the third is kept for the figures. Nothing
@@ -24,7 +28,7 @@ from numpy.typing import NDArray
 
 from fastbp import defaults, metrics, schedules, splitting, validation
 from fastbp.callbacks import EarlyStopping
-from fastbp.data import Data, take
+from fastbp.data import Data, from_arrays, from_table, read, take
 from fastbp.defaults import Defaults
 from fastbp.history import History
 from fastbp.network import Network
@@ -32,6 +36,29 @@ from fastbp.preparation import Preparation
 from fastbp.problem import Problem, encode, pose
 from fastbp.splitting import Parts
 from fastbp.trainer import Trainer
+
+__all__ = [
+    "CrossValidation",
+    "Data",
+    "Options",
+    "Outcome",
+    "Parts",
+    "Plan",
+    "Problem",
+    "best_epoch",
+    "cross_validate",
+    "described",
+    "figures",
+    "fit",
+    "from_arrays",
+    "from_table",
+    "outcome",
+    "plan",
+    "pose",
+    "read",
+    "run",
+    "train_on",
+]
 
 PARTS = ("train", "validation", "test")
 
@@ -148,9 +175,9 @@ def run(
     Parameters
     ----------
     data : Data
-        As `fastbp.data.read`, `from_table` and `from_arrays` make them.
+        As `read`, `from_table` and `from_arrays` make them.
     problem : Problem, optional
-        What to learn; by default `fastbp.problem.pose` guesses it.
+        What to learn; by default `pose` guesses it.
     options : Options, optional
     callbacks, progress
         As of `Trainer.fit`.
@@ -295,20 +322,20 @@ def _trainer(problem: Problem, options: Options, preparation: Preparation) -> Tr
     )
     training = dict(options.training)
     if isinstance(weights := training.get("class_weight"), Mapping):
-        training["class_weight"] = _by_number(weights, problem)
+        training["class_weight"] = _by_label(weights, problem)
     trainer = Trainer(network, seed=options.seed, **training)
     if options.schedule:
         trainer.learning_rate = _scheduled(options, trainer.learning_rate)
     return trainer
 
 
-def _by_number(weights: Mapping[Any, float], problem: Problem) -> dict[int, float]:
-    """Weights by class number, from weights by label."""
-    numbers = {str(label): number for number, label in enumerate(problem.classes or ())}
-    if unknown := [label for label in weights if str(label) not in numbers]:
-        hint = validation.nearest(str(unknown[0]), numbers)
+def _by_label(weights: Mapping[Any, float], problem: Problem) -> dict[Any, float]:
+    """Weights by label, where the command line has its text."""
+    labels = {str(label): label for label in problem.classes or ()}
+    if unknown := [label for label in weights if str(label) not in labels]:
+        hint = validation.nearest(str(unknown[0]), labels)
         raise ValueError(f"class_weight names {unknown[0]!r}, which is no class{hint}.")
-    return {numbers[str(label)]: weight for label, weight in weights.items()}
+    return {labels[str(label)]: weight for label, weight in weights.items()}
 
 
 def _scheduled(options: Options, rate: Any) -> schedules.Schedule:

@@ -898,3 +898,22 @@ def test_ctrl_c_saves_what_was_learned(tmp_path):
     assert "accuracy" in last_figures(out)
     assert "Traceback" not in err
     assert len(fastbp.load(model).history) >= 3
+
+
+def test_a_model_of_a_python_program(capsys, tmp_path, generator):
+    """Saved without what the command line keeps besides."""
+    X = generator.normal([5, 1000], [1, 300], size=(80, 2))
+    y = np.where(X[:, 0] > 5, "high", "low")
+    model, data = tmp_path / "m.safetensors", tmp_path / "d.npz"
+    preparation = fastbp.Preparation().fit(X)
+    network = fastbp.Network((2, 2), classes=["high", "low"], preparation=preparation, seed=0)
+    fastbp.Trainer(network, learning_rate=0.1, seed=0).fit(X, y, epochs=20)
+    fastbp.save(network, model)
+    np.savez(data, X=X, y=y)
+    code, out, err = run(capsys, "predict", model, data)
+    assert (code, out.split()) == (0, network.predict(X).tolist())
+    assert err.startswith("accuracy ")
+    code, out, _ = run(capsys, "evaluate", model, data)
+    assert code == 0
+    assert "trivial" not in out
+    assert re.search(r"^accuracy +9\d|^accuracy +100", out, re.M)

@@ -31,6 +31,8 @@ ROOT = Path(__file__).resolve().parents[1]
         "fastbp.optimizers",
         "fastbp.schedules",
         "fastbp.callbacks",
+        "fastbp.splitting",
+        "fastbp.experiment",
         "fastbp.sklearn",
     ],
 )

@@ -145,7 +145,7 @@ def test_options_reach_the_trainer():
     )
     trainer = experiment.plan(data.from_table(flowers(), "kind"), options=options).trainer
     assert trainer.learning_rate == fastbp.schedules.Cosine(0.01, epochs=10, warmup=2)
-    assert (trainer.l1, trainer.batch_size, trainer.class_weight) == (1e-4, 8, {2: 3.0})
+    assert (trainer.l1, trainer.batch_size, trainer.class_weight) == (1e-4, 8, {"rose": 3.0})
     assert trainer.network.sizes == (2, 3)
     with pytest.raises(ValueError, match="class_weight names 'rosa', which is no class"):
         experiment.plan(

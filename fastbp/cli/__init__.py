@@ -45,7 +45,11 @@ def _run(given: Sequence[str]) -> int:
         named = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         return fail(named, 2)
     except DivergenceError as error:
-        return fail(f"{error} On the command line that is --learning-rate, or --clip-norm 1.", 1)
+        return fail(
+            f"{error.text('is not saved')} The options are --learning-rate and --clip-norm; "
+            "without --no-scale, inputs are scaled.",
+            1,
+        )
     except (ValueError, ImportError, MemoryError) as error:
         return fail(str(error) or type(error).__name__, 2)
     except KeyboardInterrupt:
