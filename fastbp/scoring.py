@@ -24,6 +24,7 @@ def truth(network: Network, samples: kernels.Samples, y: ArrayLike) -> Array:
 
     Class numbers, labels 0 and 1, or numbers in their own unit, in the shape of predictions.
     """
+    true: Array
     if not network.is_classifier:  # a copy, because the caller may change theirs
         true = np.array(frames.to_array("y", y) if frames.is_frame(y) else y, np.float64)
     elif len(samples.labels) > 0:
