@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
         "fastbp",
         "fastbp.network",
         "fastbp.trainer",
+        "fastbp.metrics",
         "fastbp.optimizers",
         "fastbp.schedules",
         "fastbp.callbacks",
