@@ -49,6 +49,20 @@ def accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     return float(np.mean(hits if hits.ndim == 1 else hits.all(axis=1)))
 
 
+def _coded(
+    true: Array, predicted: Array, classes: Sequence[Any] | None
+) -> tuple[list[Any], Array, Array]:
+    """All classes, and the place among them of each entry."""
+    found, codes = np.unique(np.concatenate([true, predicted]), return_inverse=True)
+    named = list(found.tolist() if classes is None else classes)
+    numbers = {label: k for k, label in enumerate(named)}
+    try:
+        places = np.array([numbers[label] for label in found.tolist()], np.int64)[codes]
+    except KeyError as error:
+        raise ValueError(f"{error.args[0]!r} is none of the classes {named}.") from None
+    return named, places[: len(true)], places[len(true) :]
+
+
 def confusion_matrix(
     y_true: ArrayLike, y_pred: ArrayLike, classes: Sequence[Any] | None = None
 ) -> NDArray[np.int64]:
@@ -70,13 +84,7 @@ def confusion_matrix(
     ValueError
         If a label is none of the classes.
     """
-    true, predicted = _pair(y_true, y_pred)
-    named = list(np.unique(np.concatenate([true, predicted])) if classes is None else classes)
-    numbers = {label: k for k, label in enumerate(named)}
-    try:
-        i, j = ([numbers[label] for label in a.tolist()] for a in (true, predicted))
-    except KeyError as error:
-        raise ValueError(f"{error.args[0]!r} is none of the classes {named}.") from None
+    named, i, j = _coded(*_pair(y_true, y_pred), classes)
     counts = np.zeros((len(named), len(named)), np.int64)
     np.add.at(counts, (i, j), 1)
     return counts
@@ -101,8 +109,9 @@ def balanced_accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     if true.ndim == 2:
         columns = zip(true.T, predicted.T, strict=True)
         return float(np.mean([balanced_accuracy(*pair) for pair in columns]))
-    counts = confusion_matrix(true, predicted)
-    return float(np.nanmean(_ratio(np.diag(counts), counts.sum(axis=1))))
+    named, i, j = _coded(true, predicted, None)
+    hits, occurring = (np.bincount(a, minlength=len(named)) for a in (i[i == j], i))
+    return float(np.nanmean(_ratio(hits, occurring)))
 
 
 def f1(y_true: ArrayLike, y_pred: ArrayLike, classes: Sequence[Any] | None = None) -> float:
@@ -113,7 +122,7 @@ def f1(y_true: ArrayLike, y_pred: ArrayLike, classes: Sequence[Any] | None = Non
     y_true, y_pred : array-like of shape (n_samples,) or (n_samples, n_labels)
         Class numbers or labels. With several labels a row, the mean over the labels.
     classes : sequence, optional
-        All classes; by default those that occur, and 0 and 1 where one of them does.
+        All classes; by default those that occur, or 0 and 1 if no other does.
 
     Returns
     -------
@@ -127,9 +136,10 @@ def f1(y_true: ArrayLike, y_pred: ArrayLike, classes: Sequence[Any] | None = Non
     if classes is None:
         found = np.unique(np.concatenate([true, predicted])).tolist()
         classes = [0, 1] if set(found) <= {0, 1} else found
-    counts = confusion_matrix(true, predicted, classes)
-    each = _ratio(2 * np.diag(counts), counts.sum(axis=0) + counts.sum(axis=1))
-    return float(each[1] if len(classes) == 2 else np.nanmean(each))
+    named, i, j = _coded(true, predicted, classes)
+    hits, occurring, told = (np.bincount(a, minlength=len(named)) for a in (i[i == j], i, j))
+    each = _ratio(2 * hits, occurring + told)
+    return float(each[1] if len(named) == 2 else np.nanmean(each))
 
 
 # Probabilities of classes -----------------------------------------------------------------------

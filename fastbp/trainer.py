@@ -294,7 +294,7 @@ class Trainer:
             Share of the rows that is not trained on, but serves as ``eval_set``, with their
             weights. The rows are copied. They are drawn at random, the same share of each class;
             which ones follows from the trainer's seed and the number of rows, so that further fits
-            leave out the same.
+            leave out the same. A `Preparation` that was fitted to all rows has seen them.
         metrics : iterable of str or callable, or one of them, optional
             Columns to add to the history: names of `fastbp.metrics` such as ``"r2"`` and
             ``"roc_auc"``, names of scikit-learn's scorers, or functions of (y_true, y_pred).
