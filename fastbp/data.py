@@ -109,7 +109,12 @@ def column(y: Any) -> Any:
     if y is None:
         return None
     array = np.asarray(y)
-    return array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
+    array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
+    return array if array.dtype != bool else TRUTH[array.astype(np.int64)]
+
+
+TRUTH = np.array(["false", "true"])
+"""Labels of truth values."""
 
 
 def from_table(
@@ -160,14 +165,32 @@ def from_table(
     others = [name for name in columns if name not in named or (keep_time and name == time)]
     if not others:
         raise ValueError(f"no columns besides {', '.join(map(repr, named))} to learn from.")
+    inputs = table.select(others)
     return Data(
-        table.select(others),
+        inputs,
         values(table.column(target), target),
         groups=None if group is None else _complete(table, group),
         times=None if time is None else _times(table, time),
         name=target,
-        notes=notes,
+        notes=(*notes, *_of_names(inputs)),
     )
+
+
+def _of_names(table: Any) -> list[str]:
+    """A sentence on each text column that says little but which row it is."""
+    notes = []
+    for name in table.column_names if len(table) >= _FEW else ():
+        column = table.column(name)
+        if str(column.type) == "string" and (n_values := len(column.unique())) > len(table) / 2:
+            notes.append(
+                f"{name} has {n_values:,} texts in {len(table):,} rows; if they only name the "
+                f"rows, leave it out: --drop {name}."
+            )
+    return notes
+
+
+# Rows from which on a column of as many texts is suspicious.
+_FEW = 20
 
 
 def missing(column: Any) -> NDArray[np.bool_]:
@@ -176,7 +199,7 @@ def missing(column: Any) -> NDArray[np.bool_]:
     return absent
 
 
-def values(column: Any, name: str) -> NDArray[Any]:
+def values(given: Any, name: str) -> Any:
     """Targets in a column of an Arrow table, none of them missing: labels or numbers.
 
     Raises
@@ -184,21 +207,21 @@ def values(column: Any, name: str) -> NDArray[Any]:
     ValueError
         If they are dates, or something else that cannot be learned.
     """
-    kind = str(column.type)
+    kind = str(given.type)
     if kind.startswith(("date", "timestamp", "time", "duration")):
         raise ValueError(
             f"the target {name} holds dates; make a number of it, such as days since some day."
         )
     if kind.startswith("decimal"):
-        column = column.cast("float64")
-    array: NDArray[Any] = column.to_numpy()
+        given = given.cast("float64")
+    array: NDArray[Any] = given.to_numpy()
     if array.dtype == object:
-        array = np.array(column.to_pylist())
+        array = np.array(given.to_pylist())
     if array.ndim != 1 or array.dtype.kind not in "biufU":
         raise ValueError(f"the target {name} must hold text or numbers, got {kind}.")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ValueError(f"the target {name} must be finite, got {array[~np.isfinite(array)][0]}.")
-    return array
+    return column(array)
 
 
 def _complete(table: Any, name: str) -> NDArray[Any]:

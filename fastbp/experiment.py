@@ -33,7 +33,7 @@ from fastbp.defaults import Defaults
 from fastbp.history import History
 from fastbp.network import Network
 from fastbp.preparation import Preparation
-from fastbp.problem import Problem, encode, pose
+from fastbp.problem import Problem, counted, encode, pose
 from fastbp.splitting import Parts
 from fastbp.trainer import Trainer
 
@@ -242,7 +242,7 @@ def described(planned: Plan) -> str:
         f"{name} ({changed})" if changed else name,
         f"learning rate {rate:g}" if not callable(rate) else f"learning rate {rate!r}",
         f"batches of {trainer.batch_size}" if trainer.batch_size > 1 else "a step per sample",
-        f"up to {planned.epochs} epochs" if planned.patience else f"{planned.epochs} epochs",
+        f"{'up to ' * bool(planned.patience)}{counted(planned.epochs, 'epoch')}",
     ]
     if 0 < planned.patience < planned.epochs:
         parts.append(f"stops after {planned.patience} without improvement")
@@ -398,12 +398,13 @@ def fit(planned: Plan, *, callbacks: Iterable[Any] = (), progress: bool | None =
     """
     trainer = planned.trainer
     stopping = [BestEpoch("eval_loss", patience=planned.patience)] if planned.patience else []
+    validates = len(planned.parts.validation) > 0
     trainer.fit(
         *planned.rows("train"),
         epochs=planned.epochs - len(trainer.history),
-        eval_set=planned.rows("validation") if len(planned.parts.validation) else None,
+        eval_set=planned.rows("validation") if validates else None,
         callbacks=[*stopping, *callbacks],
-        metrics=("r2",) if planned.problem.task == "numbers" else (),
+        metrics=("r2",) if validates and planned.problem.task == "numbers" else (),
         progress=progress,
     )
     if planned.options.refit and len(planned.parts.validation):

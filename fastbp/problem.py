@@ -127,7 +127,7 @@ def _classes(y: NDArray[Any], loss: str | None, name: str, is_guess: bool) -> Pr
             f"{len(values):,} classes."
         )
     largest = np.argsort(-counts, kind="stable")[:_SHOWN]
-    listed = ", ".join(f"{_text(values[i])} ({counts[i]:,} rows)" for i in largest)
+    listed = ", ".join(f"{_text(values[i])} ({counted(int(counts[i]), 'row')})" for i in largest)
     more = f", {len(values) - _SHOWN:,} more" if len(values) > _SHOWN else ""
     hint = "; to learn numbers, use --task numbers" if is_guess and y.dtype.kind in "iuf" else ""
     return Problem(
@@ -146,7 +146,7 @@ def _rare(values: NDArray[Any], counts: NDArray[Any]) -> tuple[str, ...]:
     if len(rare) == 0:
         return ()
     listed = ", ".join(
-        f"{_text(values[i])!r} ({counts[i]} row{'s' * int(counts[i] > 1)})" for i in rare[:_SHOWN]
+        f"{_text(values[i])!r} ({counted(int(counts[i]), 'row')})" for i in rare[:_SHOWN]
     )
     more = f" and {len(rare) - _SHOWN:,} more" if len(rare) > _SHOWN else ""
     be, have = ("class is", "has") if len(rare) == 1 else ("classes are", "have")
@@ -200,6 +200,11 @@ def _of_columns(y: NDArray[Any], task: str | None, loss: str | None, name: str) 
     what = "labels, independent of each other" if task == "labels" else "numbers"
     guess = f"{name} is learned as {y.shape[1]:,} columns of {what}."
     return Problem(task, loss, None, y.shape[1], guess)
+
+
+def counted(n: int, what: str) -> str:
+    """1 row, 2 rows."""
+    return f"{n:,} {what}{'s' * (n != 1)}"
 
 
 def _text(label: Any) -> str:

@@ -16,7 +16,7 @@ import pytest
 
 import fastbp
 from fastbp import experiment
-from fastbp.cli import main, output
+from fastbp.cli import main, output, train
 from fastbp.cli.options import training_defaults
 from fastbp.data import read
 from fastbp.optimizers import OPTIMIZERS
@@ -591,6 +591,34 @@ def test_a_resumed_training_is_the_same_as_one_without_a_break(capsys, tmp_path)
     )
 
 
+def test_an_interrupted_training_goes_on_from_its_checkpoint(capsys, tmp_path, monkeypatch):
+    """With the same bits, early stopping, training again and all, as without the break."""
+    data, checkpoint, model = (tmp_path / n for n in ("f.csv", "c.safetensors", "m.safetensors"))
+    write_flowers(data)
+    options = ("--target", "flower", "--layers", 5, "--epochs", 40, "--patience", 6, "--refit",
+               "--lr", 0.05, "--dropout", 0.1, "--schedule", "cosine")  # fmt: skip
+    whole = run_json(capsys, "train", data, *options, "--save", model)
+    params = fastbp.load(model).network.params
+    assert 8 < len(whole["history"]["train_loss"]) < 40
+
+    def say(text):
+        if text.startswith("epoch   8"):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(train, "say", say)
+        code, *_ = run(
+            capsys, "train", data, *options, "--verbose", "--checkpoint", checkpoint
+        )  # fmt: skip
+    assert code == 130
+    assert len(fastbp.load(checkpoint).history) == 8
+    resumed = run_json(capsys, "train", data, "--resume", checkpoint, "--save", model)
+    for column in ("train_loss", "eval_loss", "learning_rate"):
+        assert resumed["history"][column] == whole["history"][column]
+    assert resumed["figures"] == whole["figures"]
+    assert np.array_equal(fastbp.load(model).network.params, params)
+
+
 def test_a_network_that_was_trained_again_goes_on_with_the_same_rows(capsys, tmp_path):
     data, model = tmp_path / "flowers.csv", tmp_path / "model.safetensors"
     write_flowers(data)
@@ -645,7 +673,7 @@ def test_evaluate_says_the_same_as_the_training(capsys, tmp_path):
     test.write_text("flower,height,width\n,1,2\niris,1,2\nlily,3,4\n")
     code, out, err = run(capsys, "evaluate", model, test)
     assert code == 0
-    assert "flower is missing in 1 rows, which are left out." in err
+    assert "flower is missing in 1 row, left out here." in err
     assert "2 rows of" in out
     test.write_text("height,width\n1,2\n")
     assert "no column 'flower'" in error(capsys, "evaluate", model, test)

@@ -211,3 +211,31 @@ def test_times_are_numbers_or_dates():
 def test_frames_of_pandas_are_tables_as_well():
     frame = flowers().to_pandas()
     assert data.from_table(frame, "kind").y.tolist() == frame["kind"].tolist()
+
+
+def test_texts_that_only_name_the_rows_are_told():
+    names = pa.array([f"house {i}" for i in range(300)])
+    made = data.from_table(houses().append_column("name", names), "price")
+    assert made.notes == (
+        "name has 300 texts in 300 rows; if they only name the rows, leave it out: --drop name.",
+    )
+    assert (
+        data.from_table(flowers().append_column("x", pa.array(["a", "b"] * 75)), "kind").notes == ()
+    )
+
+
+def test_truth_values_are_classes_called_true_and_false():
+    ok = np.arange(300) % 7 > 2
+    made = data.from_table(houses().append_column("ok", pa.array(ok)), "ok")
+    assert set(made.y.tolist()) == {"false", "true"}
+    assert np.array_equal(made.y == "true", ok)
+    outcome = experiment.run(made, options=Options(epochs=2, layers=()))
+    assert outcome.network.classes == ("false", "true")
+    assert data.from_arrays(np.ones((300, 1)), ok).y.tolist() == made.y.tolist()
+
+
+def test_without_a_validation_part_all_epochs_are_trained():
+    options = Options(epochs=4, validation=0, layers=(3,))
+    outcome = experiment.run(data.from_table(houses(), "price"), options=options)
+    assert (len(outcome.history), outcome.best_epoch) == (4, 4)
+    assert list(outcome.figures) == ["train", "test"]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fastbp import experiment, metrics, seen
 from fastbp.cli.output import note
+from fastbp.data import TRUTH
 from fastbp.experiment import Plan
 from fastbp.network import Network
 from fastbp.problem import Problem
@@ -69,6 +70,7 @@ class Model(NamedTuple):
         preparation, classes = self.network.preparation, self.problem.classes
         columns: tuple[str, ...] = () if preparation is None else preparation.text_columns
         is_text = classes is not None and isinstance(classes[0], str)
+        is_text &= classes != tuple(TRUTH)
         return (*columns, target) if is_text and target is not None else columns
 
     def baseline(self, y: NDArray[Any]) -> dict[str, float] | None:

@@ -366,6 +366,9 @@ def _add_results(group: Any) -> None:
         "--plot", metavar="FILE", help="draw a figure of the training, as .png, .svg or .pdf"
     )
     group.add_argument(
+        "--checkpoint", metavar="FILE", help="write the training after every epoch, for --resume"
+    )
+    group.add_argument(
         "--resume",
         metavar="FILE",
         help="go on with a saved training, on the same data, with its own options",

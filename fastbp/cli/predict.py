@@ -21,6 +21,7 @@ from fastbp.cli import assess, model
 from fastbp.cli import options as opt
 from fastbp.cli.model import Model
 from fastbp.cli.output import LABELS, figure, finite, naming, note, one_line, say
+from fastbp.problem import counted
 
 # Rows that are predicted at a time.
 _PIECE = 65_536
@@ -122,7 +123,7 @@ def evaluate(options: argparse.Namespace) -> int:
                     "rows_seen_in_training": count}  # fmt: skip
         print(json.dumps(finite(document), indent=2, allow_nan=False))
         return 0
-    title = f"{len(y):,} rows of {options.data}"
+    title = f"{counted(len(y), 'row')} of {options.data}"
     parts = assess.lines(title, network.network, network.problem, (X, y), found, trivial)
     say("\n".join(parts).lstrip("\n"))
     model.say_seen(count, len(y), exact)
@@ -162,16 +163,17 @@ def _pieces(
             unknown = rows_.missing(table.column(target))
             if unknown.any():
                 if gaps:
+                    gap = counted(int(unknown.sum()), "row")
                     raise ValueError(
-                        f"{target} is missing in {int(unknown.sum()):,} rows, which cannot be "
-                        "scored; leave --target out to predict them."
+                        f"{target} is missing in {gap}, which cannot be scored; leave --target "
+                        "out to predict them."
                     )
                 lost += int(unknown.sum())
                 X = table.filter(~unknown)
             y = rows_.values(X.column(target), target)
         yield _inputs(network, X.select(list(network.columns))), y
     if lost:
-        note(f"{target} is missing in {lost:,} rows, which are left out.")
+        note(f"{target} is missing in {counted(lost, 'row')}, left out here.")
 
 
 def _inputs(network: Model, X: Any) -> Any:
@@ -216,7 +218,7 @@ def _say_score(network: Model, predicted: NDArray[Any], y: NDArray[Any]) -> None
     found = metrics.figures(y, predicted, network.problem.kind)
     names = ("accuracy",) if network.network.is_classifier else ("r2", "mae")
     shown = ", ".join(f"{LABELS[name]} {figure(name, found[name])}" for name in names)
-    print(f"{shown} on {len(y):,} rows", file=sys.stderr)
+    print(f"{shown} on {counted(len(y), 'row')}", file=sys.stderr)
 
 
 def _rows(predicted: Any) -> list[list[str]]:

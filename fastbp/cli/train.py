@@ -21,7 +21,7 @@ from fastbp.data import Data, read
 from fastbp.experiment import Outcome, Plan
 from fastbp.optimizers import OPTIMIZERS
 from fastbp.plotting import check_format, plot_history
-from fastbp.problem import Problem, pose
+from fastbp.problem import Problem, counted, pose
 from fastbp.storage import save
 from fastbp.trainer import Trainer
 
@@ -99,7 +99,7 @@ def run(options: argparse.Namespace) -> int:
 
 def check_before_training(options: argparse.Namespace) -> None:
     """Refuse what would otherwise fail after the work, or without a word of the option."""
-    for name in ("save", "plot"):
+    for name in ("save", "plot", "checkpoint"):
         path = getattr(options, name)
         if path and not Path(path).absolute().parent.is_dir():
             raise ValueError(f"--{name} {path}: the folder does not exist.")
@@ -122,7 +122,7 @@ def check_before_training(options: argparse.Namespace) -> None:
         raise ValueError(f"--held-out must be between 0 and 1, got {options.held_out}.")
     if options.cv is not None:
         validation.integer("--cv", options.cv, 2)
-        for name in ("plot", "resume"):
+        for name in ("plot", "resume", "checkpoint"):
             if getattr(options, name):
                 raise ValueError(f"--{name} is for one training, and --cv trains several networks.")
 
@@ -192,8 +192,8 @@ def _introduce(options: argparse.Namespace, planned: Plan) -> None:
     validated = f", {len(parts.validation):,} to choose the epoch" if len(parts.validation) else ""
     kind = f", {len(planned.problem.classes)} classes" if planned.problem.classes else ""
     lines = [
-        f"{options.data}: {len(parts.train):,} rows to train on{validated}, {n_test:,} held out, "
-        f"{network.sizes[0]} inputs{kind}",
+        f"{options.data}: {counted(len(parts.train), 'row')} to train on{validated}, "
+        f"{n_test:,} held out, {counted(network.sizes[0], 'input')}{kind}",
         planned.problem.guess,
         *(f"note: {each}" for each in (*data.notes, *planned.problem.notes)),
         "",
@@ -214,16 +214,21 @@ _MOST_LINES = 20
 
 
 def _callbacks(options: argparse.Namespace, planned: Plan) -> list[Any]:
-    """What prints epochs: all that fit, or about twenty of them."""
+    """What writes checkpoints, and what prints epochs: all that fit, or about twenty of them."""
+    callbacks: list[Any] = []
+    if options.checkpoint:
+        rows = planned.parts.train
+        extra = model.described(options, planned, planned.trainer, rows, "search")
+        callbacks.append(lambda trainer: save(trainer, options.checkpoint, extra=extra))
     if options.json or (options.quiet and not options.verbose):
-        return []
+        return callbacks
     every = 1 if options.verbose else max(1, planned.epochs // _MOST_LINES)
 
     def print_epoch(trainer: Trainer) -> None:
         if len(trainer.history) == 1 or len(trainer.history) % every == 0:
             say(trainer.history.row(-1))
 
-    return [print_epoch]
+    return [*callbacks, print_epoch]
 
 
 def _train_on_all(options: argparse.Namespace, planned: Plan, epochs: int) -> Trainer:
@@ -232,8 +237,8 @@ def _train_on_all(options: argparse.Namespace, planned: Plan, epochs: int) -> Tr
     trainer = experiment.train_on(planned, rows, max(1, epochs), progress=_bar(options))
     if not (options.json or options.quiet):
         say(
-            f"\ntrained again on all {len(rows):,} rows, for {epochs} epochs; the figures are "
-            "those of the network before, which did not know the held-out rows"
+            f"\ntrained again on all {len(rows):,} rows, for {counted(epochs, 'epoch')}; the "
+            "figures are those of the network before, which did not know the held-out rows"
         )
     return trainer
 
@@ -289,8 +294,8 @@ def _saved_after_folds(
     trainer = experiment.train_on(planned, rows, epochs)
     save(trainer, options.save, extra=model.described(options, planned, trainer, rows, "final"))
     return (
-        f"model trained on all {len(rows):,} rows for {epochs} epochs, the median of the folds, "
-        f"saved to {options.save}"
+        f"model trained on all {len(rows):,} rows for {counted(epochs, 'epoch')}, the median of "
+        f"the folds, saved to {options.save}"
     )
 
 
@@ -318,7 +323,7 @@ def _report(
     if options.quiet:
         lines = []
     tested = planned.rows("test")
-    title = f"{len(tested[1]):,} held-out rows"
+    title = counted(len(tested[1]), "held-out row")
     test = outcome.figures["test"], outcome.baseline
     lines += assess.lines(title, outcome.network, planned.problem, tested, *test)
     say("\n".join(lines))
@@ -332,7 +337,7 @@ def _ending(planned: Plan, outcome: Outcome, interrupted: bool) -> str:
     elif epochs < planned.epochs:
         text = f"stopped at epoch {epochs}, best {outcome.best_epoch}"
     else:
-        text = f"trained for {epochs} epochs, best {outcome.best_epoch}"
+        text = f"trained for {counted(epochs, 'epoch')}, best {outcome.best_epoch}"
     if outcome.trainer is not planned.trainer:
         text += "; trained again on training and validation rows for as long"
     return f"\n{text}; {sum(outcome.history.seconds):.2f} s"
