@@ -13,7 +13,7 @@ from fastbp.datasets import Dataset, load_dataset
 from fastbp.gradient_check import GradientReport
 from fastbp.history import History
 from fastbp.network import Evaluation, Gradients, Network
-from fastbp.preparation import Preparation
+from fastbp.preparation import Preparation, ScaleWarning
 from fastbp.storage import load, read_header, save
 from fastbp.tables import read_table
 from fastbp.trainer import DivergenceError, Trainer, warmup
@@ -29,6 +29,7 @@ __all__ = [
     "History",
     "Network",
     "Preparation",
+    "ScaleWarning",
     "Trainer",
     "callbacks",
     "experiment",

@@ -405,6 +405,56 @@ class Preparation:
         return f"Preparation({', '.join(given)})"
 
 
+# Rows without a preparation ---------------------------------------------------------------------
+
+
+class ScaleWarning(UserWarning):
+    """Inputs or targets are far from unit size, so that steps hardly help or diverge."""
+
+
+# With the learning rate 0.01, plain SGD on one linear layer diverges for rows of a norm above 14.
+_UNIT = 0.01, 20.0
+_LARGEST_TARGETS = 100.0
+_MOST_LOOKED_AT = 1 << 14
+
+
+@np.errstate(all="ignore")
+def scale_hint(samples: kernels.Samples, loss: str) -> str:
+    """What to do about samples that are far from unit size; "" if they are not.
+
+    A few rows are looked at, evenly spaced. Sparse rows are never standardised.
+    """
+    low, high = _UNIT
+    if not samples.inputs.is_sparse:
+        sizes = _sizes(samples.inputs.X)
+        j = int(np.argmax(sizes))
+        if sizes[j] > high or 0 < sizes[j] < low:
+            return (
+                f"column {j} of X has numbers of the size {sizes[j]:.3g}, and a network learns best"
+                f" from {low:g} to {high:g}: scale them, by Network(..., preparation="
+                "fastbp.Preparation().fit(X)), or by fastbp.sklearn in a pipeline with "
+                "StandardScaler."
+            )
+    if loss not in kernels.CLASSIFICATION and loss != "poisson":
+        largest = float(np.max(_sizes(samples.targets)))
+        if largest > _LARGEST_TARGETS:
+            return (
+                f"y has numbers of the size {largest:.3g}, and a network learns best from about 1: "
+                "scale them, by Network(..., preparation=fastbp.Preparation().fit(X, y)), which "
+                "predicts in the unit of y."
+            )
+    return ""
+
+
+def _sizes(rows: FloatArray) -> NDArray[np.float64]:
+    """Root of the mean square of each column."""
+    n, width = rows.shape
+    step = max(1, n * width // _MOST_LOOKED_AT)
+    some = rows[::step].astype(np.float64)
+    sizes: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->j", some, some) / len(some))
+    return sizes
+
+
 # Columns ----------------------------------------------------------------------------------------
 
 

@@ -623,6 +623,7 @@ class _Engine(BaseMultilayerPerceptron):
             reduction="batch",
             seed=int(self._random_state.randint(2**31)) if draws else 0,
         )
+        self.trainer_._knows_sizes = True  # scikit-learn does not warn of them
         self._set_rate()
 
     def _set_rate(self) -> None:

@@ -45,6 +45,7 @@ from fastbp.options import (
     restored_options,
     shown_options,
 )
+from fastbp.preparation import ScaleWarning, scale_hint
 from fastbp.progress import progress_bar
 from fastbp.validation import FloatArray
 
@@ -229,6 +230,7 @@ class Trainer:
         self._rule: tuple[optimizers.Optimizer, Network, kernels.Rule] | None = None
         self._last: tuple[tuple[Any, ...], tuple[Any, ...], passes.Pass] | None = None
         self._stopped = False
+        self._knows_sizes = False  # whether a fit has looked at them
         self._runs = 0  # fits and passes that are going on, one within the other
         # Process, thread and call that are at work.
         self._trained_by: dict[str, tuple[int, int, object]] = {}
@@ -324,6 +326,11 @@ class Trainer:
         RuntimeError
             If another thread is training this trainer, or its network, just now.
 
+        Warns
+        -----
+        ScaleWarning
+            Once, if inputs or targets of a regression are far from unit size.
+
         Notes
         -----
         Ctrl-C raises KeyboardInterrupt within about 0.1 s, with the network whole: every sample
@@ -331,6 +338,7 @@ class Trainer:
         batch, where one takes longer than that.
         """
         samples = self._training_samples(X, y, sample_weight)
+        self._warn_of_sizes(samples)
         epochs = validation.integer("epochs", epochs, 1)
         # What can be known about the epochs to come is checked before the first one.
         eta = schedules.highest_rate(
@@ -357,6 +365,13 @@ class Trainer:
             listener.check(len(sets) > 0, self.network.is_classifier)
         self._alone(lambda: self._fit(samples, epochs, watch, listeners, progress))
         return self.history
+
+    def _warn_of_sizes(self, samples: kernels.Samples) -> None:
+        """Say once what to do about numbers that are far from unit size."""
+        hint = "" if self._knows_sizes else scale_hint(samples, self.network.loss_name)
+        self._knows_sizes = True
+        if hint:
+            warnings.warn(hint, ScaleWarning, stacklevel=4)
 
     def _fit(
         self,

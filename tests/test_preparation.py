@@ -477,3 +477,43 @@ def test_rows_of_arrays_are_prepared_in_blocks_as_columns_are():
     pipeline = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
     expected = pipeline.fit_transform(x)
     np.testing.assert_allclose(by_column[:, [0, 1, 3]], expected, rtol=1e-5, atol=1e-6)
+
+
+# Rows without a preparation ----------------------------------------------------------------------
+
+X = np.random.default_rng(0).normal(size=(300, 3))
+Y = X.sum(axis=1)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        (X * [1, 1e3, 1], Y, r"column 1 of X has numbers of the size 977, .*\.fit\(X\)\)"),
+        (X + 1e5, Y, r"column \d of X has numbers of the size 1e\+05"),
+        (X * 1e-4, Y, r"column \d of X has numbers of the size (\d.*e-05|0\.0001)"),
+        (
+            X,
+            Y * 1e5,
+            r"y has numbers of the size .*e\+05, .*\.fit\(X, y\)\), which predicts in the",
+        ),
+    ],
+)
+def test_a_fit_of_rows_far_from_unit_size_warns_once(x, y, message):
+    trainer = Trainer(Network((3, 1), loss="mse", seed=0), learning_rate=1e-30, seed=0)
+    with pytest.warns(fastbp.ScaleWarning, match=message) as caught:
+        trainer.fit(x, y, epochs=1)
+    assert [warning.filename for warning in caught] == [__file__]
+    trainer.fit(x, y, epochs=1)
+
+
+def test_rows_of_unit_size_do_not_warn():
+    one_hot, rare = np.eye(300)[:, :5], np.zeros((300, 4))
+    rare[7, 2] = 1
+    for x in (X, X * 10, X / 20, one_hot, rare, np.zeros((300, 2)), np.abs(X[:1])):
+        Trainer(Network((x.shape[1], 1), loss="mse", seed=0), learning_rate=1e-9).fit(
+            x, Y[: len(x)]
+        )
+    counts = np.full(300, 500.0)
+    Trainer(Network((3, 1), loss="poisson", seed=0), learning_rate=1e-9).fit(X, counts, epochs=1)
+    frame, price = houses()
+    trained(frame, price)

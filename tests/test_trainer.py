@@ -242,8 +242,12 @@ def test_parameters_spoilt_by_a_callback_are_no_divergence(blobs):
 def test_an_overflowing_loss_is_divergence_too(generator):
     X, y = generator.normal(size=(20, 2)) * 1e20, np.ones(20)
     network = Network((2, 1), loss="absolute_error", seed=0)
-    with pytest.raises(DivergenceError, match="the loss is not finite") as info:
-        Trainer(network, learning_rate=1e15).fit(X, y, progress=False)
+    trainer = Trainer(network, learning_rate=1e15)
+    with (
+        pytest.raises(DivergenceError, match="the loss is not finite") as info,
+        pytest.warns(fastbp.ScaleWarning),
+    ):
+        trainer.fit(X, y, progress=False)
     assert info.value.layer is None
 
 
