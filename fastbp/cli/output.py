@@ -72,6 +72,11 @@ def figure(name: str, value: float) -> str:
     return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
 
 
+def in_words(figures: Mapping[str, float]) -> str:
+    """Figures in a line."""
+    return ", ".join(f"{LABELS.get(name, name)} {figure(name, figures[name])}" for name in figures)
+
+
 def figures_table(
     title: str,
     figures: Mapping[str, float],

@@ -20,7 +20,7 @@ from fastbp import datasets, experiment, files, metrics, tables
 from fastbp.cli import assess, model
 from fastbp.cli import options as opt
 from fastbp.cli.model import Model
-from fastbp.cli.output import LABELS, figure, finite, naming, note, one_line, say
+from fastbp.cli.output import finite, in_words, naming, note, one_line, say
 from fastbp.problem import counted
 
 # Rows that are predicted at a time.
@@ -217,7 +217,7 @@ def _say_score(network: Model, predicted: NDArray[Any], y: NDArray[Any]) -> None
     """One line on stderr."""
     found = metrics.figures(y, predicted, network.problem.kind)
     names = ("accuracy",) if network.network.is_classifier else ("r2", "mae")
-    shown = ", ".join(f"{LABELS[name]} {figure(name, found[name])}" for name in names)
+    shown = in_words({name: found[name] for name in names})
     print(f"{shown} on {counted(len(y), 'row')}", file=sys.stderr)
 
 
@@ -227,8 +227,8 @@ def _rows(predicted: Any) -> list[list[str]]:
         return [[str(label)] for label in predicted]
     array = np.asarray(predicted)
     array = array[:, np.newaxis] if array.ndim == 1 else array
-    return [[f"{value:.7g}" if array.dtype.kind == "f" else str(value) for value in row]
-            for row in array.tolist()]  # fmt: skip
+    form = {"float32": ".7g", "float64": ".10g"}.get(array.dtype.name, "")
+    return [[format(value, form) for value in row] for row in array.tolist()]
 
 
 @contextlib.contextmanager
@@ -243,9 +243,10 @@ def _writer(options: argparse.Namespace, network: Model) -> Iterator[Callable[[A
         text = io.TextIOWrapper(file, encoding="utf-8", newline="")
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(_header(network, options.proba))
-        yield lambda predicted: writer.writerows(_rows(predicted))
-        text.flush()
-        text.detach()
+        try:
+            yield lambda predicted: writer.writerows(_rows(predicted))
+        finally:
+            text.detach()  # which writes what it still holds
 
 
 def _header(network: Model, proba: bool) -> list[str]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fastbp import experiment, kernels, validation
 from fastbp.cli import assess, model, resume
 from fastbp.cli import options as opt
-from fastbp.cli.output import figure, figures_table, finite, naming, say
+from fastbp.cli.output import figures_table, finite, in_words, naming, say
 from fastbp.data import Data, read
 from fastbp.experiment import Outcome, Plan
 from fastbp.optimizers import OPTIMIZERS
@@ -253,9 +253,7 @@ def _cross_validate(
 
     def each(outcome: Outcome) -> None:
         if talks:
-            shown = "  ".join(
-                f"{name} {figure(name, value)}" for name, value in outcome.figures["test"].items()
-            )
+            shown = in_words(outcome.figures["test"])
             say(f"fold {next(numbers)}  best epoch {outcome.best_epoch:>3}  {shown}")
 
     numbers = itertools.count(1)
