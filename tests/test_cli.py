@@ -945,3 +945,12 @@ def test_a_model_of_a_python_program(capsys, tmp_path, generator):
     assert code == 0
     assert "trivial" not in out
     assert re.search(r"^accuracy +9\d|^accuracy +100", out, re.M)
+
+
+def test_a_warning_is_a_note_and_comes_once(tmp_path):
+    """In a process of its own, where warnings are no errors."""
+    data = tmp_path / "houses.csv"
+    write_houses(data)
+    options = ["--target", "price", "--epochs", "2", "--no-scale", "--quiet"]
+    done = subprocess.run([*TRAIN, data, *options], capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"fastbp: note: column .* scale them.*\n", done.stderr)

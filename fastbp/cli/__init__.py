@@ -26,8 +26,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # an old code page has no → and no –
             stream.reconfigure(errors="backslashreplace")
     given = list(sys.argv[1:] if arguments is None else arguments)
+    said: set[str] = set()
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        if str(message) not in said:  # the network that is trained again would say it again
+            said.add(str(message))
+            note(str(message))
+
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_, **__: note(str(message))
+        warnings.showwarning = show
         return _run(given)
 
 
