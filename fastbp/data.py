@@ -86,7 +86,10 @@ def read(
             raise ValueError(f"{name} is for tables, and {source} is none.")
     dataset = datasets.read(source, target)
     if dataset.y is None:
-        raise ValueError(f"{source}: training needs targets, and there is no array y.")
+        hint = "there is no array y"
+        if os.fspath(source).lower().endswith(".npy"):
+            hint = "name their column with --target, by its number: 0 is the first, -1 the last"
+        raise ValueError(f"{source}: training needs targets; {hint}.")
     return from_arrays(dataset.X, dataset.y, dataset.X_test, dataset.y_test)
 
 

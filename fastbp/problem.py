@@ -46,10 +46,11 @@ def pose(
 ) -> Problem:
     """Choose what to learn, unless it is given.
 
-    Text and truth values are classes. Numbers with a fractional part are numbers. Integers are
-    classes if they are few and lie close together, such as 0 and 1, or 1 to 10; up to 100 of them
-    if they also start at 0 or 1, leave no gap and are about equally frequent, as the labels of
-    letters are. All others are numbers: ages from 18 to 69, prices, counts.
+    Text and truth values are classes, and so are several columns of 0 and 1, each by itself.
+    Numbers with a fractional part are numbers. Integers are classes if they are few and lie close
+    together, such as 0 and 1, or 1 to 10; up to 100 of them if they also start at 0 or 1, leave no
+    gap and are about equally frequent, as the labels of letters are. All others are numbers: ages
+    from 18 to 69, prices, counts.
 
     Parameters
     ----------
@@ -189,16 +190,20 @@ def _check_legal(y: NDArray[Any], loss: str, name: str) -> None:
 
 
 def _of_columns(y: NDArray[Any], task: str | None, loss: str | None, name: str) -> Problem:
-    """Several targets a row: numbers, or labels of 0 and 1 where the task is classes."""
+    """Several targets a row: labels, if all are 0 and 1, or numbers."""
     if y.dtype.kind not in "biuf":
         raise ValueError(f"several targets a row must be numbers, and {name} has dtype {y.dtype}.")
+    is_guess = task is None
+    if task is None and y.dtype.kind in "biu" and set(np.unique(y).tolist()) <= {0, 1}:
+        task = "classes"
     task = "labels" if task == "classes" else "numbers"
     loss = loss or ("binary_cross_entropy" if task == "labels" else "squared_error")
     _check_legal(y, loss, name)
     if task == "labels" and not ((y >= 0) & (y <= 1)).all():
         raise ValueError(f"columns of labels must hold 0 and 1, and {name} has {y.max():g}.")
     what = "labels, independent of each other" if task == "labels" else "numbers"
-    guess = f"{name} is learned as {y.shape[1]:,} columns of {what}."
+    hint = "; to learn numbers, use --task numbers" if is_guess and task == "labels" else ""
+    guess = f"{name} is learned as {y.shape[1]:,} columns of {what}{hint}."
     return Problem(task, loss, None, y.shape[1], guess)
 
 

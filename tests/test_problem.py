@@ -76,8 +76,11 @@ def test_a_task_or_a_loss_overrules_the_guess():
 
 def test_several_targets_a_row():
     y = rng.integers(0, 2, (30, 3))
-    assert pose(y)[:4] == ("numbers", "squared_error", None, 3)
-    assert pose(y, task="classes")[:4] == ("labels", "binary_cross_entropy", None, 3)
+    for problem in (pose(y), pose(y, task="classes"), pose(y.astype(bool))):
+        assert problem[:4] == ("labels", "binary_cross_entropy", None, 3)
+    assert "--task numbers" in pose(y).guess
+    for numbers in (pose(y, task="numbers"), pose(2 * y), pose(y + 0.5)):
+        assert numbers[:4] == ("numbers", "squared_error", None, 3)
     with pytest.raises(ValueError, match="several targets a row must be numbers"):
         pose(y.astype(str))
 
