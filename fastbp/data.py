@@ -37,6 +37,10 @@ class Data(NamedTuple):
         """Whether there is a test part already."""
         return self.y_test is not None
 
+    def __repr__(self) -> str:
+        test = "" if self.y_test is None else f", {len(self.y_test):,} rows to test"
+        return f"Data({len(self.y):,} rows, {self.X.shape[1]:,} columns, {self.name}{test})"
+
     def rows(self, rows: NDArray[np.int64]) -> tuple[Any, NDArray[Any]]:
         """Inputs and targets of some rows."""
         return take(self.X, rows), self.y[rows]

@@ -128,6 +128,9 @@ class Plan(NamedTuple):
     """Rows of the data; no test part where the data have one of their own."""
     trainer: Trainer
 
+    def __repr__(self) -> str:
+        return f"Plan({self.data!r}, {described(self)})"
+
     @property
     def epochs(self) -> int:
         """The most."""
@@ -160,6 +163,12 @@ class Outcome(NamedTuple):
     """The same of the trivial model on the test part, which knows the training targets alone."""
     parts: Parts
     problem: Problem
+
+    def __repr__(self) -> str:
+        rows = [f"{'':<20}{'model':>12}{'trivial model':>16}"]
+        for name, value in self.figures["test"].items():
+            rows.append(f"{name:<20}{value:>12.6g}{self.baseline[name]:>16.6g}")
+        return "\n".join([f"Outcome: best epoch {self.best_epoch}, test part", *rows])
 
 
 def run(

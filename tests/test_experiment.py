@@ -239,3 +239,13 @@ def test_without_a_validation_part_all_epochs_are_trained():
     outcome = experiment.run(data.from_table(houses(), "price"), options=options)
     assert (len(outcome.history), outcome.best_epoch) == (4, 4)
     assert list(outcome.figures) == ["train", "test"]
+
+
+def test_a_look_at_them_is_short():
+    made = data.from_table(houses(), "price")
+    assert repr(made) == "Data(300 rows, 3 columns, price)"
+    planned = experiment.plan(made, options=QUICK)
+    assert "batches of 32, up to 30 epochs" in repr(planned)
+    text = repr(experiment.outcome(planned, experiment.fit(planned)))
+    assert len(text.splitlines()) == 5
+    assert "trivial model" in text
