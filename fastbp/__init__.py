@@ -10,13 +10,15 @@ table to a network and its figures, in one call: `fastbp.experiment.run`.
 
 from fastbp import callbacks, experiment, kernels, metrics, optimizers, schedules
 from fastbp.datasets import Dataset, load_dataset
+from fastbp.divergence import DivergenceError
 from fastbp.gradient_check import GradientReport
 from fastbp.history import History
 from fastbp.network import Evaluation, Gradients, Network
 from fastbp.preparation import Preparation, ScaleWarning
 from fastbp.storage import load, read_header, save
 from fastbp.tables import read_table
-from fastbp.trainer import DivergenceError, Trainer, warmup
+from fastbp.trainer import Trainer
+from fastbp.warming import warmup
 
 __version__ = "0.1.0"
 

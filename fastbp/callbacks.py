@@ -26,7 +26,8 @@ from fastbp import validation
 from fastbp.validation import FloatArray
 
 if TYPE_CHECKING:
-    from fastbp.trainer import DivergenceError, Trainer
+    from fastbp.divergence import DivergenceError
+    from fastbp.trainer import Trainer
 
 # What can be watched, and whether more of it is better.
 MONITORS = {"train_loss": False, "eval_loss": False, "accuracy": True}

@@ -32,10 +32,11 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastbp import kernels, optimizers, sparse, validation
 from fastbp.callbacks import Callback
+from fastbp.divergence import DivergenceError
 from fastbp.extras import missing
 from fastbp.network import Network
 from fastbp.objective import Objective
-from fastbp.trainer import DivergenceError, Trainer
+from fastbp.trainer import Trainer
 from fastbp.validation import FloatArray
 
 try:

@@ -35,6 +35,7 @@ from fastbp.callbacks import (
     state_of,
 )
 from fastbp.chunks import paced
+from fastbp.divergence import DivergenceError
 from fastbp.history import History
 from fastbp.metrics import STANDARD
 from fastbp.network import Network, check_params
@@ -50,45 +51,6 @@ from fastbp.progress import progress_bar
 from fastbp.validation import FloatArray
 
 Result = TypeVar("Result")
-
-
-class DivergenceError(ArithmeticError):
-    """Training produced parameters, a loss or an optimizer's moments that are not finite.
-
-    The network holds the last finite parameters that it had at a chunk boundary.
-
-    Attributes
-    ----------
-    epoch : int
-        Epoch, from 1; in `Trainer.partial_fit` the one that the pass would belong to.
-    layer : int or None
-        First layer, from 1, with a parameter that is not finite; None if it is something else.
-    moments : bool
-        Whether it is the optimizer's moments alone, such as a mean of squared gradients: with
-        them, steps would be 0.
-    """
-
-    def __init__(
-        self, epoch: int, layer: int | None, learning_rate: float, moments: bool = False
-    ) -> None:
-        super().__init__(epoch, layer, learning_rate, moments)
-        self.epoch = epoch
-        self.layer = layer
-        self.learning_rate = learning_rate
-        self.moments = moments
-
-    def __str__(self) -> str:
-        return self.text()
-
-    def text(self, outcome: str = "keeps its last finite parameters") -> str:
-        """What happened, what the network does then, and what helps."""
-        what = "the optimizer's moments are" if self.moments else "the loss is"
-        if self.layer is not None:
-            what = f"layer {self.layer} got parameters that are"
-        return (
-            f"Training diverged in epoch {self.epoch}: {what} not finite; the network {outcome}. "
-            f"Lower learning_rate ({self.learning_rate:g}) or scale the inputs to about unit size."
-        )
 
 
 class Trainer:
@@ -352,10 +314,9 @@ class Trainer:
         if validation_split is not None:
             if sets:
                 raise ValueError("validation_split must be None if there is an eval_set.")
-            samples, held_out = watching.split_off(
-                self.network, samples, y, validation_split, self._split_seed()
-            )
-            sets = (held_out,)
+            # Not the generator's seed, whose orders must not depend on it.
+            seed = self._key[0] << 32 | self._key[1]
+            samples, *sets = watching.split_off(self.network, samples, y, validation_split, seed)
         samples = self._weighted(samples)
         scores = scoring.scores(metrics, self.network)
         shows = watching.verbosity(verbose)
@@ -696,10 +657,6 @@ class Trainer:
         smoothing = options["label_smoothing"]
         return samples._replace(kept=1 - smoothing, shared=smoothing / n_classes, clip=self._clip)
 
-    def _split_seed(self) -> int:
-        """Of `validation_split`: not the generator's, whose orders must not depend on it."""
-        return self._key[0] << 32 | self._key[1]
-
     def _train(
         self,
         network: Network,
@@ -841,35 +798,3 @@ _CALLED = {"learning_rate": ("epoch",), "shuffle": ("n_samples",)}
 # Attributes that are objects of our own.
 _KINDS: dict[str, type] = {"network": Network, "history": History}
 _SIGNATURE = inspect.signature(Trainer)
-
-
-def warmup(dtypes: str | Sequence[str] = ("float32", "float64")) -> float:
-    """Compile every kernel, or load it from the cache, so that the first fit does not wait.
-
-    One compiled function serves every architecture. The parallel loops are compiled by the first
-    network that is large enough for several threads.
-
-    Parameters
-    ----------
-    dtypes : {"float32", "float64"} or a sequence of them
-        Of the networks to come.
-
-    Returns
-    -------
-    float
-        Seconds it took.
-
-    Raises
-    ------
-    ValueError
-        If a dtype is not one of those allowed.
-    """
-    began = time.perf_counter()
-    X, y = [[0.0]], [0]
-    for dtype in validation.dtypes(dtypes):
-        network = Network((1, 2), dtype=dtype, seed=0)
-        for method in ("sequential", "deferred"):
-            trainer = Trainer(network, method=method, seed=0)
-            trainer.fit(X, y, epochs=1, eval_set=(X, y), progress=False)
-        Trainer(network, "adam").partial_fit(X, y)  # mini-batches, of any size and optimizer
-    return time.perf_counter() - began

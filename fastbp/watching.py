@@ -22,10 +22,10 @@ class EvalSet(NamedTuple):
     """As `scoring.truth` has it."""
 
 
-def eval_sets(network: Network, given: Any) -> tuple[EvalSet, ...]:
+def eval_sets(network: Network, given: Any) -> list[EvalSet]:
     """The sets of a fit: one pair (X, y), or a list of such tuples."""
     if given is None:
-        return ()
+        return []
     several = isinstance(given, list) and all(isinstance(each, tuple) for each in given)
     if several and not given:
         raise ValueError("eval_set must be a pair (X, y) or a list of such pairs, got [].")
@@ -35,7 +35,7 @@ def eval_sets(network: Network, given: Any) -> tuple[EvalSet, ...]:
         X, y = validation.pair(name, each)
         samples = network._samples(X, y, prefix=f"{name} ")
         sets.append(EvalSet(samples, scoring.truth(network, samples, y)))
-    return tuple(sets)
+    return sets
 
 
 def split_off(

@@ -12,7 +12,7 @@ import fastbp
 from fastbp.cli import check, info, predict, train
 from fastbp.cli.options import Parser
 from fastbp.cli.output import fail, mute_stdout, note
-from fastbp.trainer import DivergenceError
+from fastbp.divergence import DivergenceError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,0 +1,42 @@
+"""What is raised when training produces numbers that are not finite."""
+
+from __future__ import annotations
+
+
+class DivergenceError(ArithmeticError):
+    """Training produced parameters, a loss or an optimizer's moments that are not finite.
+
+    The network holds the last finite parameters that it had at a chunk boundary.
+
+    Attributes
+    ----------
+    epoch : int
+        Epoch, from 1; in `Trainer.partial_fit` the one that the pass would belong to.
+    layer : int or None
+        First layer, from 1, with a parameter that is not finite; None if it is something else.
+    moments : bool
+        Whether it is the optimizer's moments alone, such as a mean of squared gradients: with
+        them, steps would be 0.
+    """
+
+    def __init__(
+        self, epoch: int, layer: int | None, learning_rate: float, moments: bool = False
+    ) -> None:
+        super().__init__(epoch, layer, learning_rate, moments)
+        self.epoch = epoch
+        self.layer = layer
+        self.learning_rate = learning_rate
+        self.moments = moments
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def text(self, outcome: str = "keeps its last finite parameters") -> str:
+        """What happened, what the network does then, and what helps."""
+        what = "the optimizer's moments are" if self.moments else "the loss is"
+        if self.layer is not None:
+            what = f"layer {self.layer} got parameters that are"
+        return (
+            f"Training diverged in epoch {self.epoch}: {what} not finite; the network {outcome}. "
+            f"Lower learning_rate ({self.learning_rate:g}) or scale the inputs to about unit size."
+        )
