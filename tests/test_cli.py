@@ -530,6 +530,15 @@ def test_settings_reach_the_optimizer_and_the_schedule(capsys, tmp_path):
     assert "--momentum is no setting of adam; it has --amsgrad, --beta1" in error(
         capsys, "train", data, "--target", "flower", "--optimizer", "adam", "--momentum", 0.9
     )
+    assert "--momentum needs --optimizer, which may be sgd, rmsprop." in error(
+        capsys, "train", data, "--target", "flower", "--momentum", 0.9
+    )
+    assert "--warmup needs --schedule, which may be cosine." in error(
+        capsys, "train", data, "--target", "flower", "--warmup", 2
+    )
+    assert "--gamma is no setting of constant; it has none." in error(
+        capsys, "train", data, "--target", "flower", "--schedule", "constant", "--gamma", 2
+    )
     assert "--warmup is no setting of step; it has --gamma, --step-size" in error(
         capsys, "train", data, "--target", "flower", "--schedule", "step", "--warmup", 1
     )

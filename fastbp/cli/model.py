@@ -22,6 +22,10 @@ FREE = ("data", "run", "save", "plot", "resume", "config", "json", "quiet", "ver
         "threads", "final", "checkpoint")  # fmt: skip
 
 
+# Options of which the choice is kept, for another version may choose otherwise.
+_CHOSEN = ("validation", "patience", "refit")
+
+
 def described(
     options: argparse.Namespace, planned: Plan, trainer: Trainer, rows: NDArray[Any], stage: str
 ) -> dict[str, Any]:
@@ -35,7 +39,8 @@ def described(
         "epochs": planned.epochs if stage == "search" else len(trainer.history),
         "trivial": _trivial(experiment.numbered(y, problem), problem),
         "seen": seen.sketch(transformed(trainer.network, X)),
-        "options": {name: value for name, value in vars(options).items() if name not in FREE},
+        "options": {name: value for name, value in vars(options).items() if name not in FREE}
+        | {name: getattr(planned.options, name) for name in _CHOSEN},
     }
 
 

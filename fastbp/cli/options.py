@@ -140,9 +140,9 @@ def add_training(command: argparse.ArgumentParser) -> None:
     _add_network(command.add_argument_group("network"))
     _add_fit(command.add_argument_group("training"))
     settings = command.add_argument_group("settings of the optimizer")
-    _add_settings(settings, OPTIMIZERS, ())
+    _add_settings(settings, OPTIMIZERS)
     settings = command.add_argument_group("settings of the schedule")
-    _add_settings(settings, SCHEDULE_NAMES, ("learning_rate", "epochs"))
+    _add_settings(settings, SCHEDULE_NAMES)
     _add_regularization(command.add_argument_group("regularization"))
     _add_computation(command.add_argument_group("computation, which changes no result"))
     _add_results(command.add_argument_group("results"))
@@ -286,13 +286,13 @@ def _add_fit(group: Any) -> None:
     )
 
 
-def _add_settings(group: Any, kinds: Mapping[str, Any], left_out: Iterable[str]) -> None:
+def _add_settings(group: Any, kinds: Mapping[str, Any]) -> None:
     """An option for each setting of these classes."""
     of: dict[str, list[str]] = {}
     types = {}
     for name, kind in kinds.items():
         for each in fields(kind):
-            if each.name not in left_out:
+            if each.name not in _ELSEWHERE:
                 of.setdefault(each.name, []).append(name)
                 types[each.name] = each.type
     for setting, whose in of.items():
@@ -304,20 +304,29 @@ def _add_settings(group: Any, kinds: Mapping[str, Any], left_out: Iterable[str])
             group.add_argument(option, type=read, metavar="N", help=help_)
 
 
-def settings(options: argparse.Namespace, name: str, kinds: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings that were given for the class of that name; those of others are refused."""
-    known = {each.name for each in fields(kinds[name])}
+# Fields of a schedule that have options of their own among others.
+_ELSEWHERE = {"learning_rate", "epochs"}
+
+
+def settings(options: argparse.Namespace, what: str, kinds: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that were given for the optimizer or schedule; those of another are refused.
+
+    ``what`` is the option that names it.
+    """
+    own = {name: {each.name for each in fields(kind)} - _ELSEWHERE for name, kind in kinds.items()}
+    name = getattr(options, what)
     given = {}
-    for each in {each.name: None for kind in kinds.values() for each in fields(kind)}:
-        value = None if each in ("learning_rate", "epochs") else getattr(options, each)
-        if value is not None and each not in known:
-            own = sorted(known - {"learning_rate", "epochs"})
-            raise ValueError(
-                f"--{each.replace('_', '-')} is no setting of {name}; it has "
-                f"{', '.join('--' + other.replace('_', '-') for other in own)}."
-            )
-        if value is not None:
-            given[each] = value
+    for each in sorted(set().union(*own.values())):
+        if (value := getattr(options, each)) is None:
+            continue
+        option = f"--{each.replace('_', '-')}"
+        if name is None:
+            having = ", ".join(other for other, known in own.items() if each in known)
+            raise ValueError(f"{option} needs --{what}, which may be {having}.")
+        if each not in own.get(name, ()):
+            known = ", ".join(f"--{other.replace('_', '-')}" for other in sorted(own.get(name, ())))
+            raise ValueError(f"{option} is no setting of {name}; it has {known or 'none'}.")
+        given[each] = value
     return given
 
 

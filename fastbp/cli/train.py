@@ -6,7 +6,7 @@ import argparse
 import itertools
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,10 @@ def run(options: argparse.Namespace) -> int:
             interrupted = True
     outcome = experiment.outcome(planned, trainer)
     if options.final and not interrupted:
-        trainer = _train_on_all(options, planned, outcome.best_epoch)
+        try:
+            trainer = _train_on_all(options, planned, outcome.best_epoch)
+        except KeyboardInterrupt:
+            interrupted = True
     _report(options, planned, outcome, trainer, interrupted)
     return 130 if interrupted else 0
 
@@ -116,8 +119,15 @@ def check_before_training(options: argparse.Namespace) -> None:
     if options.patience is not None:
         validation.integer("--patience", options.patience, 0)
     validation.integer("--seed", options.seed, 0)
-    if options.loss is not None:
-        options.loss = validation.choice("--loss", options.loss, kernels.LOSSES)
+    schedules = (*opt.SCHEDULE_NAMES, "constant")
+    names: dict[str, Iterable[str]] = {
+        "loss": kernels.LOSSES,
+        "optimizer": OPTIMIZERS,
+        "schedule": schedules,
+    }
+    for name, known in names.items():
+        if (value := getattr(options, name)) is not None:
+            setattr(options, name, validation.choice(f"--{name}", value, known))
     if not 0 < options.held_out < 1:
         raise ValueError(f"--held-out must be between 0 and 1, got {options.held_out}.")
     if options.cv is not None:
@@ -148,12 +158,9 @@ def settings_of(options: argparse.Namespace) -> experiment.Options:
         training["n_threads"] = options.threads
     if options.no_shuffle:
         training["shuffle"] = False
-    optimizer = options.optimizer
-    if optimizer is not None:
-        optimizer = validation.choice("--optimizer", optimizer, OPTIMIZERS)
-        training["optimizer"] = OPTIMIZERS[optimizer](
-            **opt.settings(options, optimizer, OPTIMIZERS)
-        )
+    settings = opt.settings(options, "optimizer", OPTIMIZERS)
+    if options.optimizer is not None:
+        training["optimizer"] = OPTIMIZERS[options.optimizer](**settings)
     return experiment.Options(
         layers=options.layers,
         activation=options.activation,
@@ -174,13 +181,10 @@ def settings_of(options: argparse.Namespace) -> experiment.Options:
 
 
 def _schedule(options: argparse.Namespace) -> dict[str, Any] | None:
+    settings = opt.settings(options, "schedule", opt.SCHEDULE_NAMES)
     if options.schedule is None:
         return None
-    names = (*opt.SCHEDULE_NAMES, "constant")
-    name = validation.choice("--schedule", options.schedule.lower().replace("_", ""), names)
-    if name == "constant":
-        return {}
-    return {"name": name, **opt.settings(options, name, opt.SCHEDULE_NAMES)}
+    return {} if options.schedule == "constant" else {"name": options.schedule, **settings}
 
 
 def _introduce(options: argparse.Namespace, planned: Plan) -> None:
