@@ -13,13 +13,10 @@ from typing import Any
 class _NoBar:
     """Takes the place of a bar that is not shown."""
 
+    disable = True
+
     def update(self, samples: int) -> None:
         """Nothing."""
-
-    def set_postfix_str(self, text: str, refresh: bool) -> None:
-        """Nothing."""
-
-    set_description_str = set_postfix_str
 
 
 class _Unfailing:

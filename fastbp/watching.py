@@ -122,7 +122,8 @@ class Watch:
 
     def begin(self, history: History) -> None:
         """Before an epoch: ``last`` is the number of the fit's last one."""
-        self.bar.set_description_str(f"epoch {len(history) + 1}/{self.last}", refresh=False)
+        if not self.bar.disable:
+            self.bar.set_description_str(f"epoch {len(history) + 1}/{self.last}", refresh=False)
 
     def measured(self, network: Network, n_threads: int | None) -> dict[str, float]:
         """Columns of the epoch: those of the last set, then numbered ones of the others."""
@@ -137,7 +138,8 @@ class Watch:
 
     def end(self, history: History) -> None:
         """After an epoch, which is in the history."""
-        self.bar.set_postfix_str(", ".join(history.figures(-1)), refresh=False)
+        if not self.bar.disable:
+            self.bar.set_postfix_str(", ".join(history.figures(-1)), refresh=False)
         if self.verbose:
             print(history.row(-1))
 

@@ -163,7 +163,7 @@ def test_lines_of_verbose_go_above_the_bar(monkeypatch):
 class Widgets:
     """In place of tqdm's bar for notebooks: no text, and red if it ends before its total."""
 
-    gui = True
+    gui, disable = True, False
     made: ClassVar[list] = []
 
     def __init__(self, total, **options):
