@@ -203,7 +203,7 @@ def of_command(entry, path):
     """What the command itself says of the first seed."""
     command = [sys.executable, "-m", "fastbp", "train", path, "--target", entry.target, "--json"]
     said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    return said["test"]["accuracy" if entry.task == "classification" else "r2"]
+    return said["figures"]["test"]["accuracy" if entry.task == "classification" else "r2"]
 
 
 def available(entries):

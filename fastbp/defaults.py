@@ -34,8 +34,7 @@ class Defaults(NamedTuple):
     validation: float
     """Share of the rows, the test part's left out, that choose the epoch."""
     refit: bool
-    """Whether to train again on training and validation rows: for twice as many epochs as were
-    best, at a rate that falls to 0 by half a cosine, so that the rates add up to the same."""
+    """Whether to train again on training and validation rows, for the best number of epochs."""
 
 
 def choose(n_rows: int, n_inputs: int, n_outputs: int, task: str) -> Defaults:
@@ -67,8 +66,9 @@ def choose(n_rows: int, n_inputs: int, n_outputs: int, task: str) -> Defaults:
         batch_size *= 2
     # Of small tables, many epochs are few steps.
     steps = math.ceil(max(1.0, n_rows * (1 - _VALIDATION)) / batch_size)
+    width = 64 if n_inputs <= 100 else 128
     return Defaults(
-        layers=(128,),
+        layers=(128,) if n_rows < 3000 else (width, width),
         activation="relu",
         optimizer="adamw",
         learning_rate=0.001,

@@ -441,11 +441,27 @@ def train_on(
 
     With all rows and the best number of epochs, it is the network to use: it has learned from
     every row, and nothing is left to say how good it is.
+
+    The default learning rate falls from twice its number to 0 by half a cosine, for no validation
+    part tells a good last epoch from a bad one: the rates add up to the same, and the last steps
+    are small. A later fit has the number again. Rates and optimizers that were given stay as they
+    are.
     """
     data, problem, options = planned.data, planned.problem, planned.options
     trainer = _trainer(problem, options, _prepared(data, problem, options, rows))
+    rate = trainer.learning_rate
+    if isinstance(rate, float) and _has_default_rate(planned):
+        trainer.learning_rate = schedules.Cosine(2 * rate, epochs=epochs)
     trainer.fit(*data.rows(rows), epochs=epochs, callbacks=callbacks, progress=progress)
+    trainer.learning_rate = rate
     return trainer
+
+
+def _has_default_rate(planned: Plan) -> bool:
+    options, problem = planned.options, planned.problem
+    chosen = defaults.choose(1, 1, problem.n_outputs, problem.kind)  # the same for all tables
+    given = options.training.get("optimizer"), options.training.get("learning_rate")
+    return options.schedule is None and given == (chosen.optimizer, chosen.learning_rate)
 
 
 def outcome(planned: Plan, trainer: Trainer) -> Outcome:

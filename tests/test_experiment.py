@@ -249,3 +249,21 @@ def test_a_look_at_them_is_short():
     text = repr(experiment.outcome(planned, experiment.fit(planned)))
     assert len(text.splitlines()) == 5
     assert "trivial model" in text
+
+
+def test_the_default_rate_falls_when_training_again_and_a_given_one_stays():
+    made = data.from_table(flowers(), "kind")
+    planned = experiment.plan(made, options=Options(layers=(4,)))
+    again = experiment.train_on(planned, np.arange(150), 4)
+    rates = again.history["learning_rate"]
+    assert rates[0] == pytest.approx(0.002)
+    assert np.mean(rates) == pytest.approx(0.00125)  # half of it, and a step more
+    assert np.all(np.diff(rates) < 0)
+    assert again.learning_rate == 0.001  # of whoever goes on
+    for training in ({"learning_rate": 0.002}, {"optimizer": "sgd"}):
+        planned = experiment.plan(made, options=Options(layers=(4,), training=training))
+        rates = experiment.train_on(planned, np.arange(150), 4).history["learning_rate"]
+        assert rates == [planned.trainer.learning_rate] * 4
+    planned = experiment.plan(made, options=Options(layers=(4,), schedule={}))
+    rates = experiment.train_on(planned, np.arange(150), 4).history["learning_rate"]
+    assert rates == [0.001] * 4
