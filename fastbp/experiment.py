@@ -19,6 +19,7 @@ is learned from the test part, not even a mean. Nothing is printed.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -30,6 +31,7 @@ from fastbp import defaults, metrics, schedules, splitting, validation
 from fastbp.callbacks import EarlyStopping
 from fastbp.data import Data, from_arrays, from_table, read, take
 from fastbp.defaults import Defaults
+from fastbp.divergence import DivergenceError
 from fastbp.history import History
 from fastbp.network import Network
 from fastbp.preparation import Preparation
@@ -418,7 +420,11 @@ def fit(planned: Plan, *, callbacks: Iterable[Any] = (), progress: bool | None =
     )
     if planned.options.refit and len(planned.parts.validation):
         rows = np.union1d(planned.parts.train, planned.parts.validation)
-        return train_on(planned, rows, best_epoch(planned), progress=progress)
+        try:
+            return train_on(planned, rows, best_epoch(planned), progress=progress)
+        except DivergenceError as error:
+            outcome = "that was trained again is given up for the one before"
+            warnings.warn(error.text(outcome), RuntimeWarning, stacklevel=2)
     return trainer
 
 

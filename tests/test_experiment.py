@@ -267,3 +267,15 @@ def test_the_default_rate_falls_when_training_again_and_a_given_one_stays():
     planned = experiment.plan(made, options=Options(layers=(4,), schedule={}))
     rates = experiment.train_on(planned, np.arange(150), 4).history["learning_rate"]
     assert rates == [0.001] * 4
+
+
+def test_a_network_that_diverges_when_it_is_trained_again_is_given_up(monkeypatch):
+    def diverges(*_, **__):
+        raise fastbp.DivergenceError(3, 1, 0.01)
+
+    planned = experiment.plan(data.from_table(houses(), "price"), options=QUICK)
+    monkeypatch.setattr(experiment, "train_on", diverges)
+    with pytest.warns(RuntimeWarning, match="again is given up for the one before"):
+        trainer = experiment.fit(planned)
+    assert trainer is planned.trainer
+    assert experiment.outcome(planned, trainer).figures["test"]["r2"] > 0.8
