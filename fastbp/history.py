@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -119,6 +120,33 @@ class History(_BesideColumns):
             ) from None
         index = pandas.RangeIndex(1, len(self) + 1, name="epoch")
         return pandas.DataFrame(vars(self), index=index)
+
+    def plot(self, path: str | os.PathLike[str] | None = None, *, title: str = "") -> Any:
+        """Draw losses and every metric over epochs, with the best epoch marked.
+
+        Parameters
+        ----------
+        path : path-like, optional
+            Where to write the figure, too: .png, .svg or .pdf.
+        title : str, optional
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Notebooks show it.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If there is no epoch yet, or the format is unknown.
+        OSError
+            If the file cannot be written.
+        """
+        from fastbp.plotting import report_figure  # which imports this module
+
+        return report_figure(path, self, title=title)
 
     def described(self) -> dict[str, Any]:
         """Itself as a JSON object for `restored`, with metrics only where there are any."""

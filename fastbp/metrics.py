@@ -12,6 +12,7 @@ here: one odd epoch must not end a fit.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -386,6 +387,29 @@ STANDARD: dict[Task, tuple[str, ...]] = {
     "classification": ("accuracy", "balanced_accuracy", "log_loss", "roc_auc"),
     "regression": ("r2", "mae", "rmse"),
 }
+LABELS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "f1": "F₁",
+    "log_loss": "log loss",
+    "roc_auc": "AUC",
+    "r2": "R²",
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "mse": "MSE",
+    "median_absolute_error": "median absolute error",
+}
+# Those that are shown in percent.
+SHARES = ("accuracy", "balanced_accuracy")
+
+
+def shown(name: str, value: float) -> str:
+    """A figure as people write it; "–" where it is not defined."""
+    if math.isnan(value):
+        return "–"
+    if name in SHARES:
+        return f"{value:.2%}"
+    return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
 
 
 def figures(y: ArrayLike, predicted: ArrayLike, task: Task) -> dict[str, float]:

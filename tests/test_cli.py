@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import experiment
+from fastbp import experiment, metrics
 from fastbp.cli import main, output, train
 from fastbp.cli.options import training_defaults
 from fastbp.data import read
@@ -836,7 +836,7 @@ def test_a_long_confusion_matrix_is_cut():
     ],
 )
 def test_figures_as_people_write_them(name, value, text):
-    assert output.figure(name, value) == text
+    assert metrics.shown(name, value) == text
 
 
 def test_check_passes_for_every_pair(capsys):

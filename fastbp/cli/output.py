@@ -13,20 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.metrics import LABELS, shown
+
 # Classes of a confusion matrix that fit a terminal.
 _MOST_SHOWN = 12
 _LONGEST_NAME = 14
-
-LABELS = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "log_loss": "log loss",
-    "roc_auc": "AUC",
-    "r2": "R²",
-    "mae": "MAE",
-    "rmse": "RMSE",
-}
-_SHARES = ("accuracy", "balanced_accuracy")
 
 
 def say(text: str) -> None:
@@ -63,18 +54,9 @@ def naming(source: str) -> Iterator[None]:
         raise ValueError(message if source in message else f"{source}: {message}") from None
 
 
-def figure(name: str, value: float) -> str:
-    """A figure as people write it."""
-    if math.isnan(value):
-        return "–"
-    if name in _SHARES:
-        return f"{value:.2%}"
-    return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
-
-
 def in_words(figures: Mapping[str, float]) -> str:
     """Figures in a line."""
-    return ", ".join(f"{LABELS.get(name, name)} {figure(name, figures[name])}" for name in figures)
+    return ", ".join(f"{LABELS.get(name, name)} {shown(name, figures[name])}" for name in figures)
 
 
 def figures_table(
@@ -86,12 +68,10 @@ def figures_table(
     """Figures of a model beside those of the trivial one, if they are known, a line each."""
     rows = [(title, "model", "trivial model" if baseline else "")]
     for name, value in figures.items():
-        shown = figure(name, value)
+        text = shown(name, value)
         if spread is not None:
-            shown += f" ± {figure(name, spread[name])}"
-        rows.append(
-            (LABELS.get(name, name), shown, figure(name, baseline[name]) if baseline else "")
-        )
+            text += f" ± {shown(name, spread[name])}"
+        rows.append((LABELS.get(name, name), text, shown(name, baseline[name]) if baseline else ""))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     return "\n".join(
         f"{name:<{widths[0]}}   {own:>{widths[1]}}   {trivial:>{widths[2]}}".rstrip()

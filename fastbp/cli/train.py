@@ -20,7 +20,7 @@ from fastbp.cli.output import figures_table, finite, in_words, naming, say
 from fastbp.data import Data, read
 from fastbp.experiment import Outcome, Plan
 from fastbp.optimizers import OPTIMIZERS
-from fastbp.plotting import check_format, plot_history
+from fastbp.plotting import check_format, report_figure
 from fastbp.problem import Problem, counted, pose
 from fastbp.storage import save
 from fastbp.trainer import Trainer
@@ -361,8 +361,19 @@ def _rows_of(planned: Plan, stage: str) -> NDArray[np.int64]:
 
 
 def _draw(options: argparse.Namespace, planned: Plan, outcome: Outcome) -> None:
-    title = f"{Path(options.data).name}, {'-'.join(map(str, outcome.network.sizes))}"
-    plot_history(outcome.history, options.plot, title=title)
+    problem, network = planned.problem, outcome.network
+    X, y = planned.rows("test")
+    classifies = problem.kind == "classification"
+    report_figure(
+        options.plot,
+        outcome.history,
+        task=problem.kind,
+        y=experiment.numbered(y, problem),
+        predicted=network.predict_proba(X) if classifies else network.predict(X),
+        classes=problem.classes,
+        name="" if planned.data.name == Data._field_defaults["name"] else planned.data.name,
+        title=f"{Path(options.data).name}, {'-'.join(map(str, network.sizes))}",
+    )
 
 
 def _document(options: argparse.Namespace, planned: Plan, outcome: Outcome) -> dict[str, Any]:
