@@ -104,7 +104,7 @@ def _are_classes(y: NDArray[Any]) -> bool:
         return True
     spread = float(values[-1]) - float(values[0]) + 1
     if n_values <= _FEW:
-        return spread <= 2 * n_values and len(y) >= 5 * n_values
+        return spread <= 2 * n_values and len(y) >= 3 * n_values
     is_gapless = spread == n_values and values[0] in (0, 1)
     return is_gapless and bool(counts.min() * n_values * 5 >= len(y))
 

@@ -24,6 +24,7 @@ rng = np.random.default_rng(0)
         (rng.choice(np.arange(3, 9), 1599), 6),  # quality of wine
         (rng.integers(0, 26, 4000), 26),  # letters
         (np.repeat(np.arange(1, 101), 50), 100),
+        (np.repeat([0, 1, 2], 4), 3),  # few rows
     ],
 )
 def test_what_people_take_for_classes(y, n_classes):
