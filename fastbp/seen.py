@@ -52,7 +52,7 @@ def count(kept: dict[str, Any], rows: NDArray[Any]) -> tuple[int, bool]:
     try:
         known = np.frombuffer(base64.b64decode(kept["hashes"], validate=True), "<u8")
     except (KeyError, TypeError, ValueError):
-        raise ValueError("what the model says of its training rows is damaged") from None
+        raise ValueError("what it says of its training rows cannot be read") from None
     found = hashes(rows)
     if len(known) < MOST:
         return int(np.isin(found, known).sum()), True

@@ -472,6 +472,21 @@ def test_bad_models(capsys, tmp_path):
         assert "is damaged: its classes do not fit its outputs" in error(
             capsys, "predict", path, tmp_path / "d.npz"
         )
+    data = tmp_path / "d.npz"
+    for extra in ({"seen": 3}, {"seen": {"hashes": "%"}}, {"seen": []}):
+        fastbp.save(fastbp.Network((3, 2)), path, extra=extra)
+        assert "m.safetensors is damaged" in error(capsys, "evaluate", path, data)
+    for trivial in (3, [1], [1, "x"], [1, None], {"a": 1}, [float("inf"), 1]):
+        fastbp.save(fastbp.Network((3, 2)), path, extra={"trivial": trivial, "target": 3})
+        code, out, _ = run(capsys, "evaluate", path, data)
+        assert code == 0
+        assert "trivial" not in out
+    for extra in ({}, {"options": 1}, {"options": {}, "stage": 1}, {"options": {}}):
+        trainer = fastbp.Trainer(fastbp.Network((3, 2)))
+        fastbp.save(trainer, path, extra=extra)
+        assert "did not write this trainer" in error(capsys, "train", data, "--resume", path)
+    fastbp.save(fastbp.Network((3, 2)), path, extra={"features": 3})
+    assert "its columns must be names" in error(capsys, "predict", path, data)
     fastbp.save(fastbp.Network((3, 2)), path)
     assert "digits: X must have 3 columns" in error(capsys, "predict", path, "digits")
 

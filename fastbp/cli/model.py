@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, NamedTuple
+import math
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,10 +82,11 @@ class Model(NamedTuple):
     def baseline(self, y: NDArray[Any]) -> dict[str, float] | None:
         """Figures of the trivial model on these targets; None if nothing is known of it."""
         known = self.extra.get("trivial")
-        if not isinstance(known, list) or not known:
+        n = len(self.problem.classes or range(self.problem.n_outputs))
+        if not _are_numbers(known, n):
             return None
         if self.problem.classes is None:
-            trained = np.array([known], np.float64)
+            trained: NDArray[Any] = np.array([known], np.float64)
             trained = trained if y.ndim == 2 else trained[:, 0]
         else:
             trained = np.repeat(np.arange(len(known)), np.array(known, np.int64))
@@ -94,7 +96,25 @@ class Model(NamedTuple):
         """How many rows it has learned from, and whether that is exact."""
         if "seen" not in self.extra:
             return 0, True
-        return seen.count(self.extra["seen"], transformed(self.network, X))
+        try:
+            return seen.count(self.extra["seen"], transformed(self.network, X))
+        except ValueError as error:
+            raise ValueError(f"{self.path} is damaged: {error}.") from None
+
+    @property
+    def target(self) -> str | None:
+        """Name of the column that it predicts, if that is known."""
+        name = self.extra.get("target")
+        return name if isinstance(name, str) else None
+
+
+def _are_numbers(value: Any, n: int) -> TypeGuard[list[float]]:
+    """Whether it is a list of n finite numbers, as JSON has them."""
+    return (
+        isinstance(value, list)
+        and len(value) == n
+        and all(type(each) in (int, float) and math.isfinite(each) for each in value)
+    )
 
 
 def say_seen(count: int, n: int, exact: bool) -> None:
@@ -117,7 +137,8 @@ def read(path: str) -> Model:
     columns, preparation = extra.get("features"), network.preparation
     if preparation is not None:
         columns = preparation.columns if preparation.described()["named"] else None
-    if columns is not None and not all(isinstance(name, str) for name in columns):
+    is_list = isinstance(columns, (list, tuple))
+    if columns and not (is_list and all(isinstance(name, str) for name in columns)):
         raise ValueError(f"{path} is damaged: its columns must be names.")
     task = "numbers" if not network.is_classifier else "classes" if classes else "labels"
     problem = Problem(

@@ -104,7 +104,7 @@ def evaluate(options: argparse.Namespace) -> int:
     """Run the command; returns the exit code."""
     network = model.read(options.model)
     if options.target is None and network.columns is not None:
-        options.target = network.extra.get("target")
+        options.target = network.target
         if options.target is None:
             raise ValueError(f"{options.data}: name the column of the targets with --target.")
     with naming(options.data):
@@ -252,7 +252,7 @@ def _writer(options: argparse.Namespace, network: Model) -> Iterator[Callable[[A
 def _header(network: Model, proba: bool) -> list[str]:
     """Names of the columns of a file of predictions."""
     classes, n_outputs = network.problem.classes, network.network.sizes[-1]
-    target = network.extra.get("target") or "prediction"
+    target = network.target or "prediction"
     if proba and classes is not None:
         return [str(label) for label in (classes[1:] if n_outputs == 1 else classes)]
     return (

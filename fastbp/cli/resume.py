@@ -35,7 +35,8 @@ def read(options: argparse.Namespace) -> Saved:
     """
     path = options.resume
     extra, trainer = read_header(path)["extra"], load(path)
-    if not isinstance(trainer, Trainer) or "options" not in extra:
+    known = {"options", "stage", "seen", "epochs"} <= extra.keys()
+    if not isinstance(trainer, Trainer) or not known or not isinstance(extra["options"], dict):
         raise ValueError(f"--resume {path}: 'fastbp train --save' did not write this trainer.")
     if extra["stage"] == "final":
         raise ValueError(
