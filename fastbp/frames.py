@@ -109,7 +109,7 @@ class Values(NamedTuple):
 
 
 _NUMBERS = ("int8", "int16", "int32", "int64", "uint", "float", "double", "halffloat", "decimal")
-_DATES = ("date", "time", "duration", "month_day_nano", "period", "interval")
+_DATES = ("date", "time", "duration", "month_day_nano", "period")
 _CATEGORIES = ("category", "categorical", "enum", "dictionary")
 _MISSING = ("NoneType", "NAType", "NaTType")
 
@@ -157,9 +157,9 @@ def _listed(column: Any) -> list[Any]:
 def _of_objects(name: str, entries: list[Any], is_category: bool) -> Values:
     missing = np.array([type(e).__name__ in _MISSING or _is_nan(e) for e in entries], bool)
     present = [entry for entry, gone in zip(entries, missing, strict=True) if not gone]
-    if is_category:
-        present = list(map(str, present))
     kinds = {_kind(entry) for entry in set(map(type, present))}
+    if is_category and present and "date" not in kinds:
+        present, kinds = list(map(str, present)), {"text"}
     if len(kinds) > 1:
         raise ValueError(
             f"{name} must hold numbers or text throughout, got {_shown_kinds(present)}."
@@ -171,12 +171,23 @@ def _of_objects(name: str, entries: list[Any], is_category: bool) -> Values:
         raise ValueError(
             f"{name} must hold numbers, truth values or text, got {type(present[0]).__name__}."
         )
-    found = np.full(len(entries), None if kind == "text" else np.nan, object)
-    found[~missing] = list(map(str, present)) if kind == "text" else present
-    return Values(kind, found if kind == "text" else found.astype(np.float64), missing)
+    if kind == "text":
+        found = np.full(len(entries), None, object)
+        found[~missing] = list(map(str, present))
+        return Values(kind, found, missing)
+    numbers_found = np.full(len(entries), np.nan)
+    try:
+        numbers_found[~missing] = present
+    except OverflowError:
+        raise ValueError(
+            f"{name} must hold numbers of a size below 1.8e308, got an integer beyond."
+        ) from None
+    return Values(kind, numbers_found, missing)
 
 
 def _is_nan(entry: Any) -> bool:
+    if isinstance(entry, Decimal):
+        return entry.is_nan()
     return isinstance(entry, (float, np.floating)) and bool(entry != entry)
 
 
@@ -189,7 +200,7 @@ def _kind(cls: type) -> str:
     if issubclass(cls, (numbers.Real, Decimal)):
         return "number"
     dates = (datetime.date, datetime.time, datetime.timedelta, np.datetime64, np.timedelta64)
-    return "date" if issubclass(cls, dates) or cls.__name__ in ("Period", "Interval") else "other"
+    return "date" if issubclass(cls, dates) or cls.__name__ == "Period" else "other"
 
 
 def _shown_kinds(present: list[Any]) -> str:

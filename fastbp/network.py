@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 from typing import Any, NamedTuple
@@ -163,7 +164,8 @@ class Network:
                     f"preparation must be a fastbp.Preparation, got {type(preparation).__name__}."
                 )
             preparation.check_fits(self.sizes[0], self.sizes[-1], self.loss_name)
-        self.preparation = preparation
+        # Its own, for the caller may fit theirs to other rows, as for the next network.
+        self.preparation = copy.copy(preparation)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self.__dict__:
@@ -653,7 +655,7 @@ class Network:
         self.inits = state["inits"]
         self.dtype = validation.dtype(state["dtype"])
         self.classes = state.get("classes")
-        self.preparation = state.get("preparation")
+        self.preparation = copy.copy(state.get("preparation"))
         self._allocate()
         with np.errstate(all="ignore"):
             for ours, theirs in zip(self.weights, state["weights"], strict=True):

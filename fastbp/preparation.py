@@ -149,7 +149,9 @@ class Preparation:
         if getattr(X, "dtype", None) == np.uint8:
             fitted = tuple(Column(name, "number", scale=_PIXEL) for name in columns)
         else:
-            fitted = tuple(self._fitted(name, given) for name, given in columns.items())
+            fitted = tuple(
+                self._fitted(name, _values(name, column)) for name, column in columns.items()
+            )
         many = [column for column in fitted if len(column.values) > self.most_values]
         if many:
             listed = ", ".join(f"{column.name!r} ({len(column.values):,})" for column in many)
@@ -236,7 +238,8 @@ class Preparation:
         if (numbers := self._plain_numbers(X)) is not None:
             return self._scaled(numbers, kind, name)
         named, found = _columns_of(X, name)
-        given = self._matched(named, found, name)
+        matched = self._matched(named, found, name)
+        given = [_values(label, column, name) for label, column in matched]
         n = len(given[0].missing) if given else 0
         out = np.zeros((n, self.n_inputs), kind)
         start = 0
@@ -324,7 +327,7 @@ class Preparation:
                 _refuse(name, names[place], X[first + row, place], first + row, kind)
         return out
 
-    def _matched(self, named: bool, found: dict[str, Values], name: str) -> list[Values]:
+    def _matched(self, named: bool, found: dict[str, Any], name: str) -> list[tuple[str, Any]]:
         """The column that belongs to each of ours."""
         if named and self._is_named:
             if absent := [each for each in self.columns if each not in found]:
@@ -333,13 +336,13 @@ class Preparation:
                     f"{name} must have the column {absent[0]!r}{hint}; its columns are "
                     f"{validation.shown(', '.join(map(str, found)))}."
                 )
-            return [found[each] for each in self.columns]
+            return [(each, found[each]) for each in self.columns]
         if len(found) != len(self._columns):
             raise ValueError(
                 f"{name} must have {len(self._columns)} columns, {validation.shown(self.columns)}; "
                 f"got {len(found)}."
             )
-        return list(found.values())
+        return list(found.items())
 
     # Text ---------------------------------------------------------------------------------------
 
@@ -458,7 +461,7 @@ def _sizes(rows: FloatArray) -> NDArray[np.float64]:
 # Columns ----------------------------------------------------------------------------------------
 
 
-def _columns_of(X: Any, name: str = "X") -> tuple[bool, dict[str, Values]]:
+def _columns_of(X: Any, name: str = "X") -> tuple[bool, dict[str, Any]]:
     """Whether the columns have names of their own, and each by its name."""
     if sparse.is_sparse(X):
         raise ValueError(
@@ -473,7 +476,7 @@ def _columns_of(X: Any, name: str = "X") -> tuple[bool, dict[str, Values]]:
         columns = frames.columns(X)
         named = True
     else:
-        array = np.asarray(X)
+        array = _rectangle(X, name)
         if array.ndim != 2:
             raise ValueError(
                 f"{name} must be two-dimensional, a row for each sample; got shape {array.shape}."
@@ -481,10 +484,24 @@ def _columns_of(X: Any, name: str = "X") -> tuple[bool, dict[str, Values]]:
         labels, columns, named = [f"x{j}" for j in range(array.shape[1])], list(array.T), False
     if not labels or len(columns[0]) == 0:
         raise ValueError(f"{name} must have at least one row and one column.")
-    return named, {
-        label: frames.values(f"column {label!r} of {name}", column)
-        for label, column in zip(labels, columns, strict=True)
-    }
+    return named, dict(zip(labels, columns, strict=True))
+
+
+def _rectangle(X: Any, name: str) -> NDArray[Any]:
+    """An array of X, in which every cell is what it was, and None where it is masked."""
+    if np.ma.is_masked(X):
+        return np.where(np.ma.getmaskarray(X), None, X.data.astype(object))
+    try:
+        array = np.asarray(X)
+        # NumPy makes text of the numbers that stand in a list beside text.
+        made_text = array.dtype.kind in "US" and not isinstance(X, np.ndarray)
+        return np.array(X, object) if made_text else array
+    except ValueError:
+        raise ValueError(f"{name} must be a table, got rows of unequal length.") from None
+
+
+def _values(label: str, column: Any, name: str = "X") -> Values:
+    return frames.values(f"column {label!r} of {name}", column)
 
 
 def _fill(column: Column, values: Values, out: NDArray[Any], name: str) -> None:
@@ -591,6 +608,8 @@ def _moments(numbers: NDArray[np.float64]) -> tuple[float, float]:
 
 def _targets(y: ArrayLike, name: str = "y") -> NDArray[np.float64]:
     """Targets of a regression: finite numbers in one or two dimensions."""
+    if np.ma.is_masked(y):
+        raise ValueError(f"{name} must have no masked entries; leave such rows out.")
     if frames.is_frame(y):
         array = frames.to_array(name, y)
     else:
@@ -624,10 +643,14 @@ def _fitted_target(
 
 
 def _short(column: Column) -> dict[str, Any]:
-    """Fields that are not as by default."""
+    """Its name, its kind, and fields that are not as by default."""
     fields = column._asdict() | {"values": list(column.values)}
     plain = Column("", "")._asdict() | {"values": []}
-    return {key: value for key, value in fields.items() if value != plain[key]}
+    return {
+        key: value
+        for key, value in fields.items()
+        if key in ("name", "kind") or value != plain[key]
+    }
 
 
 def _restored(i: int, fields: Mapping[str, Any]) -> Column:

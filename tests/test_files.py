@@ -14,6 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import safetensors
 from safetensors.numpy import load_file, save_file
@@ -276,6 +277,51 @@ def test_any_field_may_be_anything(trainer, path):
         fastbp.save(loaded, path)
         if n_loaded % 20 == 0:
             loaded.partial_fit(np.zeros((8, 3)), np.zeros(8, int))
+    assert n_loaded > 100
+
+
+def prepared_network():
+    """One whose preparation has a column of each kind, and targets; and one with classes."""
+    columns = {
+        "number": [1.0, None, 3.0],
+        "truth": [True, False, True],
+        "text": ["a", "b", None],
+        "many": ["c", "d", "e"],
+    }
+    table = pa.table(columns)
+    preparation = fastbp.Preparation(hashed="many").fit(table, [1.0, 2.0, 4.0])
+    sizes = preparation.n_inputs, 1
+    regression = Network(sizes, loss="squared_error", preparation=preparation, seed=0)
+    preparation = fastbp.Preparation(hashed="many").fit(table)
+    classes = Network(
+        sizes, loss="binary_cross_entropy", preparation=preparation, classes=("no", "yes"), seed=0
+    )
+    return table, regression, classes
+
+
+def test_any_field_of_a_preparation_may_be_anything(path):
+    """Such files are refused, or loaded, and then predict and are saved as what they say."""
+    table, *networks = prepared_network()
+    odd = [
+        float("nan"), float("-inf"), -1, 0, 10**30, 10**400, 0.5, "x", "", "\0", "\ud800", None,
+        True, False, [], {}, [[]], ["a", "a"], [1, 2], 2**53, 1e308, 5e-324, 1,
+    ]  # fmt: skip
+    n_loaded = 0
+    for each in networks:
+        header, tensors = contents(each, path)
+        places = [p for p in leaves(header) if p[0] in ("preparation", "classes")]
+        for where, value in itertools.product(places, odd):
+            written(path, changed(header, where, value), tensors)
+            try:
+                loaded = fastbp.load(path)
+            except ValueError:
+                continue
+            n_loaded += 1
+            loaded.save(path)
+            again = fastbp.load(path)
+            assert (again.classes, again.preparation) == (loaded.classes, loaded.preparation)
+            with contextlib.suppress(ValueError):  # such as a column that has another name now
+                np.testing.assert_array_equal(again.predict(table), loaded.predict(table))
     assert n_loaded > 100
 
 

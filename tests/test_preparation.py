@@ -4,6 +4,7 @@ import datetime
 import json
 import pickle
 import re
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -188,6 +189,39 @@ def test_columns_that_are_missing_wholly_when_predicting():
     assert not prepared[:, 2:].any()
 
 
+def test_cells_of_lists_and_masked_arrays_are_what_they_are():
+    """NumPy makes text of numbers beside text, and forgets masks where it makes an array."""
+    rows = [[1, "a", True], [3, None, False], [None, "b", np.nan]]
+    expected = Preparation().fit(pd.DataFrame(rows, columns=["x0", "x1", "x2"]))
+    preparation = Preparation().fit(rows)
+    assert preparation.names == expected.names
+    np.testing.assert_array_equal(preparation.transform(rows), expected.transform(rows))
+    assert Preparation().fit([[1, "a"], [2, "b"]]).names == ("x0", "x1=a", "x1=b")
+    masked = np.ma.array([[1.0, 2], [9, 4], [3, 6]], mask=[[0, 0], [1, 0], [0, 0]])
+    gaps = np.array([[1, 2], [np.nan, 4], [3, 6]])
+    for preparation in (Preparation().fit(gaps), Preparation().fit(masked)):
+        np.testing.assert_array_equal(preparation.transform(masked), preparation.transform(gaps))
+        assert preparation.names == ("x0", "x0 missing", "x1")
+    with pytest.raises(ValueError, match="y must have no masked entries"):
+        Preparation().fit(gaps, np.ma.array([1.0, 2, 3], mask=[0, 1, 0]))
+
+
+def test_decimals_may_be_missing_and_categories_intervals():
+    frame = pd.DataFrame({"x": [Decimal(1), Decimal("NaN"), Decimal(3)]})
+    prepared = Preparation().fit(frame).transform(frame)
+    np.testing.assert_allclose(prepared, [[-1.2247449, 0], [0, 1], [1.2247449, 0]], rtol=1e-6)
+    ages = pd.DataFrame({"age": pd.cut([1, 5, 9], [0, 4, 10])})
+    assert Preparation().fit(ages).names == ("age=(0, 4]", "age=(4, 10]")
+
+
+def test_further_columns_may_hold_anything():
+    frame, price = houses()
+    preparation = Preparation().fit(frame, price)
+    days, mixed = pd.date_range("2026-01-01", periods=len(frame)), [1, "two"] * 30
+    more = frame.assign(day=days, mixed=mixed)[["day", "mixed", *frame.columns]]
+    np.testing.assert_array_equal(preparation.transform(more), preparation.transform(frame))
+
+
 # What is refused ---------------------------------------------------------------------------------
 
 DAYS = [datetime.date(2026, 1, day) for day in (1, 2)]
@@ -202,6 +236,16 @@ REFUSED = {
         "'x' of X must hold finite .* got -inf in row 1",
     ),
     "nothing": (pd.DataFrame({"x": [None, None]}), "'x' of X has no values; leave it out"),
+    "categories of dates": (
+        pd.DataFrame({"day": pd.Categorical(pd.to_datetime(DAYS))}),
+        "'day' of X holds dates",
+    ),
+    "an integer beyond floats": (
+        pd.DataFrame({"x": [10**400, 1]}),
+        "'x' of X must hold numbers of",
+    ),
+    "intervals": (pd.DataFrame({"x": pd.interval_range(0, 2)}), "or text, got Interval"),
+    "unequal rows": ([[1, 2], [3]], "X must be a table, got rows of unequal length"),
     "a mixture": (pd.DataFrame({"x": [1, "two"]}), "numbers or text throughout, got '1' and 'two'"),
     "lists": (pl.DataFrame({"x": [[1], [2]]}), "numbers, truth values or text, got list"),
     "bytes": (pa.table({"x": [b"1", b"2"]}), "numbers, truth values or text, got bytes"),
@@ -340,6 +384,17 @@ def test_what_is_no_preparation():
         Network((3, 2), preparation=Preparation())
 
 
+def test_a_preparation_may_be_fitted_again_for_the_next_network():
+    x = np.arange(6.0).reshape(-1, 1)
+    preparation = Preparation().fit(x)
+    network = Network((1, 2), preparation=preparation, seed=0)
+    twin, before = network.copy(), network.predict_proba(x)
+    preparation.fit(x + 100)
+    np.testing.assert_array_equal(network.predict_proba(x), before)
+    network.preparation.fit(x + 100)
+    np.testing.assert_array_equal(twin.predict_proba(x), before)
+
+
 # Classes -----------------------------------------------------------------------------------------
 
 
@@ -455,6 +510,13 @@ def test_damaged_descriptions_are_refused(tmp_path, monkeypatch, change, message
     monkeypatch.undo()
     with pytest.raises(ValueError, match=rf"is damaged: .*{message}"):
         fastbp.load(path)
+
+
+def test_a_column_may_have_an_empty_name(tmp_path):
+    frame = pd.DataFrame({"": [1.0, 2.0], "x": ["", "a"]})
+    network = Network((3, 2), preparation=Preparation().fit(frame), seed=0)
+    network.save(tmp_path / "model.safetensors")
+    assert fastbp.load(tmp_path / "model.safetensors").preparation == network.preparation
 
 
 def test_text_of_a_preparation():
