@@ -490,7 +490,9 @@ def _columns_of(X: Any, name: str = "X") -> tuple[bool, dict[str, Any]]:
 def _rectangle(X: Any, name: str) -> NDArray[Any]:
     """An array of X, in which every cell is what it was, and None where it is masked."""
     if np.ma.is_masked(X):
-        return np.where(np.ma.getmaskarray(X), None, X.data.astype(object))
+        cells = np.array(X.data, object)
+        cells[np.ma.getmaskarray(X)] = None
+        return cells
     try:
         array = np.asarray(X)
         # NumPy makes text of the numbers that stand in a list beside text.

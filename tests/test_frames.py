@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from fastbp import Network, Trainer
 
 N = 8
-AGE = np.arange(20, 20 + N)
+AGE = np.arange(12, 12 + N)
 SIZE = np.linspace(0.5, 2, N)
 SICK = np.arange(N) % 3 == 0
 LABELS = np.arange(N) % 2
@@ -180,7 +180,7 @@ def test_targets_that_are_missing_or_text():
         with pytest.raises(ValueError, match="y must have no missing values, got one in row 2"):
             network.loss(PLAIN, y)
     for y in (pd.Series(list("ab") * 4), pl.Series(list("ab") * 4), pd.Categorical(list("ab") * 4)):
-        with pytest.raises(ValueError, match=r"y must hold real numbers, .*numpy\.unique\(y, "):
+        with pytest.raises(ValueError, match=r"y must hold real numbers, .* by Trainer\.fit"):
             network.loss(PLAIN, y)
 
 
