@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from fastbp.history import History
 
 # An axis is logarithmic where the largest loss is this many times the least,
 _WIDE = 4.0
 # and cut where the last two thirds of the epochs would fill less than a quarter of it.
 _MOST = 4.0
+# What is beyond is drawn at it, for differences and ticks must not overflow.
+_LARGEST = 1e200
 
 
 class Bounds(NamedTuple):
@@ -40,7 +45,7 @@ def bounds(columns: Sequence[Sequence[float | None]], *, is_loss: bool = True) -
     late = np.concatenate([curve[len(curve) // 3 :] for curve in curves] + [[]])
     n_odd = sum(int(np.isinf(c).sum() + np.isnan(c).sum()) for c in curves if _is_known(c))
     odd = f"{n_odd:,} not finite" if n_odd else ""
-    values, late = values[np.isfinite(values)], late[np.isfinite(late)]
+    values, late = (np.clip(a[np.isfinite(a)], -_LARGEST, _LARGEST) for a in (values, late))
     if not len(values):
         return Bounds(0.0, 1.0, False, odd)
     late = late if len(late) else values
@@ -48,7 +53,9 @@ def bounds(columns: Sequence[Sequence[float | None]], *, is_loss: bool = True) -
     low, high = _cut(values, late, least_span)
     is_log = False
     if is_loss and values.min() > 0 and values.max() > _WIDE * values.min():
-        ends = 10.0 ** np.array(_cut(np.log10(values), np.log10(late), 0.01))
+        logs = [np.log10(np.maximum(a, 1 / _LARGEST)) for a in (values, late)]
+        powers = _cut(logs[0], logs[1], 0.01)
+        ends = 10.0 ** np.clip(powers, -210, 210)
         if ends[1] > _WIDE * ends[0]:
             (low, high), is_log = ends.tolist(), True
     hidden = [
@@ -76,10 +83,16 @@ def _cut(
     span = max(high - low, least_span) or 1.0
     if values.max() - values.min() <= _MOST * span:
         low, high = values.min(), values.max()
-        span = max(span, high - low)
-        return float(low - 0.06 * span), float(high + 0.06 * span)
+        half = 0.56 * max(span, high - low)
+        return float((low + high) / 2 - half), float((low + high) / 2 + half)
     # Some of the way on which the curve comes in is left.
     return (
         float(max(low - 0.4 * span, values.min() - 0.06 * span)),
         float(min(high + 0.4 * span, values.max() + 0.06 * span)),
     )
+
+
+def marked_epoch(history: History) -> int:
+    """Number of the best epoch on rows that were not trained on, from 1; 0 if there is none."""
+    is_known = history.chosen_epoch or any(value is not None for value in history.eval_loss)
+    return history.best_epoch if is_known else 0

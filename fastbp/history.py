@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from fastbp import validation
+from fastbp import html, validation
 
 
 class _BesideColumns:
@@ -147,6 +147,10 @@ class History(_BesideColumns):
         from fastbp.plotting import report_figure  # which imports this module
 
         return report_figure(path, self, title=title)
+
+    def _repr_html_(self) -> str:
+        """What notebooks show: the best and the last epoch, and the losses as a plot."""
+        return html.of_history(self)
 
     def described(self) -> dict[str, Any]:
         """Itself as a JSON object for `restored`, with metrics only where there are any."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastbp import kernels, keywords, methods, threads, validation
+from fastbp import html, kernels, keywords, methods, threads, validation
 from fastbp.gradient_check import GradientReport, check_gradients
 from fastbp.initializers import DEFAULTS, initial_weights
 from fastbp.objective import Objective
@@ -671,10 +671,7 @@ class Network:
 
     def summary(self) -> str:
         """Table of the layers: shape, activation, initialisation, number of parameters."""
-        rows = [("layer", "shape", "activation", "init", "parameters")]
-        layers = zip(self._shapes(), self.activations, self.inits, strict=True)
-        for i, ((n_in, n_out), activation, init) in enumerate(layers, start=1):
-            rows.append((str(i), f"{n_in} → {n_out}", activation, init, f"{(n_in + 1) * n_out:,}"))
+        rows = self._layer_rows()
         widths = [max(len(row[i]) for row in rows) for i in range(5)]
         lines = [
             "  ".join(
@@ -683,8 +680,30 @@ class Network:
             )
             for row in rows
         ]
-        total = f"{self.n_params:,} parameters, {self.dtype}, loss {self.loss_name}"
-        return "\n".join([*lines, total])
+        return "\n".join([*lines, self._total()])
+
+    def _layer_rows(self) -> list[tuple[str, ...]]:
+        """A head and a row for each layer."""
+        rows: list[tuple[str, ...]] = [("layer", "shape", "activation", "init", "parameters")]
+        layers = zip(self._shapes(), self.activations, self.inits, strict=True)
+        for i, ((n_in, n_out), activation, init) in enumerate(layers, start=1):
+            rows.append((str(i), f"{n_in} → {n_out}", activation, init, f"{(n_in + 1) * n_out:,}"))
+        return rows
+
+    def _total(self) -> str:
+        return f"{self.n_params:,} parameters, {self.dtype}, loss {self.loss_name}"
+
+    def _repr_html_(self) -> str:
+        """What notebooks show: a table of the layers."""
+        parts = [f"Network: {self._total()}"]
+        if self.classes is not None:
+            first = ", ".join(validation.shown(label) for label in self.classes[:10])
+            parts.append(f"classes {first}{', …' if len(self.classes) > 10 else ''}")
+        if self.preparation is not None:
+            n_raw = len(self.preparation.columns)
+            parts.append(f"inputs prepared from {n_raw:,} column{'s' * (n_raw != 1)}")
+        head, *rows = self._layer_rows()
+        return html.table(head, rows, "; ".join(parts))
 
     def __repr__(self) -> str:
         hidden = self.activations[:-1]

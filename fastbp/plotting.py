@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbp import axes, metrics
+from fastbp import axes, metrics, validation
 from fastbp.extras import missing
 from fastbp.files import replaced
 from fastbp.history import History
@@ -150,6 +150,7 @@ def report_figure(
     panels = _curves(history, all_metrics=y is None)
     matrix = None
     if y is not None:
+        validation.choice("task", task, ("classification", "regression"))
         of_rows = _of_numbers if task == "regression" else _of_classes
         more, matrix = of_rows(y, predicted, classes, name)
         panels += more
@@ -218,12 +219,6 @@ def _base(column: str) -> str:
     return base if base and number.isdigit() else column
 
 
-def _best(history: History) -> int:
-    """Number of the best epoch on rows that were not trained on, from 1; 0 if there is none."""
-    is_known = history.chosen_epoch or any(value is not None for value in history.eval_loss)
-    return history.best_epoch if is_known else 0
-
-
 def _loss(history: History, panel: Any) -> None:
     """Losses over epochs."""
     others = {
@@ -237,7 +232,7 @@ def _loss(history: History, panel: Any) -> None:
         **others,
     }
     drawn = {name: column for name, column in drawn.items() if any(v is not None for v in column)}
-    best, n = _best(history), len(history)
+    best, n = axes.marked_epoch(history), len(history)
     epochs = "1 epoch" if n == 1 else f"{n:,} epochs"
     _lines(panel, history, drawn, axes.bounds(list(drawn.values())), "mean loss", 0)
     panel.legend(loc="best", handlelength=3, framealpha=0.9)
@@ -258,7 +253,7 @@ def _metric(
     _lines(panel, history, drawn, ends, f"{label} on validation rows", 1)
     if base in metrics.SHARES:
         panel.yaxis.set_major_formatter(PercentFormatter(1.0))
-    epoch = _best(history) or len(history)
+    epoch = axes.marked_epoch(history) or len(history)
     value = last[epoch - 1]
     shown = metrics.shown(base, math.nan if value is None else value)
     label = label[:1].upper() + label[1:] if base in metrics.METRICS else label
@@ -290,9 +285,10 @@ def _lines(
         style = {"linestyle": _DASHES[i], "color": _COLOURS[i], "linewidth": 1.6}
         marker = {"marker": _MARKERS[i], "markersize": 3.5} if n <= 30 else {}
         panel.plot(epochs, axes.floats(column), label=name, **style, **marker)
-    if best := _best(history):
+    if best := axes.marked_epoch(history):
         mark = {"color": _GREY, "linewidth": 1.3, "linestyle": (0, (1, 1.5))}
         panel.axvline(best, label=f"best: epoch {best:,}", **mark)
+    panel.set_ylim(ends.low, ends.high)
     if ends.is_log:
         panel.set_yscale("log")
         panel.yaxis.set_major_locator(
@@ -300,7 +296,6 @@ def _lines(
         )
         panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         panel.yaxis.set_minor_locator(NullLocator())
-    panel.set_ylim(ends.low, ends.high)
     panel.set_xlabel("epoch")
     panel.set_ylabel(f"{label}\n({ends.note})" if ends.note else label)
     panel.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
@@ -315,7 +310,7 @@ def _of_classes(
 ) -> tuple[list[Panel], Panel | None]:
     """A calibration curve and a confusion matrix, which comes second if it needs much room."""
     true, p = np.asarray(y), np.asarray(predicted, np.float64)
-    p = p[:, np.newaxis] if p.ndim == 1 else p
+    p = p.reshape(-1, 1) if p.ndim < 2 else p
     true = true[:, 0] if true.ndim == 2 and true.shape[1] == 1 else true
     _check_rows(true, p)
     rows = np.all(np.isfinite(p), axis=1)
@@ -351,10 +346,10 @@ def _of_classes(
 
 
 def _check_rows(true: NDArray[Any], predicted: NDArray[Any]) -> None:
-    if len(true) != len(predicted) or not len(true):
+    n = [len(a) if a.ndim else 0 for a in (true, predicted)]
+    if n[0] != n[1] or not n[0]:
         raise ValueError(
-            f"y and predicted must have the same rows, at least one, got {len(true):,} and "
-            f"{len(predicted) if predicted.ndim else 0:,}."
+            f"y and predicted must have the same rows, at least one, got {n[0]:,} and {n[1]:,}."
         )
 
 
@@ -393,7 +388,16 @@ def _confusion(counts: NDArray[np.int64], names: list[str], count: str, panel: A
     for i, j in zip(*np.nonzero(counts), strict=True):
         text = _short_count(counts[i, j]) if n > _FEW else f"{counts[i, j]:,}\n{shares[i, j]:.0%}"
         colour = "white" if shares[i, j] > 0.55 else "black"
-        panel.text(j + 0.5, i + 0.5, text, ha="center", va="center", color=colour, fontsize=size)
+        panel.text(
+            j + 0.5,
+            i + 0.5,
+            text,
+            ha="center",
+            va="center",
+            color=colour,
+            fontsize=size,
+            in_layout=False,
+        )
     panel.invert_yaxis()
     panel.grid(visible=False)
     panel.tick_params(length=0, labelsize=min(10, size + 1))
