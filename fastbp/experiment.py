@@ -167,10 +167,8 @@ class Outcome(NamedTuple):
     problem: Problem
 
     def __repr__(self) -> str:
-        rows = [f"{'':<20}{'model':>12}{'trivial model':>16}"]
-        for name, value in self.figures["test"].items():
-            rows.append(f"{name:<20}{value:>12.6g}{self.baseline[name]:>16.6g}")
-        return "\n".join([f"Outcome: best epoch {self.best_epoch}, test part", *rows])
+        title = f"test part, best epoch {self.best_epoch}"
+        return metrics.table(title, self.figures["test"], self.baseline)
 
 
 def run(
@@ -506,6 +504,10 @@ class CrossValidation(NamedTuple):
     """What came of training in every fold."""
 
     outcomes: list[Outcome]
+
+    def __repr__(self) -> str:
+        title = f"test parts of {len(self.outcomes)} folds, mean ± sd"
+        return metrics.table(title, self.mean(), self.baseline(), self.sd())
 
     def mean(self) -> dict[str, float]:
         """Mean of each figure of the test parts."""

@@ -13,7 +13,7 @@ here: one odd epoch must not end a fit.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -410,6 +410,37 @@ def shown(name: str, value: float) -> str:
     if name in SHARES:
         return f"{value:.2%}"
     return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+
+
+def table(
+    title: str,
+    figures: Mapping[str, float],
+    baseline: Mapping[str, float] | None = None,
+    spread: Mapping[str, float] | None = None,
+) -> str:
+    """Figures of a model, a line each, beside those of the trivial one where they are known.
+
+    Parameters
+    ----------
+    title : str
+        What rows they are of.
+    figures, baseline : mapping
+        As `figures` and `baseline` give them.
+    spread : mapping, optional
+        Standard deviations of the model's.
+    """
+    rows = [(title, "model", "trivial model" if baseline else "")]
+    for name, value in figures.items():
+        text = shown(name, value)
+        if spread is not None:
+            text += f" ± {shown(name, spread[name])}"
+        trivial = shown(name, baseline[name]) if baseline else ""
+        rows.append((LABELS.get(name, name), text, trivial))
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    return "\n".join(
+        f"{name:<{widths[0]}}   {own:>{widths[1]}}   {trivial:>{widths[2]}}".rstrip()
+        for name, own, trivial in rows
+    )
 
 
 def figures(y: ArrayLike, predicted: ArrayLike, task: Task) -> dict[str, float]:

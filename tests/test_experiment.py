@@ -247,7 +247,7 @@ def test_a_look_at_them_is_short():
     planned = experiment.plan(made, options=QUICK)
     assert "batches of 32, up to 30 epochs" in repr(planned)
     text = repr(experiment.outcome(planned, experiment.fit(planned)))
-    assert len(text.splitlines()) == 5
+    assert len(text.splitlines()) == 4
     assert "trivial model" in text
 
 

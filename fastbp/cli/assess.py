@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import experiment, metrics
-from fastbp.cli.output import confusion, figures_table
+from fastbp.cli.output import confusion
 from fastbp.network import Network
 from fastbp.problem import Problem
 
@@ -32,7 +32,7 @@ def lines(
             experiment.numbered(rows[1], problem), predicted, range(len(problem.classes))
         )
         parts = ["", confusion(counts, problem.classes)]
-    return [*parts, "", figures_table(title, figures, baseline)]
+    return [*parts, "", metrics.table(title, figures, baseline)]
 
 
 def numbers(network: Network, problem: Problem, X: Any) -> Any:

@@ -59,26 +59,6 @@ def in_words(figures: Mapping[str, float]) -> str:
     return ", ".join(f"{LABELS.get(name, name)} {shown(name, figures[name])}" for name in figures)
 
 
-def figures_table(
-    title: str,
-    figures: Mapping[str, float],
-    baseline: Mapping[str, float] | None,
-    spread: Mapping[str, float] | None = None,
-) -> str:
-    """Figures of a model beside those of the trivial one, if they are known, a line each."""
-    rows = [(title, "model", "trivial model" if baseline else "")]
-    for name, value in figures.items():
-        text = shown(name, value)
-        if spread is not None:
-            text += f" ± {shown(name, spread[name])}"
-        rows.append((LABELS.get(name, name), text, shown(name, baseline[name]) if baseline else ""))
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    return "\n".join(
-        f"{name:<{widths[0]}}   {own:>{widths[1]}}   {trivial:>{widths[2]}}".rstrip()
-        for name, own, trivial in rows
-    )
-
-
 def confusion(counts: NDArray[np.int64], classes: Sequence[Any]) -> str:
     """A confusion matrix; of many classes, those that are confused most."""
     names = [one_line(str(label)) for label in classes]

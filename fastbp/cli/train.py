@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp import experiment, kernels, validation
+from fastbp import experiment, kernels, metrics, validation
 from fastbp.cli import assess, model, resume
 from fastbp.cli import options as opt
-from fastbp.cli.output import figures_table, finite, in_words, naming, say
+from fastbp.cli.output import finite, in_words, naming, say
 from fastbp.data import Data, read
 from fastbp.experiment import Outcome, Plan
 from fastbp.optimizers import OPTIMIZERS
@@ -279,7 +279,7 @@ def _cross_validate(
     if saved:
         say(f"\n{saved}")
     title = f"test parts of {options.cv} folds, mean ± sd"
-    say("\n" + figures_table(title, found.mean(), found.baseline(), found.sd()))
+    say("\n" + metrics.table(title, found.mean(), found.baseline(), found.sd()))
     return 0
 
 
