@@ -38,5 +38,6 @@ class DivergenceError(ArithmeticError):
             what = f"layer {self.layer} got parameters that are"
         return (
             f"Training diverged in epoch {self.epoch}: {what} not finite; the network {outcome}. "
-            f"Lower learning_rate ({self.learning_rate:g}) or scale the inputs to about unit size."
+            f"Lower learning_rate ({self.learning_rate:g}), or scale the inputs to about unit "
+            "size, as fastbp.Preparation does."
         )
