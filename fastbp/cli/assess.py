@@ -32,6 +32,9 @@ def lines(
             experiment.numbered(rows[1], problem), predicted, range(len(problem.classes))
         )
         parts = ["", confusion(counts, problem.classes)]
+    if baseline:
+        what = "mean" if problem.kind == "regression" else "most frequent class"
+        parts += ["", f"The trivial model predicts the {what} of the training rows for every row."]
     return [*parts, "", metrics.table(title, figures, baseline)]
 
 
