@@ -91,7 +91,7 @@ class Network:
     preparation : Preparation, optional
         Fitted to raw rows; it must give as many inputs as the network has. Then every X holds raw
         rows. If it was fitted to targets too, every y is in their unit, and so is what `predict`
-        gives; losses stay those of the scaled targets.
+        gives; losses stay those of the scaled targets. The network keeps a copy.
 
     Attributes
     ----------

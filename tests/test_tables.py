@@ -605,7 +605,7 @@ OPTIONS = [
     ({"columns": []}, "no column is left to read."),
     ({"columns": "area"}, "columns must be a list of names such as ['area'], got a text."),
     ({"sep": ";;"}, "sep must be one character such as ';' or a tab, got ';;'."),
-    ({"sep": "§"}, "sep must be one character such as ';' or a tab, got '§'."),
+    ({"sep": "é"}, "sep must be one character such as ';' or a tab, got 'é'."),
     ({"sep": '"'}, "sep must be one character such as ';' or a tab, got '\"'."),
     ({"sep": 1}, "sep must be one character such as ';' or a tab, got 1."),
     ({"decimal": "'"}, "decimal must be '.' or ',', got \"'\"."),
