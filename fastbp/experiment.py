@@ -374,6 +374,8 @@ class BestEpoch(EarlyStopping):
 
     state = (*EarlyStopping.state, "_last_params")  # type: ignore[assignment]  # one more
     keeps_state = True
+    most: float = math.inf
+    """Epochs in the history after which a fit that goes on has nothing to do."""
 
     def on_begin(self, trainer: Trainer) -> None:
         """Forget earlier fits."""
@@ -386,6 +388,8 @@ class BestEpoch(EarlyStopping):
             trainer.network.params[:] = self._last_params
             self._last_params = None
         super().on_resume(trainer)
+        if len(trainer.history) >= self.most:
+            trainer.stop()
 
     def on_end(self, trainer: Trainer) -> None:
         """Restore the best parameters, and keep the last ones."""
@@ -407,15 +411,19 @@ def fit(planned: Plan, *, callbacks: Iterable[Any] = (), progress: bool | None =
     """
     trainer = planned.trainer
     stopping = [BestEpoch("eval_loss", patience=planned.patience)] if planned.patience else []
+    for each in stopping:
+        each.most = planned.epochs
     validates = len(planned.parts.validation) > 0
-    trainer.fit(
-        *planned.rows("train"),
-        epochs=planned.epochs - len(trainer.history),
-        eval_set=planned.rows("validation") if validates else None,
-        callbacks=[*stopping, *callbacks],
-        metrics=("r2",) if validates and planned.problem.task == "numbers" else (),
-        progress=progress,
-    )
+    remaining = planned.epochs - len(trainer.history)
+    if remaining > 0 or stopping:  # which restores the best epoch, if none is to come
+        trainer.fit(
+            *planned.rows("train"),
+            epochs=max(1, remaining),
+            eval_set=planned.rows("validation") if validates else None,
+            callbacks=[*stopping, *callbacks],
+            metrics=("r2",) if validates and planned.problem.task == "numbers" else (),
+            progress=progress,
+        )
     if planned.options.refit and len(planned.parts.validation):
         rows = np.union1d(planned.parts.train, planned.parts.validation)
         try:

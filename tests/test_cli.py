@@ -643,6 +643,31 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(capsys, tmp_path, m
     assert np.array_equal(fastbp.load(model).network.params, params)
 
 
+@pytest.mark.parametrize("patience", [0, 3, 50])
+def test_a_checkpoint_with_all_epochs_is_trained_again_and_assessed(
+    capsys, tmp_path, monkeypatch, patience
+):
+    """Ctrl-C came when the network was just about to be trained again."""
+    data, checkpoint, model = (tmp_path / n for n in ("f.csv", "c.safetensors", "m.safetensors"))
+    write_flowers(data)
+    options = ("--target", "flower", "--layers", 5, "--epochs", 12, "--patience", patience,
+               "--refit", "--lr", 0.3)  # fmt: skip
+    whole = run_json(capsys, "train", data, *options, "--save", model)
+    params = fastbp.load(model).network.params
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(experiment, "train_on", interrupted)
+        code, *_ = run(capsys, "train", data, *options, "--checkpoint", checkpoint)
+    assert code == 130
+    resumed = run_json(capsys, "train", data, "--resume", checkpoint, "--save", model)
+    assert resumed["history"]["train_loss"] == whole["history"]["train_loss"]
+    assert resumed["figures"] == whole["figures"]
+    assert np.array_equal(fastbp.load(model).network.params, params)
+
+
 def test_a_network_that_was_trained_again_goes_on_with_the_same_rows(capsys, tmp_path):
     data, model = tmp_path / "flowers.csv", tmp_path / "model.safetensors"
     write_flowers(data)

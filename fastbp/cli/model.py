@@ -30,14 +30,14 @@ _CHOSEN = ("validation", "patience", "refit")
 def described(
     options: argparse.Namespace, planned: Plan, trainer: Trainer, rows: NDArray[Any], stage: str
 ) -> dict[str, Any]:
-    """What is kept of a training on these rows; ``stage`` is search, refit or final."""
+    """What is kept of a training on these rows; ``stage`` is checkpoint, search, refit or final."""
     X, y = planned.data.rows(rows)
     problem = planned.problem
     return {
         "target": planned.data.name if options.target else None,
         "task": problem.task,
         "stage": stage,
-        "epochs": planned.epochs if stage == "search" else len(trainer.history),
+        "epochs": len(trainer.history) if stage in ("refit", "final") else planned.epochs,
         "trivial": _trivial(experiment.numbered(y, problem), problem),
         "seen": seen.sketch(transformed(trainer.network, X)),
         "options": {name: value for name, value in vars(options).items() if name not in FREE}

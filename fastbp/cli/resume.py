@@ -72,7 +72,8 @@ def plan(planned: Plan, saved: Saved, options: argparse.Namespace) -> Plan:
         )
     done = len(saved.trainer.history)
     epochs = saved.extra["epochs"] if options.epochs is None else options.epochs
-    if epochs <= done:
+    # A checkpoint may have all epochs, and yet the network is still to be trained again.
+    if epochs < done or (epochs == done and saved.extra["stage"] != "checkpoint"):
         raise ValueError(
             f"--resume {saved.path}: it has {done} epochs already; ask for more with --epochs."
         )

@@ -222,7 +222,7 @@ def _callbacks(options: argparse.Namespace, planned: Plan) -> list[Any]:
     callbacks: list[Any] = []
     if options.checkpoint:
         rows = planned.parts.train
-        extra = model.described(options, planned, planned.trainer, rows, "search")
+        extra = model.described(options, planned, planned.trainer, rows, "checkpoint")
         callbacks.append(lambda trainer: save(trainer, options.checkpoint, extra=extra))
     if options.json or (options.quiet and not options.verbose):
         return callbacks
