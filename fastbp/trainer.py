@@ -249,7 +249,8 @@ class Trainer:
             Class numbers (n_samples,), or target rows (n_samples, n_outputs); (n_samples,) is
             the same as (n_samples, 1).
         epochs : int, default 10
-            Passes over the data.
+            Passes over the data, after those that the history has. 0 lets callbacks begin and end,
+            such as those of a trainer that was saved after its last epoch.
         eval_set : (X, y) or list of such tuples, optional
             Data for `History.eval_loss`, `History.accuracy` and ``metrics``, evaluated after every
             epoch. Callbacks watch the last set of a list; the columns of the others are numbered,
@@ -301,10 +302,10 @@ class Trainer:
         """
         samples = self._training_samples(X, y, sample_weight)
         self._warn_of_sizes(samples)
-        epochs = validation.integer("epochs", epochs, 1)
+        epochs = validation.integer("epochs", epochs, 0)
         # What can be known about the epochs to come is checked before the first one.
         eta = schedules.highest_rate(
-            self.learning_rate, len(self.history), epochs, self.network.dtype
+            self.learning_rate, len(self.history), max(1, epochs), self.network.dtype
         )
         if eta is not None:
             self._checked_options(self.network, eta)
@@ -323,7 +324,7 @@ class Trainer:
         watch = watching.Watch(sets, scores, len(self.history) + epochs, shows)
         listeners = listeners_of(callbacks)
         for listener in listeners:
-            listener.check(len(sets) > 0, self.network.is_classifier)
+            listener.check(watch.columns(self.network))
         self._alone(lambda: self._fit(samples, epochs, watch, listeners, progress))
         return self.history
 

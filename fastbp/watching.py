@@ -107,6 +107,11 @@ def evaluated(
     return figures
 
 
+def _column(name: str, i: int) -> str:
+    """Column of a figure of the last set, for i = 0, or of the i-th one."""
+    return ("eval_loss" if name == "loss" else name) + (f"_{i}" if i > 0 else "")
+
+
 class Watch:
     """What a fit measures after each epoch, and says of it on its bar and in lines of text."""
 
@@ -130,11 +135,14 @@ class Watch:
         columns: dict[str, float] = {}
         for i, rows in enumerate([*self.sets[-1:], *self.sets[:-1]]):
             figures = evaluated(network, rows, self.scores, n_threads)
-            columns |= {
-                ("eval_loss" if name == "loss" else name) + (f"_{i}" if i > 0 else ""): value
-                for name, value in figures.items()
-            }
+            columns |= {_column(name, i): value for name, value in figures.items()}
         return columns
+
+    def columns(self, network: Network) -> tuple[str, ...]:
+        """Columns of the history that the fit fills with numbers."""
+        figures = ["loss", *["accuracy"] * network.is_classifier, *(s.name for s in self.scores)]
+        evaluated = (_column(name, i) for i in range(len(self.sets)) for name in figures)
+        return "train_loss", *evaluated, "learning_rate", "samples_per_second", "seconds"
 
     def end(self, history: History) -> None:
         """After an epoch, which is in the history."""

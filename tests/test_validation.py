@@ -212,8 +212,8 @@ def test_bad_trainer_arguments(arguments, message):
 
 def test_bad_fit_arguments():
     trainer = Trainer(Network((3, 2), seed=0))
-    for epochs in (0, -1, 1.5, "3"):
-        with pytest.raises(ValueError, match="epochs must be an integer of at least 1"):
+    for epochs in (-1, 1.5, "3"):
+        with pytest.raises(ValueError, match="epochs must be an integer of at least 0"):
             trainer.fit(X, Y, epochs=epochs)
     for callbacks in (3, [3]):
         with pytest.raises(ValueError, match="callbacks must be instances of"):
