@@ -43,7 +43,9 @@ def test_docstring_examples(name):
     assert result.failed == 0
 
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# A page whose blocks go on from each other, as one session.
+SESSION = ROOT / "docs" / "tables.md"
+PAGES = [ROOT / "README.md", *sorted(set((ROOT / "docs").glob("*.md")) - {SESSION})]
 # A program, and what the page says that it prints: nothing, unless a block of text follows.
 BLOCK = re.compile(r"```python\n(?P<code>.*?)```\n(?:\n```text\n(?P<output>.*?)```\n)?", re.S)
 BLOCKS = [
@@ -99,6 +101,25 @@ def test_every_command_of_the_readme_runs(tmp_path, monkeypatch, capsys, generat
         assert len(capsys.readouterr().out.splitlines()) >= 4 or "--output" in arguments
     assert Path("report.png").stat().st_size > 1000
     assert len(Path("prices.csv").read_text().splitlines()) == 201
+
+
+def test_a_page_that_is_a_session_runs_from_top_to_bottom(tmp_path):
+    block = re.compile(r"```(python|bash)\n(.*?)```\n(?:\n```text\n(.*?)```\n)?", re.S)
+    blocks = block.findall(SESSION.read_text(encoding="utf-8"))
+    assert len(blocks) >= 6
+    folder = Path(sys.executable).parent
+    for language, code, output in blocks:
+        if "pip install" in code:
+            continue
+        run = [sys.executable, "-W", "error", "-c"] if language == "python" else ["bash", "-ec"]
+        done = subprocess.run(
+            [*run, code],
+            capture_output=True, text=True, encoding="utf-8", check=False, cwd=tmp_path,
+            timeout=600, env=os.environ | {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        wanted, found = output.strip(), done.stdout.strip()
+        assert doctest.OutputChecker().check_output(wanted, found, doctest.ELLIPSIS), found
 
 
 def test_no_block_of_a_page_is_overlooked():
