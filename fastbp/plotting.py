@@ -48,6 +48,8 @@ _FONTS = ("Noto Sans CJK JP", "Noto Sans CJK SC", "Microsoft YaHei", "Hiragino S
 
 # Classes of a matrix that stands beside other panels; that is drawn at all; that is left of more.
 _FEW, _MOST_CLASSES, _MOST_CONFUSED = 8, 30, 20
+# Classes of a matrix whose cells have room for a share below the count.
+_MOST_WITH_SHARES = 12
 _MOST_POINTS = 2000
 _LONGEST_NAME = 16
 
@@ -386,7 +388,9 @@ def _confusion(counts: NDArray[np.int64], names: list[str], count: str, panel: A
     size = next(size for most, size in ((3, 11), (5, 10), (8, 8), (12, 9), (20, 8), (99, 6.5))
                 if n <= most)  # fmt: skip
     for i, j in zip(*np.nonzero(counts), strict=True):
-        text = _short_count(counts[i, j]) if n > _FEW else f"{counts[i, j]:,}\n{shares[i, j]:.0%}"
+        text = f"{counts[i, j]:,}\n{shares[i, j]:.0%}"
+        if n > _MOST_WITH_SHARES:
+            text = _short_count(counts[i, j])
         colour = "white" if shares[i, j] > 0.55 else "black"
         panel.text(
             j + 0.5,
@@ -407,7 +411,7 @@ def _confusion(counts: NDArray[np.int64], names: list[str], count: str, panel: A
     panel.set_xticks(np.arange(n) + 0.5, names, **(turn if is_wide else {}))
     panel.set_yticks(np.arange(n) + 0.5, names)
     cells = "cells: rows; shade: share of the true class"
-    if n <= _FEW:
+    if n <= _MOST_WITH_SHARES:
         cells = "cells: rows, and their share of the true class"
     panel.set_xlabel(f"predicted class{suffix}\n{cells}")
     panel.set_ylabel("true class")
@@ -441,7 +445,7 @@ def _calibration(
         linewidth=1.4,
         elinewidth=1,
         capsize=3,
-        label="this network, 95 % intervals",
+        label="network (95 % interval)",
     )
     panel.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
     what = f"probability of {label}" if label else "probability of the predicted class"
