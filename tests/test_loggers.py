@@ -27,7 +27,7 @@ def fit(trainer, epochs, *listeners, metrics="r2"):
 
 
 def test_csv_has_the_history_to_the_last_bit(tmp_path):
-    path = tmp_path / "log.csv"
+    path = tmp_path / "new" / "log.csv"
     history = fit(made(), 3, CSVLogger(path))
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -76,6 +76,13 @@ def test_csv_goes_on_where_a_loaded_trainer_does(tmp_path):
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
     assert [float(row["train_loss"]) for row in rows] == history.train_loss
+
+
+def test_a_missing_log_of_a_loaded_trainer_is_made_whole(tmp_path):
+    trainer = made()
+    fit(trainer, 2)
+    fit(trainer, 1, CSVLogger(tmp_path / "log.csv"))
+    assert (tmp_path / "log.csv").read_text().count("\n") == 4
 
 
 @pytest.mark.parametrize("content", ["price,area\n1,2\n", "a text", "\x00\x01", "epoch\n"])

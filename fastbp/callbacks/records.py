@@ -27,6 +27,10 @@ def _text(name: str, path: Any) -> str:
     return os.fsdecode(path)
 
 
+def _make_folder(path: str) -> None:
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+
+
 class Checkpoint(Watching):
     """Save the trainer after epochs, so that a fit that was killed goes on bit for bit.
 
@@ -113,7 +117,7 @@ class Checkpoint(Watching):
         path = self._file(epoch)
         self.written = [*(each for each in self.written if each != path), path]
         self.epochs_seen = epoch  # as the file is to say
-        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        _make_folder(path)
         trainer.save(path)
         if self.keep is not None:
             for old in self.written[: -self.keep]:
@@ -133,7 +137,7 @@ class CSVLogger(Callback):
     Parameters
     ----------
     path : path-like
-        A file with another header is refused.
+        A file with another header is refused. Its folder is made if it does not exist.
     """
 
     settings = ("path",)
@@ -158,6 +162,7 @@ class CSVLogger(Callback):
                 f"{self.path} has the header {validation.shown(old.decode(errors='replace'))}, and "
                 f"this fit's is {header.decode()!r}: choose another path for CSVLogger."
             )
+        _make_folder(self.path)
         with files.replaced(self.path) as file:
             file.write(header)
             file.writelines(self._row(trainer, epoch) for epoch in range(len(history)))
