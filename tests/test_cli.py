@@ -660,8 +660,9 @@ def test_a_checkpoint_with_all_epochs_is_trained_again_and_assessed(
 
     with monkeypatch.context() as patched:
         patched.setattr(experiment, "train_on", interrupted)
-        code, *_ = run(capsys, "train", data, *options, "--checkpoint", checkpoint)
+        code, out, _ = run(capsys, "train", data, *options, "--checkpoint", checkpoint)
     assert code == 130
+    assert f"interrupted when training again; the network of epoch {whole['best_epoch']} is" in out
     resumed = run_json(capsys, "train", data, "--resume", checkpoint, "--save", model)
     assert resumed["history"]["train_loss"] == whole["history"]["train_loss"]
     assert resumed["figures"] == whole["figures"]

@@ -333,13 +333,16 @@ def _report(
 
 def _ending(planned: Plan, outcome: Outcome, interrupted: bool) -> str:
     """How the training ended."""
-    epochs = len(outcome.history)
-    if interrupted:
+    epochs, best = len(outcome.history), outcome.best_epoch
+    was_done = epochs >= planned.epochs or 0 < planned.patience <= epochs - best
+    if interrupted and was_done:
+        text = f"interrupted when training again; the network of epoch {best} is kept"
+    elif interrupted:
         text = f"interrupted in epoch {epochs + 1}; the network keeps what it has learned"
     elif epochs < planned.epochs:
-        text = f"stopped at epoch {epochs}, best {outcome.best_epoch}"
+        text = f"stopped at epoch {epochs}, best {best}"
     else:
-        text = f"trained for {counted(epochs, 'epoch')}, best {outcome.best_epoch}"
+        text = f"trained for {counted(epochs, 'epoch')}, best {best}"
     if outcome.trainer is not planned.trainer:
         text += "; trained again on training and validation rows for as long"
     return f"\n{text}; {sum(outcome.history.seconds):.2f} s"
