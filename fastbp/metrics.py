@@ -409,7 +409,7 @@ def shown(name: str, value: float) -> str:
         return "–"
     if name in SHARES:
         return f"{value:.2%}"
-    return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:,.4g}"
 
 
 def table(

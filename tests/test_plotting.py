@@ -7,15 +7,15 @@ import subprocess
 import sys
 import xml.dom.minidom
 
+import matplotlib.image
+import matplotlib.style
 import numpy as np
 import pytest
 
 import fastbp
-from fastbp import axes
+from fastbp import axes, cli
 from fastbp.history import History
 from fastbp.plotting import report_figure
-
-matplotlib = pytest.importorskip("matplotlib")
 
 
 def history_of(train, held_out=None, **metrics):
@@ -320,6 +320,24 @@ def test_figures_are_written_as_their_suffix_says(tmp_path, name, start):
         first = path.read_bytes()
         FALLING.plot(path, title="curves")
         assert path.read_bytes() == first
+
+
+def test_the_command_line_draws_the_held_out_rows_with_their_names(tmp_path):
+    generator = np.random.default_rng(0)
+    area = generator.uniform(30, 200, 100).round(1)
+    rows = zip(area, (1000 * area + 100).round(), np.where(area > 90, "big", "small"), strict=True)
+    data, path = tmp_path / "housing.csv", tmp_path / "report.svg"
+    lines = [f"{size},{price},{kind}" for size, price, kind in rows]
+    data.write_text("\n".join(["area,price,kind", *lines]))
+    for target, expected in (
+        ("price", ("true − predicted price", "Residuals: MAE", "on 20 held-out rows")),
+        ("kind", ("predicted probability of small", "big", "on 20 held-out rows")),
+    ):
+        argv = ["train", str(data), "--target", target, "--plot", str(path), "--epochs", "3"]
+        assert cli.main([*argv, "--quiet"]) == 0
+        written = " ".join(re.findall("<!-- (.*) -->", path.read_text(encoding="utf-8")))
+        for text in (*expected, "housing.csv, ", "Loss: best epoch "):
+            assert text in written
 
 
 def test_formats_are_checked(tmp_path):
