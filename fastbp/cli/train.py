@@ -114,11 +114,9 @@ def check_before_training(options: argparse.Namespace) -> None:
             raise ValueError(f"--{name} {path}: this would overwrite the data.")
     if options.plot:
         check_format(options.plot)
-    if options.epochs is not None:
-        validation.integer("--epochs", options.epochs, 1)
-    if options.patience is not None:
-        validation.integer("--patience", options.patience, 0)
-    validation.integer("--seed", options.seed, 0)
+    for name, least in {"epochs": 1, "patience": 0, "seed": 0, "threads": 1}.items():
+        if (value := getattr(options, name)) is not None:
+            validation.integer(f"--{name}", value, least)
     schedules = (*opt.SCHEDULE_NAMES, "constant")
     names: dict[str, Iterable[str]] = {
         "loss": kernels.LOSSES,
