@@ -399,8 +399,9 @@ LABELS = {
     "mse": "MSE",
     "median_absolute_error": "median absolute error",
 }
-# Those that are shown in percent.
+# Those that are shown in percent, and those of size 1 at most when a model is any good.
 SHARES = ("accuracy", "balanced_accuracy")
+_OF_UNIT_SIZE = ("r2", "roc_auc", "f1")
 
 
 def shown(name: str, value: float) -> str:
@@ -409,6 +410,8 @@ def shown(name: str, value: float) -> str:
         return "–"
     if name in SHARES:
         return f"{value:.2%}"
+    if name in _OF_UNIT_SIZE and abs(value) < 10:
+        return f"{value:.4f}"
     return f"{value:,.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:,.4g}"
 
 

@@ -243,7 +243,7 @@ def test_a_regression_report_has_predictions_and_residuals_in_the_unit():
     )
     assert titles(figure) == [
         "Loss: best epoch 3 of 4",
-        "R² 0.5 in epoch 3",
+        "R² 0.5000 in epoch 3",
         "R² 0.978 on 4 held-out rows",
         "Residuals: MAE 12,500, RMSE 16,583",
     ]
@@ -276,7 +276,7 @@ def test_rows_that_are_not_finite_are_left_out_and_counted():
     figure = report_figure(
         None, NUMBERS, task="regression", y=[1.0, 2, 4, np.nan], predicted=[np.nan, 2, 4, 1]
     )
-    assert titles(figure)[2] == "R² 1 on 2 held-out rows (2 not finite)"
+    assert titles(figure)[2] == "R² 1.0000 on 2 held-out rows (2 not finite)"
     empty = report_figure(None, NUMBERS, task="regression", y=[1.0], predicted=[np.inf])
     assert texts(empty.axes[2] if len(empty.axes) > 2 else empty.axes[-1]) == [
         "no predictions to draw on 0 held-out rows (1 not finite)"
