@@ -244,7 +244,7 @@ def test_a_regression_report_has_predictions_and_residuals_in_the_unit():
     assert titles(figure) == [
         "Loss: best epoch 3 of 4",
         "R² 0.5000 in epoch 3",
-        "R² 0.978 on 4 held-out rows",
+        "R² 0.9780 on 4 held-out rows",
         "Residuals: MAE 12,500, RMSE 16,583",
     ]
     against, residuals = figure.axes[2:]
