@@ -36,9 +36,7 @@ def replaced(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     target = Path(os.path.realpath(path))
     old = _status(target)
     if old is not None and not stat.S_ISREG(old.st_mode):
-        raise ValueError(
-            f"{target} is not a regular file; a model is written to a file of its own."
-        )
+        raise ValueError(f"{target} is not a regular file; name a file that may be replaced.")
     # Short, for a file's name may be as long as the system allows.
     prefix = f".fastbp-{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}-"
     temporary: Path | None = None
