@@ -343,8 +343,8 @@ def test_the_command_line_draws_the_held_out_rows_with_their_names(tmp_path):
 def test_formats_are_checked(tmp_path):
     with pytest.raises(ValueError, match=r"a plot must be one of .*png.*; got 'xyz'"):
         FALLING.plot(tmp_path / "f.xyz")
+    (tmp_path / "folder.png").mkdir()
     with pytest.raises(ValueError, match="is not a regular file; name a file that may be replaced"):
-        (tmp_path / "folder.png").mkdir()
         FALLING.plot(tmp_path / "folder.png")
     with pytest.raises(OSError, match=r"no/f\.png"):
         FALLING.plot(tmp_path / "no" / "f.png")
