@@ -157,7 +157,7 @@ class Preparation:
             listed = ", ".join(f"{column.name!r} ({len(column.values):,})" for column in many)
             raise ValueError(
                 f"X has text columns of more than {self.most_values} values: {listed}; leave "
-                "such a column out, or name it in hashed."
+                "such a column out, or name it in hashed (--drop and --hashed of the command line)."
             )
         target = None if y is None else _fitted_target(y, len(X), self.scale)
         self._is_named, self._columns, self._target = named, fitted, target
