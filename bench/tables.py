@@ -232,13 +232,18 @@ def difference(ours, theirs):
     """Mean of the paired differences, and its standard error."""
     pairs = [mine - other for mine, other in zip(ours, theirs, strict=True)]
     error = statistics.stdev(pairs) / len(pairs) ** 0.5 if len(pairs) > 1 else float("nan")
-    return statistics.mean(pairs), error
+    return level(statistics.mean(pairs)), error
+
+
+def level(value):
+    """The value, or 0 where it is nothing but rounding."""
+    return value if abs(value) > 1e-9 else 0.0
 
 
 def against_median(found):
     """Our mean less the median of the means of MLP, boosting and the linear model."""
     others = [statistics.mean(found[name]) for name in (MLP, BOOSTING, LINEAR)]
-    return statistics.mean(found[OURS]) - statistics.median(others)
+    return level(statistics.mean(found[OURS]) - statistics.median(others))
 
 
 def row_of(entry, frame, found):
