@@ -6,6 +6,9 @@ pip install --no-deps ISLP
 python bench/tables.py            prints the table
 python bench/tables.py --write    writes it to docs/defaults.md too
 
+``--list tuning`` is for the tables that the defaults were chosen on, and ``--variants`` for what
+one other setting gains or loses there.
+
 Each table is written to a CSV file as its package gives it, and fastbp reads it from there. The
 steps of the command are called from Python, by `fastbp.experiment.run`; with ``--commands`` the
 command itself runs once on each table, with the first seed, and must say the same. What it holds
@@ -154,7 +157,30 @@ MLP = "MLP"
 SCALED = "MLP, target scaled"
 BOOSTING = "gradient boosting"
 LINEAR = "logistic / ridge"
+FIGURES = {"classification": "accuracy", "regression": "r2"}
 SYSTEMS = (OURS, MLP, SCALED, BOOSTING, LINEAR)
+# A gain of less than so many percent is none.
+_SAME = 0.1
+# One setting is another one.
+VARIANTS = {
+    "not trained again": {"refit": False},
+    "trained again at a constant rate": {"schedule": {}},
+    "one layer of 64": {"layers": (64,)},
+    "one layer of 128": {"layers": (128,)},
+    "one layer of 256": {"layers": (256,)},
+    "two layers of 64": {"layers": (64, 64)},
+    "two layers of 128": {"layers": (128, 128)},
+    "tanh": {"activation": "tanh"},
+    "silu": {"activation": "silu"},
+    "no weight decay": {"training": {"weight_decay": 0.0}},
+    "weight decay 0.01": {"training": {"weight_decay": 0.01}},
+    "weight decay 1": {"training": {"weight_decay": 1.0}},
+    "dropout 0.1": {"training": {"dropout": 0.1}},
+    "batches of 128": {"training": {"batch_size": 128}},
+    "validation part of 10 %": {"validation": 0.1},
+    "validation part of 25 %": {"validation": 0.25},
+    "patience of 10 epochs": {"patience": 10},
+}
 
 
 def peers(task, seed):
@@ -183,13 +209,19 @@ def prepared(X):
     return ColumnTransformer([("numbers", filled, numbers), ("texts", one_hot, texts)])
 
 
+def ours(entry, path, seed, **changed):
+    """What came of a training, and its accuracy or R² on the held-out rows."""
+    outcome = experiment.run(
+        experiment.read(path, entry.target), options=experiment.Options(seed=seed, **changed)
+    )
+    return outcome, outcome.figures["test"][FIGURES[entry.task]]
+
+
 def scores(entry, frame, path, seed):
-    """Accuracy or R² of each system on the held-out rows of one seed, and the best epoch."""
+    """Accuracy or R² of each system on the held-out rows of one seed."""
     warnings.simplefilter("ignore", ConvergenceWarning)
-    data = experiment.read(path, entry.target)
-    outcome = experiment.run(data, options=experiment.Options(seed=seed))
-    name = "accuracy" if entry.task == "classification" else "r2"
-    found = {OURS: outcome.figures["test"][name]}
+    outcome, score = ours(entry, path, seed)
+    found = {OURS: score}
     test = outcome.parts.test
     known = np.setdiff1d(np.arange(len(frame)), test)
     X, y = frame.drop(columns=entry.target), frame[entry.target].to_numpy()
@@ -203,7 +235,7 @@ def of_command(entry, path):
     """What the command itself says of the first seed."""
     command = [sys.executable, "-m", "fastbp", "train", path, "--target", entry.target, "--json"]
     said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    return said["figures"]["test"]["accuracy" if entry.task == "classification" else "r2"]
+    return said["figures"]["test"][FIGURES[entry.task]]
 
 
 def available(entries):
@@ -228,9 +260,35 @@ def measured(entry, frame, options):
     return {name: [found[name] for found in rounds] for name in SYSTEMS if name in rounds[0]}
 
 
-def difference(ours, theirs):
+def gains(entry, path, seed):
+    """What each variant gains on a table: accuracy or R²."""
+    usual = ours(entry, path, seed)[1]
+    return [ours(entry, path, seed, **changed)[1] - usual for changed in VARIANTS.values()]
+
+
+def compared(entries, options):
+    """Table of what the variants gain: means over the tables, and their standard errors."""
+    means = []
+    for entry, frame in available(entries):
+        with tempfile.TemporaryDirectory() as folder:
+            path = str(Path(folder) / "table.csv")
+            frame.to_csv(path, index=False)
+            rounds = Parallel(options.jobs)(
+                delayed(gains)(entry, path, seed) for seed in range(options.seeds)
+            )
+        means.append(np.mean(rounds, axis=0) * 100)
+        print(entry.name, *(f"{gain:+.2f}" for gain in means[-1]), sep=" | ", flush=True)
+    rows = [["instead of the default", "gain", "better", "worse", "worst table"]]
+    for name, column in zip(VARIANTS, np.transpose(means), strict=True):
+        error = np.std(column, ddof=1) / len(column) ** 0.5
+        counts = (str(np.sum(column > _SAME)), str(np.sum(column < -_SAME)))
+        rows.append([name, f"{column.mean():+.2f} ± {error:.2f}", *counts, f"{column.min():+.1f}"])
+    return table(rows)
+
+
+def difference(mine, theirs):
     """Mean of the paired differences, and its standard error."""
-    pairs = [mine - other for mine, other in zip(ours, theirs, strict=True)]
+    pairs = [own - other for own, other in zip(mine, theirs, strict=True)]
     error = statistics.stdev(pairs) / len(pairs) ** 0.5 if len(pairs) > 1 else float("nan")
     return level(statistics.mean(pairs)), error
 
@@ -293,10 +351,19 @@ def main():
     parser.add_argument("--jobs", type=int, default=2, help="seeds at a time")
     parser.add_argument("--commands", action="store_true", help="run the command itself, too")
     parser.add_argument("--write", action="store_true", help="write docs/defaults.md too")
+    parser.add_argument(
+        "--variants", action="store_true", help="of the defaults, on the tuning list"
+    )
     options = parser.parse_args()
-    entries = TEST if options.list == "test" else TUNING
+    entries = TEST if options.list == "test" and not options.variants else TUNING
     if options.tables:
         entries = [entry for entry in entries if entry.name in options.tables.split(",")]
+    if options.variants:
+        text = compared(entries, options)
+        print(text)
+        if options.write:
+            write_block("docs/defaults.md", "bench/tables.py variants", text)
+        return
     rows = [["table", "rows", *SYSTEMS, "fastbp − MLP ± s.e.", "fastbp − median"]]
     results = []
     for entry, frame in available(entries):
