@@ -252,6 +252,7 @@ def measured(entry, frame, options):
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "table.csv")
         frame.to_csv(path, index=False)
+        frame = pd.read_csv(path)  # numbers that a package calls categories are numbers in a file
         rounds = Parallel(options.jobs)(
             delayed(scores)(entry, frame, path, seed) for seed in range(options.seeds)
         )
