@@ -161,9 +161,10 @@ def test_examples_run(path):
 
 
 def test_benchmarks_have_written_their_tables():
-    for document in ("README.md", "docs/layout.md", "docs/training.md", "docs/sklearn.md"):
+    pages = ("layout", "training", "sklearn", "defaults")
+    for document in ("README.md", *(f"docs/{page}.md" for page in pages)):
         blocks = re.findall(
-            r"<!-- (bench/\w+\.py) -->\n(.*?)<!-- end -->",
+            r"<!-- (bench/\w+\.py)[\w ]* -->\n(.*?)<!-- end -->",
             (ROOT / document).read_text(encoding="utf-8"),
             re.S,
         )
