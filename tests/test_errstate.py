@@ -6,6 +6,9 @@ from scipy.sparse import csr_array
 
 from fastbp import DivergenceError, Network, Trainer
 
+# Sizes are odd on purpose.
+pytestmark = pytest.mark.filterwarnings("ignore::fastbp.ScaleWarning")
+
 X = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
 Y = np.array([0, 1, 0, 1, 1, 0])
 TINY = (1e-300, 1e-42, 5e-324, 1e-38)

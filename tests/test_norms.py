@@ -13,6 +13,9 @@ import fastbp
 from fastbp import DivergenceError, Network, Trainer, kernels, optimizers
 from fastbp.kernels import updates
 
+# Sizes are odd on purpose.
+pytestmark = pytest.mark.filterwarnings("ignore::fastbp.ScaleWarning")
+
 DTYPES = ("float32", "float64")
 # From the least number that has all digits to the greatest.
 ENDS = {"float32": (-37, 38), "float64": (-307, 307)}

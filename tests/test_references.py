@@ -20,7 +20,10 @@ TEXTS = [
 # Names of documents, as they are usually written; and what a document is referred to by.
 DOCUMENT = r"\b(?:DESIGN|PLAN|SPEC|ROADMAP|NOTES|TODO|FIXME|RFC|ADR)\b|§|\b[Aa]ppendix \w\b"
 # Files that tests write, and those of scikit-learn.
-ELSEWHERE = {"probe.py", "helper.py", "benchmarks/bench_mnist.py", "test_mlp.py"}
+ELSEWHERE = {
+    "probe.py", "helper.py", "program.py", "fastbp.toml", "none.toml", "f.svg",
+    "benchmarks/bench_mnist.py", "test_mlp.py",
+}  # fmt: skip
 
 
 def text_of(path):
