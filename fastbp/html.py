@@ -77,7 +77,7 @@ def _plot(history: History) -> str:
     }
     ends = axes.bounds([column.tolist() for column in drawn.values()])
     n, best = len(history), axes.marked_epoch(history)
-    parts = [_text(_LEFT - 6, y, _number(value), "end") for y, value in _ticks(ends)]
+    parts = [_text(_LEFT - 6, y, text, "end") for y, text in _ticks(ends)]
     if n > 1:
         below = _HEIGHT - 18
         parts += [_text(_LEFT, below, "1"), _text(_WIDTH - 12, below, f"{n:,}", "end")]
@@ -140,19 +140,19 @@ def _polylines(column: NDArray[np.float64], ends: axes.Bounds, dashes: str) -> l
     return parts
 
 
-def _ticks(ends: axes.Bounds) -> list[tuple[float, float]]:
-    """Heights and values of three numbers at the axis."""
+def _ticks(ends: axes.Bounds) -> list[tuple[float, str]]:
+    """Heights and texts of three numbers at the axis, in as many digits as tell them apart."""
     shares = np.array([0.06, 0.5, 0.94])
     if ends.is_log:
         values = ends.low * (ends.high / ends.low) ** shares
     else:
         values = ends.low + (ends.high - ends.low) * shares
     heights = _TOP + (1 - shares) * _INNER_HEIGHT + 4
-    return list(zip(heights.tolist(), values.tolist(), strict=True))
-
-
-def _number(value: float) -> str:
-    return f"{value:.3g}"
+    for digits in range(3, 17):
+        texts = [f"{value:.{digits}g}" for value in values]
+        if len(set(texts)) == len(texts):
+            break
+    return list(zip(heights.tolist(), texts, strict=True))
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, dashes: str, width: float = 1.6) -> str:

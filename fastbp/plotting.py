@@ -200,6 +200,22 @@ def _plain(text: Any, longest: int = _LONGEST_NAME) -> str:
     return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 
+def _distinct(names: Sequence[Any]) -> list[str]:
+    """Names that are not too long, each of which can be told from the others."""
+    lines = [_plain(name, 10_000) for name in names]
+    short = [_plain(line) for line in lines]
+    if len(set(short)) == len(set(names)):
+        return short
+    half = _LONGEST_NAME // 2
+    ends = [
+        line if len(line) <= _LONGEST_NAME else f"{line[: half - 1]}…{line[-half:]}"
+        for line in lines
+    ]
+    if len(set(ends)) == len(set(names)):
+        return ends
+    return [f"{k} {_plain(line, _LONGEST_NAME - 4)}" for k, line in enumerate(lines)]
+
+
 # Over epochs ------------------------------------------------------------------------------------
 
 
@@ -284,9 +300,20 @@ def _lines(
     epochs = np.arange(1, n + 1)
     for k, (name, column) in enumerate(drawn.items()):
         i = (k + first) % len(_DASHES)
-        style = {"linestyle": _DASHES[i], "color": _COLOURS[i], "linewidth": 1.6}
-        marker = {"marker": _MARKERS[i], "markersize": 3.5} if n <= 30 else {}
-        panel.plot(epochs, axes.floats(column), label=name, **style, **marker)
+        style = {
+            "linestyle": _DASHES[i],
+            "color": _COLOURS[i],
+            "linewidth": 1.6 if n <= 200 else 1.0,
+        }
+        # Dashes of long and noisy curves run together, so markers tell them apart as well.
+        marker = {"marker": _MARKERS[i], "markersize": 3.5}
+        if n > 30:
+            marker |= {"markersize": 7.5, "markeredgecolor": "white"}
+        every = max(1, n // 12)
+        panel.plot(
+            epochs, axes.floats(column), label=name, markevery=(i * every // 4, every),
+            **style, **marker,
+        )  # fmt: skip
     if best := axes.marked_epoch(history):
         mark = {"color": _GREY, "linewidth": 1.3, "linestyle": (0, (1, 1.5))}
         panel.axvline(best, label=f"best: epoch {best:,}", **mark)
@@ -325,7 +352,7 @@ def _of_classes(
         hits = true.reshape(-1).astype(np.float64)
         return [functools.partial(_calibration, p.reshape(-1), hits, "a label", text)], None
     p = np.hstack([1 - p, p]) if p.shape[1] == 1 else p
-    names = [_plain(each) for each in (range(p.shape[1]) if classes is None else classes)]
+    names = _distinct(range(p.shape[1]) if classes is None else classes)
     if len(names) != p.shape[1]:
         raise ValueError(
             f"classes must name each of the {p.shape[1]} columns of predicted, got {len(names)}."

@@ -89,6 +89,13 @@ def test_curves_are_told_apart_without_colour():
     ]
 
 
+def test_curves_of_many_epochs_have_markers_too():
+    history = history_of(np.linspace(3, 1, 2000).tolist(), np.linspace(3, 2, 2000).tolist())
+    markers = {line.get_marker() for line in history.plot().axes[0].lines[:2]}
+    assert len(markers) == 2
+    assert "None" not in markers
+
+
 def test_the_end_of_a_curve_can_be_read():
     late = 0.5 + 0.1 * np.exp(-np.arange(57) / 10)
     low, high, is_log, note = axes.bounds([[900.0, 30.0, 4.0, *late]])
@@ -231,6 +238,24 @@ def test_rows_of_one_class_and_names_of_any_kind(tmp_path):
     )
     assert titles(figure)[2] == "Accuracy 100.00% on 2 held-out rows"
     xml.dom.minidom.parse(str(tmp_path / "f.svg"))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"a long class name {k}" for k in range(3)],
+        [f"a long {k} class name that ends alike" for k in range(3)],
+        ["a long class name\x01 ", "a long class name\x02 ", "b"],
+        ["short", "shorter", "the shortest of all of them"],
+    ],
+)
+def test_classes_with_long_names_can_be_told_apart(names):
+    figure = report_figure(
+        None, FALLING, task="classification", y=[0, 1, 2], predicted=np.eye(3), classes=names
+    )
+    ticks = [text.get_text() for text in figure.axes[2].get_yticklabels()]
+    assert len(set(ticks)) == 3
+    assert max(map(len, ticks)) <= 16
 
 
 # Numbers ----------------------------------------------------------------------------------------
