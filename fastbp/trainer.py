@@ -645,7 +645,9 @@ class Trainer:
 
     def _weighted(self, samples: kernels.Samples) -> kernels.Samples:
         """Samples as they are trained on: weighted by class, and with smoothed targets."""
-        options = self._checked_options()
+        if self.class_weight is None and self.label_smoothing == 0:
+            return samples._replace(clip=self._clip)
+        options = self._checked_options()  # again, for classes may have got their labels meanwhile
         weights = options["class_weight"]
         if isinstance(weights, Mapping):
             raise ValueError(
