@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -34,11 +34,17 @@ def floats(column: Sequence[float | None]) -> NDArray[np.float64]:
     return np.array([np.nan if value is None else value for value in column], np.float64)
 
 
-def bounds(columns: Sequence[Sequence[float | None]], *, is_loss: bool = True) -> Bounds:
+def bounds(
+    columns: Sequence[Sequence[float | None]],
+    *,
+    is_loss: bool = True,
+    shown: Callable[[float], str] = "{:.3g}".format,
+) -> Bounds:
     """Ends of an axis on which the end of a training can be read.
 
     What the first epochs have above and below the others is cut off if it would take most of the
     axis, even a logarithmic one, which only a loss has. Values that are not finite do not count.
+    ``shown`` writes the numbers of the note.
     """
     curves = [floats(column) for column in columns]
     values = np.concatenate([*curves, []])
@@ -59,7 +65,7 @@ def bounds(columns: Sequence[Sequence[float | None]], *, is_loss: bool = True) -
         if ends[1] > _WIDE * ends[0]:
             (low, high), is_log = ends.tolist(), True
     hidden = [
-        f"{what} {value:.3g}"
+        f"{what} {shown(value)}"
         for what, value, is_hidden in (
             ("most", values.max(), values.max() > high),
             ("least", values.min(), values.min() < low),

@@ -102,7 +102,7 @@ def _utf8(name: str, content: bytes, encoding: str | None) -> bytes:
     hint = "name another encoding"
     if encoding is None:
         encoding = "utf-16" if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8"
-        hint = "name its encoding, such as encoding='latin-1' or encoding='cp1252'"
+        hint = "name its encoding (--encoding of the command line), such as latin-1 or cp1252"
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
@@ -120,7 +120,7 @@ def _utf8(name: str, content: bytes, encoding: str | None) -> bytes:
     if place >= 0:
         raise ValueError(
             f"{name}: not text, for there is a NUL character in line {_line_at(content, place)}; "
-            "if it is UTF-16, say encoding='utf-16-le'."
+            "if it is UTF-16, name the encoding utf-16-le."
         )
     for kind, pattern in _OTHER_TEXT.items():
         if re.match(pattern, content, re.IGNORECASE):

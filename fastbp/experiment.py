@@ -256,7 +256,7 @@ def described(planned: Plan) -> str:
     if 0 < planned.patience < planned.epochs:
         parts.append(f"stops after {planned.patience} without improvement")
     if trainer.weight_decay:
-        parts.append(f"weight decay {trainer.weight_decay:g}")
+        parts.append(f"weight decay {trainer.weight_decay:.3g}")
     return ", ".join(parts)
 
 

@@ -212,5 +212,5 @@ def _shown_kinds(present: list[Any]) -> str:
 def _no_dates(name: str) -> str:
     return (
         f"{name} holds dates or times, which a network cannot take: make numbers of them, such as "
-        "the year, the hour, or the days since some day."
+        "the year, the hour, or the days since some day, or leave the column out."
     )

@@ -98,7 +98,7 @@ def _check_together(options: Options, network: Network, eta: float) -> None:
     if shrinks and mean and passes.turns_signs(eta, decay, network.dtype):
         raise ValueError(
             "learning_rate * weight_decay must be below 1, or the weights change sign at every "
-            f"step; got {eta!r} * {decay!r}."
+            f"step; got {eta!r} * {decay!r}: lower one of them."
         )
     smoothing, weights = options["label_smoothing"], options["class_weight"]
     if not network.is_classifier and (smoothing > 0 or weights is not None):

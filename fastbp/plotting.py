@@ -267,7 +267,8 @@ def _metric(
     last = columns.get(base) or next(iter(columns.values()))
     several = len(columns) > 1
     drawn = {"last eval set" if name == base else name: each for name, each in columns.items()}
-    ends = axes.bounds(list(columns.values()), is_loss=False)
+    shown_as = functools.partial(metrics.shown, base)
+    ends = axes.bounds(list(columns.values()), is_loss=False, shown=shown_as)
     _lines(panel, history, drawn, ends, f"{label} on validation rows", 1)
     if base in metrics.SHARES:
         panel.yaxis.set_major_formatter(PercentFormatter(1.0))

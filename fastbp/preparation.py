@@ -249,6 +249,24 @@ class Preparation:
             start = stop
         return out
 
+    def unseen(self, X: Any) -> dict[str, int]:
+        """In how many rows each text column has a value that the fitted rows did not have.
+
+        Columns without such rows are left out, and so are hashed ones, which take any value.
+        """
+        if not self.text_columns:
+            return {}
+        counts = {}
+        for column, (label, given) in zip(
+            self._columns, self._matched(*_columns_of(X), "X"), strict=True
+        ):
+            if column.kind == "text" and not column.buckets:
+                values = _values(label, given, "X")
+                if values.kind == "text":
+                    unknown = (_places(column, values.entries) < 0) & ~values.missing
+                    counts[column.name] = int(unknown.sum())
+        return {name: n for name, n in counts.items() if n}
+
     def fit_transform(self, X: Any, y: ArrayLike | None = None) -> FloatArray:
         """``fit(X, y).transform(X)``."""
         return self.fit(X, y).transform(X)
@@ -482,8 +500,9 @@ def _columns_of(X: Any, name: str = "X") -> tuple[bool, dict[str, Any]]:
                 f"{name} must be two-dimensional, a row for each sample; got shape {array.shape}."
             )
         labels, columns, named = [f"x{j}" for j in range(array.shape[1])], list(array.T), False
-    if not labels or len(columns[0]) == 0:
-        raise ValueError(f"{name} must have at least one row and one column.")
+    for what, n in (("column", len(labels)), ("row", len(columns[0]) if labels else 0)):
+        if n == 0:
+            raise ValueError(f"{name} must have at least one {what}, got none.")
     return named, dict(zip(labels, columns, strict=True))
 
 

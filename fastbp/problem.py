@@ -117,6 +117,13 @@ def _classes(y: NDArray[Any], loss: str | None, name: str, is_guess: bool) -> Pr
             f"{loss} needs classes, but {name} has {len(values):,} distinct numbers; use "
             "squared_error, the loss for numbers."
         )
+    if is_guess and y.dtype.kind == "U" and len(values) > max(_FEW, len(y) / 2):
+        raise ValueError(
+            f"{name} has {len(values):,} different texts in {len(y):,} rows, such as "
+            f"{_text(values[0])!r}, and a class needs several rows: if they are numbers, write "
+            "them as 1234.5, without signs and thousands marks; --task classes takes them for "
+            "classes."
+        )
     if len(values) < 2:
         raise ValueError(
             f"all {len(y):,} rows have {name} {_text(values[0])!r}; at least two classes are "

@@ -393,7 +393,8 @@ def _read_text(source: _Source, options: Options) -> Reading:
         except CellError as error:
             raise ValueError(
                 f"{name}: column {label!r} {error}, line {found.line(error.place)}; an empty cell "
-                f"is a missing value, and text=[{label!r}] keeps the column as text."
+                f"is a missing value, and text=[{label!r}] (--text {label} of the command line) "
+                "keeps the column as text."
             ) from None
 
     table = pa.table({label: typed(label) for label in chosen})

@@ -282,7 +282,7 @@ def nearest(value: Any, names: Iterable[str]) -> str:
     meant = key.replace("_", "")
     if meant not in letters:
         meant = _ALIASES.get(key, key).replace("_", "")
-    found = difflib.get_close_matches(meant, letters, 1)
+    found = difflib.get_close_matches(meant, letters, 1, 0.65)
     return f" (did you mean {letters[found[0]]!r}?)" if found else ""
 
 

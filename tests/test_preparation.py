@@ -222,6 +222,18 @@ def test_further_columns_may_hold_anything():
     np.testing.assert_array_equal(preparation.transform(more), preparation.transform(frame))
 
 
+def test_values_that_the_fitted_rows_did_not_have_are_counted():
+    frame, _ = houses()
+    preparation = Preparation().fit(frame)
+    assert preparation.unseen(frame) == {}
+    new = frame.copy()
+    new.loc[:2, "city"], new.loc[3, "city"] = "Metz", None
+    for twin in (new, pl.from_pandas(new), pa.Table.from_pandas(new)):
+        assert preparation.unseen(twin) == {"city": 3}
+    assert Preparation(hashed="city").fit(frame).unseen(new) == {}
+    assert Preparation().fit(np.eye(2)).unseen(np.eye(2)) == {}
+
+
 # What is refused ---------------------------------------------------------------------------------
 
 DAYS = [datetime.date(2026, 1, day) for day in (1, 2)]
@@ -251,7 +263,7 @@ REFUSED = {
     "bytes": (pa.table({"x": [b"1", b"2"]}), "numbers, truth values or text, got bytes"),
     "complex": (np.ones((2, 2), complex), "numbers, truth values or text, got complex"),
     "a vector": (np.ones(3), r"must be two-dimensional, .* got shape \(3,\)"),
-    "no rows": (np.ones((0, 3)), "at least one row and one column"),
+    "no rows": (np.ones((0, 3)), "at least one row, got none"),
     "twins": (
         pd.DataFrame([[1, 2]], columns=["a", "a"]),
         "different names of columns, got two 'a'",

@@ -137,3 +137,12 @@ def test_labels_are_compared_exactly():
             numbers(labels, classes)
     with pytest.raises(ValueError, match="one label a row is needed"):
         encode(np.ones((3, 2)), [0, 1])
+
+
+def test_texts_that_are_hardly_classes_are_refused():
+    prices = np.array([f"${1000 + i},50" for i in range(40)])
+    with pytest.raises(ValueError, match=r"40 different texts in 40 rows, such as '\$1000,50', .*"):
+        pose(prices, name="price")
+    assert len(pose(prices, task="classes").classes) == 40
+    assert len(pose(np.repeat(prices, 3)).classes) == 40
+    assert len(pose(np.array(list("abcabd"))).classes) == 4

@@ -338,7 +338,7 @@ def test_a_word_or_two_among_numbers_are_a_mistake_and_more_are_text():
             ValueError, match=rf"'x' has text '{words[0]}' where a.* line 102;"
         ) as info:
             of(content, decimal=".")
-        assert "text=['x'] keeps the column as text" in str(info.value)
+        assert "text=['x'] (--text x of the command line) keeps" in str(info.value)
         assert of(content, text=["x"])["x"].to_pylist() == numbers + words
     content = "x,n\n" + "".join(f"{cell},1\n" for cell in numbers + 6 * ["A5"])
     assert of(content)["x"].type == pa.string()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
@@ -101,6 +102,11 @@ class Model(NamedTuple):
         except ValueError as error:
             raise ValueError(f"{self.path} is damaged: {error}.") from None
 
+    def unseen(self, X: Any) -> dict[str, int]:
+        """In how many rows each text column has a value that training did not have."""
+        preparation = self.network.preparation
+        return {} if preparation is None else preparation.unseen(X)
+
     @property
     def target(self) -> str | None:
         """Name of the column that it predicts, if that is known."""
@@ -123,6 +129,15 @@ def say_seen(count: int, n: int, exact: bool) -> None:
         note(
             f"{'' if exact else 'about '}{count:,} of {n:,} rows are the same as rows that the "
             "model was trained on; how well they are predicted says nothing about new rows."
+        )
+
+
+def say_unseen(counts: Mapping[str, int], n: int) -> None:
+    """Tell of values that the network has no input for."""
+    for name, count in counts.items():
+        note(
+            f"{name} has values that were not in training in {count:,} of {n:,} rows, and they "
+            "count for nothing there."
         )
 
 

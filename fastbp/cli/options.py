@@ -171,6 +171,13 @@ def _add_data(group: Any) -> None:
         "--drop", type=names, default=(), metavar="NAME,...", help="columns to leave out"
     )
     group.add_argument(
+        "--text",
+        type=names,
+        default=(),
+        metavar="NAME,...",
+        help="columns that stay text, even if they look like numbers",
+    )
+    group.add_argument(
         "--hashed",
         type=names,
         default=(),

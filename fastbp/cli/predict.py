@@ -9,6 +9,7 @@ import io
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -85,7 +86,7 @@ def predict(options: argparse.Namespace) -> int:
             f"--proba is for classes, and {options.model} predicts numbers; leave it out."
         )
     scored: list[tuple[Any, Any]] = []
-    count, n, is_exact = 0, 0, True
+    count, n, is_exact, unseen = 0, 0, True, Counter[str]()
     with _writer(options, network) as write, naming(options.data):
         for X, y in _pieces(options, network):
             if y is not None:
@@ -94,9 +95,11 @@ def predict(options: argparse.Namespace) -> int:
             write(predicted)
             found, exact = network.seen(X)
             count, n, is_exact = count + found, n + len(predicted), is_exact and exact
+            unseen.update(network.unseen(X))
     if scored:
         _say_score(network, *map(np.concatenate, zip(*scored, strict=True)))
     model.say_seen(count, n, is_exact)
+    model.say_unseen(unseen, n)
     return 0
 
 
@@ -111,7 +114,9 @@ def evaluate(options: argparse.Namespace) -> int:
         pieces = list(_pieces(options, network, gaps=False))
         X = pieces[0][0]
         if pieces[0][1] is None:
-            raise ValueError("there are no targets to evaluate against.")
+            raise ValueError(
+                "there are no targets to evaluate against; name their column with --target."
+            )
         if len(pieces) > 1:
             X = rows_.joined([X for X, _ in pieces])
         y = np.concatenate([y for _, y in pieces if y is not None])
@@ -127,6 +132,7 @@ def evaluate(options: argparse.Namespace) -> int:
     parts = assess.lines(title, network.network, network.problem, (X, y), found, trivial)
     say("\n".join(parts).lstrip("\n"))
     model.say_seen(count, len(y), exact)
+    model.say_unseen(network.unseen(X), len(y))
     return 0
 
 

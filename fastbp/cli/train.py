@@ -78,7 +78,8 @@ def run(options: argparse.Namespace) -> int:
     settings = settings_of(options)
     if options.cv is not None:
         return _cross_validate(options, data, problem, settings)
-    planned = experiment.plan(data, problem, settings)
+    with naming(options.data):
+        planned = experiment.plan(data, problem, settings)
     if resumed is not None:
         planned = resume.plan(planned, resumed, options)
     _introduce(options, planned)
@@ -127,7 +128,10 @@ def check_before_training(options: argparse.Namespace) -> None:
         if (value := getattr(options, name)) is not None:
             setattr(options, name, validation.choice(f"--{name}", value, known))
     if not 0 < options.held_out < 1:
-        raise ValueError(f"--held-out must be between 0 and 1, got {options.held_out}.")
+        raise ValueError(
+            f"--held-out must be between 0 and 1, got {options.held_out}; --final trains on all "
+            "rows after the figures."
+        )
     if options.cv is not None:
         validation.integer("--cv", options.cv, 2)
         for name in ("plot", "resume", "checkpoint"):
@@ -144,6 +148,7 @@ def _read(options: argparse.Namespace) -> Data:
         keep_time=options.keep_time,
         columns=options.columns,
         drop=options.drop,
+        text=options.text,
         **opt.reading(options),
     )
 
