@@ -35,7 +35,7 @@ from fastbp.divergence import DivergenceError
 from fastbp.history import History
 from fastbp.network import Network
 from fastbp.preparation import Preparation
-from fastbp.problem import Problem, counted, encode, pose
+from fastbp.problem import Problem, counted, pose
 from fastbp.splitting import Parts
 from fastbp.trainer import Trainer
 
@@ -498,7 +498,12 @@ def outcome(planned: Plan, trainer: Trainer) -> Outcome:
 
 def numbered(y: NDArray[Any], problem: Problem) -> NDArray[Any]:
     """Targets as `fastbp.metrics` takes them: class numbers, or the numbers themselves."""
-    return y if problem.classes is None else encode(y, problem.classes)
+    if problem.classes is None:
+        return y
+    if y.size != len(y):
+        raise ValueError(f"one label a row is needed, got targets of shape {y.shape}.")
+    numbers: NDArray[Any] = validation.numbered("the target", y, problem.classes)
+    return numbers
 
 
 def figures(network: Network, problem: Problem, X: Any, y: NDArray[Any]) -> dict[str, float]:

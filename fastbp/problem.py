@@ -222,23 +222,3 @@ def counted(n: int, what: str) -> str:
 def _text(label: Any) -> str:
     text = str(label)
     return text if len(text) <= 40 else f"{text[:37]}..."
-
-
-def encode(y: NDArray[Any], classes: tuple[Any, ...] | list[Any]) -> NDArray[np.int64]:
-    """Class numbers of labels, (n,) or (n, 1), given the classes.
-
-    Python compares them, for NumPy would take 1 for "1", and round integers to compare them with
-    floats.
-
-    Raises
-    ------
-    ValueError
-        If a label is none of the classes, or there are several a row.
-    """
-    if y.size != len(y):
-        raise ValueError(f"one label a row is needed, got targets of shape {y.shape}.")
-    numbers = {label: number for number, label in enumerate(classes)}
-    try:
-        return np.array([numbers[label] for label in y.reshape(-1).tolist()], np.int64)
-    except KeyError as error:
-        raise ValueError(f"class {error.args[0]!r} does not occur in training.") from None

@@ -5,7 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from fastbp.problem import encode, pose
+from fastbp.problem import pose
+from fastbp.validation import numbered
 
 rng = np.random.default_rng(0)
 
@@ -119,7 +120,7 @@ def test_what_cannot_be_learned_is_said(y, arguments, message):
 
 def test_labels_are_compared_exactly():
     def numbers(labels, classes):
-        return encode(np.array(labels), classes).tolist()
+        return numbered("y", np.array(labels), classes).tolist()
 
     assert numbers([10, 2], [2, 10]) == [1, 0]
     assert numbers(["10", "2"], ["10", "2"]) == [0, 1]
@@ -133,10 +134,8 @@ def test_labels_are_compared_exactly():
         ([2.0**53], [2**53 + 1], "9007199254740992.0"),
         ([2**53 + 1], [2.0**53], "9007199254740993"),
     ):
-        with pytest.raises(ValueError, match=f"class {re.escape(unknown)} does not occur"):
+        with pytest.raises(ValueError, match=rf"classes, .* got {re.escape(unknown)} in row 0"):
             numbers(labels, classes)
-    with pytest.raises(ValueError, match="one label a row is needed"):
-        encode(np.ones((3, 2)), [0, 1])
 
 
 def test_texts_that_are_hardly_classes_are_refused():
