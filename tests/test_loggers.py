@@ -114,20 +114,25 @@ def test_paths_are_checked(kind):
         kind(3)
 
 
-def scalars(folder):
-    """(tag, step) → value, of all event files in the order in which they were written."""
+def events(folder):
+    """Of all files in the order in which they were written."""
     from tensorboardX.proto.event_pb2 import Event
 
-    found = {}
     for path in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime_ns):
         content, at = path.read_bytes(), 0
         while at < len(content):  # length, its check, the event, its check
             length = int.from_bytes(content[at : at + 8], "little")
-            event = Event.FromString(content[at + 12 : at + 12 + length])
+            yield Event.FromString(content[at + 12 : at + 12 + length])
             at += 16 + length
-            for value in event.summary.value:
-                found[value.tag, event.step] = value.simple_value
-    return found
+
+
+def scalars(folder):
+    """(tag, step) → value."""
+    return {
+        (value.tag, event.step): value.simple_value
+        for event in events(folder)
+        for value in event.summary.value
+    }
 
 
 def test_tensorboard_has_every_number_of_the_history(tmp_path):
@@ -141,6 +146,20 @@ def test_tensorboard_has_every_number_of_the_history(tmp_path):
     assert found.keys() == {(name, epoch) for name in names for epoch in (1, 2, 3)}
     for (name, epoch), value in found.items():
         assert math.isclose(value, history[name][epoch - 1], rel_tol=1e-6)
+
+
+def test_tensorboard_drops_epochs_that_a_loaded_trainer_does_not_have(tmp_path):
+    from tensorboardX.proto.event_pb2 import SessionLog
+
+    trainer = made()
+    fit(trainer, 3, TensorBoard(tmp_path / "runs"), Checkpoint(tmp_path / "{epoch}"))
+    fit(fastbp.load(tmp_path / "1"), 1, TensorBoard(tmp_path / "runs"))
+    starts = [
+        event.step
+        for event in events(tmp_path / "runs")
+        if event.session_log.status == SessionLog.START
+    ]
+    assert starts == [2]
 
 
 def test_tensorboard_needs_tensorboardx(monkeypatch, tmp_path):
