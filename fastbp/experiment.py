@@ -223,6 +223,8 @@ def plan(
         The rows of each part; by default as the options and the data's groups or times say.
     """
     options = options or Options()
+    if options.epochs is not None:
+        validation.integer("epochs", options.epochs, 1)
     problem = problem or pose(data.y, name=data.name)
     if data.y_test is not None:
         numbered(data.y_test, problem)  # refuses unknown classes before the work

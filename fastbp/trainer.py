@@ -376,9 +376,13 @@ class Trainer:
                 )
 
     def _note_best(self) -> None:
-        """Tell the history which epoch `EarlyStopping` takes for the best."""
-        best = [each.best_epoch for each in self._listeners if isinstance(each, EarlyStopping)]
-        self.history.chosen_epoch = best[-1] if best else 0
+        """Tell the history which epoch `EarlyStopping` takes for the best.
+
+        Of several, the first one's parameters stay, for callbacks end in reverse order.
+        """
+        stopping = [each for each in self._listeners if isinstance(each, EarlyStopping)]
+        deciding = [each for each in stopping if each.restore_best] or stopping
+        self.history.chosen_epoch = deciding[0].best_epoch if deciding else 0
 
     def _leave_callbacks(self, outer: tuple[Callback, ...]) -> None:
         """Go back to the callbacks of the outer fit, or keep those whose state is to be saved."""

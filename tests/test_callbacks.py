@@ -631,3 +631,17 @@ class Count(Callback):
 
     def on_epoch(self, trainer):
         self.epochs += 1
+
+
+def test_of_several_early_stops_the_first_one_decides(generator):
+    X, y = generator.normal(size=(60, 4)), generator.integers(0, 3, 60)
+    network = Network((4, 3), seed=0)
+    stops = [EarlyStopping("eval_loss", patience=50), EarlyStopping("train_loss", patience=50)]
+    seen = []
+    trainer = Trainer(network, learning_rate=0.5, seed=0)
+    trainer.fit(
+        X, y, epochs=12, eval_set=(X[:9], y[:9]),
+        callbacks=[*stops, lambda t: seen.append(t.network.params.copy())],
+    )  # fmt: skip
+    assert trainer.history.best_epoch == stops[0].best_epoch
+    np.testing.assert_array_equal(network.params, seen[stops[0].best_epoch - 1])

@@ -1001,3 +1001,22 @@ def test_a_warning_is_a_note_and_comes_once(tmp_path):
     options = ["--target", "price", "--epochs", "2", "--no-scale", "--quiet"]
     done = subprocess.run([*TRAIN, data, *options], capture_output=True, text=True, check=True)
     assert re.fullmatch(r"fastbp: note: column .* scale them.*\n", done.stderr)
+
+
+def test_a_file_to_resume_cannot_say_what_is_written(capsys, tmp_path):
+    data, saved, victim = (tmp_path / name for name in ("f.csv", "model.safetensors", "victim"))
+    write_flowers(data)
+    victim.write_text("mine")
+    target = ["--target", "flower"]
+    main(["train", str(data), *target, "--epochs", "2", "--no-refit", "--save", str(saved)])
+    capsys.readouterr()
+    trainer, extra = fastbp.load(saved), fastbp.read_header(saved)["extra"]
+    for name in ("save", "plot", "checkpoint", "nonsense"):
+        odd = extra | {"options": extra["options"] | {name: str(victim)}}
+        fastbp.save(trainer, saved, extra=odd)
+        message = error(capsys, "train", data, *target, "--resume", saved, "--epochs", 3)
+        assert f"is damaged: '{name}' is no option that a training goes on with" in message
+    fastbp.save(trainer, saved, extra=extra | {"epochs": "2"})
+    message = error(capsys, "train", data, *target, "--resume", saved, "--epochs", 3)
+    assert "did not write this trainer" in message
+    assert victim.read_text() == "mine"

@@ -166,3 +166,13 @@ def test_tensorboard_needs_tensorboardx(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(ImportError, match=r"needs tensorboardX, .* pip install -e '\.\[logs\]'"):
         TensorBoard(tmp_path)
+
+
+def test_a_metric_that_is_new_has_empty_cells_before(tmp_path):
+    X, y = np.eye(4), [0.0, 1.0, 2.0, 3.0]
+    trainer = fastbp.Trainer(fastbp.Network((4, 1), loss="mse", seed=0), seed=0)
+    trainer.fit(X, y, epochs=1, eval_set=(X, y))
+    log = CSVLogger(tmp_path / "log.csv")
+    trainer.fit(X, y, epochs=1, eval_set=(X, y), metrics="r2", callbacks=[log])
+    rows = list(csv.DictReader((tmp_path / "log.csv").read_text().splitlines()))
+    assert [row["r2"] for row in rows] == ["", repr(trainer.history["r2"][-1])]

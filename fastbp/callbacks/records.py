@@ -175,8 +175,9 @@ class CSVLogger(Callback):
             return file.readline(1_000_000)
 
     def _row(self, trainer: Trainer, epoch: int) -> bytes:
-        columns = vars(trainer.history)
-        return _line([epoch + 1, *(columns[each][epoch] for each in self._columns)])
+        history = trainer.history  # which has a new metric's column from the next epoch on
+        cells = (history[each][epoch] if each in history else None for each in self._columns)
+        return _line([epoch + 1, *cells])
 
     def on_epoch(self, trainer: Trainer) -> None:
         """Add a line."""

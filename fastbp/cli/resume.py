@@ -35,8 +35,9 @@ def read(options: argparse.Namespace) -> Saved:
     """
     path = options.resume
     extra, trainer = read_header(path)["extra"], load(path)
-    known = {"options", "stage", "seen", "epochs"} <= extra.keys()
-    if not isinstance(trainer, Trainer) or not known or not isinstance(extra["options"], dict):
+    kinds = {"options": dict, "stage": str, "seen": dict, "epochs": int}
+    known = all(isinstance(extra.get(name), kind) for name, kind in kinds.items())
+    if not isinstance(trainer, Trainer) or not known:
         raise ValueError(f"--resume {path}: 'fastbp train --save' did not write this trainer.")
     if extra["stage"] == "final":
         raise ValueError(
@@ -44,6 +45,10 @@ def read(options: argparse.Namespace) -> Saved:
             "good it becomes; go on with one that was saved without --final."
         )
     defaults = opt.training_defaults()
+    if unknown := extra["options"].keys() - (vars(defaults).keys() - set(model.FREE)):
+        raise ValueError(
+            f"{path} is damaged: {min(unknown)!r} is no option that a training goes on with."
+        )
     for name, value in extra["options"].items():
         given = getattr(options, name, None)
         plain = list(given) if isinstance(given, tuple) else given

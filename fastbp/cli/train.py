@@ -256,7 +256,9 @@ def _cross_validate(
     """Train in every fold; say mean and deviation of the figures."""
     talks = not (options.json or options.quiet)
     if talks:
-        say(f"{options.data}: {len(data.y):,} rows in {options.cv} folds\n{problem.guess}\n")
+        notes = (f"note: {each}" for each in (*data.notes, *problem.notes))
+        head = f"{options.data}: {len(data.y):,} rows in {options.cv} folds"
+        say("\n".join([head, problem.guess, *notes, ""]))
 
     def each(outcome: Outcome) -> None:
         if talks:
