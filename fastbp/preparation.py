@@ -71,9 +71,9 @@ class Preparation:
 
     - Numbers: the mean is subtracted, and the result divided by the standard deviation. A missing
       one becomes the median; if there are any in the fitted rows, an input tells where.
-    - Truth values: 0 and 1; a missing one is 0, and told like a missing number.
+    - Truth values: 0 and 1; a missing one is 0, and marked like a missing number.
     - Text and categories: an input for each value, 1 where the row has it. A value that the fitted
-      rows do not have gives 0 in all of them; so does a missing one, which is told as well.
+      rows do not have gives 0 in all of them; so does a missing one, which is marked as well.
     - Pixels, which are arrays of uint8: divided by 255.
     - Dates are refused: make numbers of them, such as the year, or days since some day.
 
@@ -328,7 +328,7 @@ class Preparation:
         names, _, mean, scale, fill, missing, *_ = zip(*self._columns, strict=True)
         starts = np.cumsum([0, *(column.width for column in self._columns)])[:-1]
         out = np.zeros((len(X), self.n_inputs), kind)
-        told = np.flatnonzero(missing)
+        marked = np.flatnonzero(missing)
         for first in range(0, len(X), _BLOCK):
             block = X[first : first + _BLOCK].astype(np.float64)
             is_missing = np.isnan(block)
@@ -339,7 +339,7 @@ class Preparation:
             with np.errstate(over="ignore", under="ignore"):
                 part = out[first : first + _BLOCK]
                 part[:, starts] = block
-                part[:, starts[told] + 1] = is_missing[:, told]
+                part[:, starts[marked] + 1] = is_missing[:, marked]
             if not np.isfinite(part).all():
                 row, place = np.argwhere(~np.isfinite(part[:, starts]))[0]
                 _refuse(name, names[place], X[first + row, place], first + row, kind)
@@ -694,14 +694,14 @@ def _line(column: Column) -> str:
     if column.kind == "number":
         text = f"minus {column.mean:.6g}, by {column.scale:.6g}"
         if column.missing:
-            text += f"; missing: {column.fill:.6g}, and told"
+            text += f"; missing values become {column.fill:.6g}, and are marked"
     elif column.kind == "truth":
-        text = "0 or 1" + ("; missing: 0, and told" if column.missing else "")
+        text = "0 or 1" + ("; missing values become 0, and are marked" if column.missing else "")
     else:
         text = (
             f"one of {column.buckets} by a hash"
             if column.buckets
             else (f"one of {validation.shown(', '.join(column.values))}")
         )
-        text += "; missing: told" if column.missing else ""
+        text += "; missing values are marked" if column.missing else ""
     return f"{column.name}: {text}"

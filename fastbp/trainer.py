@@ -192,7 +192,7 @@ class Trainer:
         self._rule: tuple[optimizers.Optimizer, Network, kernels.Rule] | None = None
         self._last: tuple[tuple[Any, ...], tuple[Any, ...], passes.Pass] | None = None
         self._stopped = False
-        self._knows_sizes = False  # whether a fit has looked at them
+        self._knows_sizes = False  # whether a fit has looked at the sizes of the inputs
         self._runs = 0  # fits and passes that are going on, one within the other
         # Process, thread and call that are at work.
         self._trained_by: dict[str, tuple[int, int, object]] = {}

@@ -398,7 +398,7 @@ def test_bad_options(capsys, tmp_path):
     assert "--save no/m: the folder does not exist" in error(
         capsys, "train", "digits", "--save", "no/m"
     )
-    assert "--save .: no file stands there" in error(capsys, "train", "digits", "--save", ".")
+    assert "--save .: this is no regular file" in error(capsys, "train", "digits", "--save", ".")
     assert "a plot must be one of" in error(capsys, "train", "digits", "--plot", "curves.xyz")
     assert "COMMAND" in error(capsys)
     assert "invalid choice: 'fly'" in error(capsys, "fly")

@@ -536,8 +536,12 @@ def test_text_of_a_preparation():
     preparation = Preparation(hashed=("city",), most_values=7).fit(with_gaps(frame), price)
     assert repr(preparation) == "Preparation(hashed=('city',), most_values=7)"
     summary = preparation.summary()
-    assert re.search(r"^area: minus [\d.]+, by [\d.]+; missing: [\d.]+, and told$", summary, re.M)
-    assert "city: one of 32 by a hash; missing: told" in summary
+    assert re.search(
+        r"^area: minus [\d.]+, by [\d.]+; missing values become [\d.]+, and are marked$",
+        summary,
+        re.M,
+    )
+    assert "city: one of 32 by a hash; missing values are marked" in summary
     assert summary.splitlines()[-1].startswith("target: minus ")
     assert repr(Preparation(scale=False)) == "Preparation(scale=False)"
 

@@ -136,8 +136,8 @@ def say_unseen(counts: Mapping[str, int], n: int) -> None:
     """Tell of values that the network has no input for."""
     for name, count in counts.items():
         note(
-            f"{name} has values that were not in training in {count:,} of {n:,} rows, and they "
-            "count for nothing there."
+            f"{name} has values that were not in training in {count:,} of {n:,} rows; the network "
+            "ignores them."
         )
 
 

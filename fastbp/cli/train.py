@@ -20,27 +20,14 @@ from fastbp.cli.output import finite, in_words, naming, say
 from fastbp.data import Data, read
 from fastbp.experiment import Outcome, Plan
 from fastbp.optimizers import OPTIMIZERS
+from fastbp.options import OPTIONS
 from fastbp.plotting import check_format, report_figure
 from fastbp.problem import Problem, counted, pose
 from fastbp.storage import save
 from fastbp.trainer import Trainer
 
-# Options that go to `Trainer` under their own names.
-_OF_TRAINER = (
-    "batch_size",
-    "learning_rate",
-    "weight_decay",
-    "l1",
-    "dropout",
-    "clip_value",
-    "clip_norm",
-    "max_norm",
-    "class_weight",
-    "label_smoothing",
-    "reduction",
-    "method",
-    "block_size",
-)
+# Options that go to `Trainer` under their own names; the others have words of their own here.
+_OF_TRAINER = tuple(name for name in OPTIONS if name not in ("optimizer", "shuffle", "n_threads"))
 
 
 def add(commands: Any) -> None:
@@ -108,7 +95,7 @@ def check_before_training(options: argparse.Namespace) -> None:
         if path and not Path(path).absolute().parent.is_dir():
             raise ValueError(f"--{name} {path}: the folder does not exist.")
         if path and Path(path).exists() and not Path(path).is_file():
-            raise ValueError(f"--{name} {path}: no file stands there; name a file.")
+            raise ValueError(f"--{name} {path}: this is no regular file; name another.")
         if path and not os.access(Path(path).absolute().parent, os.W_OK):
             raise ValueError(f"--{name} {path}: the folder cannot be written.")
         if path and Path(path).resolve() == Path(options.data).resolve():
