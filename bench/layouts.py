@@ -27,7 +27,8 @@ from fastbp.kernels import aligned_zeros
 from fastbp.kernels._jit import jit
 from fastbp.kernels.layout import padded
 from fastbp.kernels.linear import add_dots, add_rows, fill, rank_one
-from fastbp.kernels.simd import broadcast, fma, lanes, load, store, window, zeros
+from fastbp.kernels.memory import window
+from fastbp.kernels.vectors import broadcast, fma, lanes, load, store, zeros
 
 INPUT_MAJOR, OUTPUT_MAJOR, SKIPPING = range(3)
 VARIANTS = {

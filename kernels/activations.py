@@ -8,7 +8,7 @@ import math
 
 from ._jit import jit
 from .elementary import exp, expm1, log1p, sigmoid, softmax, tanh
-from .simd import lanes, load, store, where_positive, zeros
+from .vectors import lanes, load, store, where_positive, zeros
 
 IDENTITY, RELU, LEAKY_RELU, ELU, TANH, SIGMOID, SOFTPLUS, GELU, GELU_TANH, SILU = range(10)
 EXP, SOFTMAX = 10, 11

@@ -14,21 +14,11 @@ for at every launch, and in seconds of compilation.
 from numba import prange
 
 from ._jit import jit
+from .bits import lowest_bit, nonzero_lanes
 from .linear import WIDE, add_dots, add_rows, copy, fill, multiply_add, nonzeros
+from .memory import matrix_rows, window
 from .samples import row_at
-from .simd import (
-    broadcast,
-    broadcast_item,
-    fma,
-    lanes,
-    load,
-    lowest_bit,
-    matrix_rows,
-    nonzero_lanes,
-    store,
-    window,
-    zeros,
-)
+from .vectors import broadcast, broadcast_item, fma, lanes, load, store, zeros
 
 ALL = -1  # instead of a tile's number: every column
 

@@ -3,7 +3,7 @@
 import math
 
 from ._jit import jit
-from .simd import fma, lanes, load, total, zeros
+from .vectors import fma, lanes, load, total, zeros
 
 # Elements that are looked at together: their products with 0 sum to 0, or to NaN.
 _TOGETHER = 4096

@@ -31,9 +31,9 @@ from .blocks import (
 )
 from .layout import DEFERRED, SEQUENTIAL
 from .linear import add_dots, add_rows, add_scaled, copy, fill, nonzeros, rank_one, scaled_sum
+from .memory import matrix_rows, window
 from .samples import csr_row, expect, load_target, row_at, sample_weight
 from .sequential import output_layer_delta, sample_loss
-from .simd import matrix_rows, window
 
 
 @jit(inline="early")

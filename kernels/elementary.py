@@ -24,27 +24,24 @@ import numpy as np
 from numba import config
 
 from ._jit import jit
-from .simd import (
+from .bits import exponent, nearest, power_of_two, significand
+from .memory import window
+from .vectors import (
     broadcast,
     clamp,
     constant,
-    exponent,
     fma,
     lanes,
     largest,
     load,
     maximum,
-    nearest,
     polynomial,
-    power_of_two,
-    significand,
     store,
     sum_and_error,
     total_twice,
     transpose,
     where_below,
     where_positive,
-    window,
     zeros,
 )
 

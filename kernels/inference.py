@@ -3,9 +3,9 @@
 from ._jit import jit
 from .checks import first_nonfinite
 from .losses import is_correct, loss_value
+from .memory import matrix_rows, window
 from .rows import forward_rows, layer_rows
 from .samples import load_target, row_at, sample_weight
-from .simd import matrix_rows, window
 
 
 @jit(entry=True)

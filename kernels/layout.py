@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .activations import ACTIVATIONS
 from .losses import LOSSES
-from .simd import VECTOR_BYTES
+from .vectors import VECTOR_BYTES
 
 
 class Layout(NamedTuple):

@@ -10,7 +10,8 @@ order. Leaving out the rows of inputs that are zero changes no sum. Where there 
 """
 
 from ._jit import jit
-from .simd import (
+from .bits import pack_nonzeros
+from .vectors import (
     add_totals,
     broadcast,
     broadcast_item,
@@ -18,7 +19,6 @@ from .simd import (
     fma,
     lanes,
     load,
-    pack_nonzeros,
     store,
     total,
     where_below,

@@ -12,7 +12,8 @@ import numpy as np
 from ._jit import jit
 from .activations import HIDDEN, softplus, times_derivative
 from .elementary import log
-from .simd import broadcast, lanes, load, store, unit, window, zeros
+from .memory import window
+from .vectors import broadcast, lanes, load, store, unit, zeros
 
 SQUARED_ERROR, CROSS_ENTROPY, BINARY_CROSS_ENTROPY, HUBER, ABSOLUTE_ERROR, POISSON = range(6)
 

@@ -24,6 +24,7 @@ from ._jit import jit
 from .blocks import add_marked
 from .layout import LONGEST_BLOCK, PARTS, Samples
 from .linear import add_row_sum, fill, multiply_add, rank_one, scaled_sum
+from .memory import window
 from .norms import clip_by_steps, clip_factor
 from .rows import (
     clear_marks,
@@ -38,7 +39,6 @@ from .rows import (
     workers_of,
 )
 from .samples import batch_weight, csr_row, n_samples, row_at
-from .simd import constant, lanes, transpose, window
 from .updates import (
     NO_STEP,
     adjust,
@@ -50,6 +50,7 @@ from .updates import (
     shared_penalties,
     take_step,
 )
+from .vectors import constant, lanes, transpose
 
 # What is done with a stretch's gradient: W takes plain SGD's step, the batch's sum grows, or it is
 # complete and the rule takes its step.

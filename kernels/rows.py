@@ -18,9 +18,10 @@ from .elementary import softmax_rows
 from .layout import PARTS
 from .linear import add_rows, add_scaled, copy, multiply_add, nonzeros, scale_row, times
 from .losses import label_delta, label_losses, target_rows
+from .memory import matrix_rows, window
 from .random import draw_mask
 from .samples import csr_row, expect, label_at, load_target, row_at, sample_weight
-from .simd import lanes, matrix_rows, window
+from .vectors import lanes
 
 
 @jit(inline="early")

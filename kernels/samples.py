@@ -3,7 +3,8 @@
 import numpy as np
 
 from ._jit import jit
-from .simd import lanes, matrix_rows, prefetch, window
+from .memory import matrix_rows, prefetch, window
+from .vectors import lanes
 
 
 @jit

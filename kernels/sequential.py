@@ -14,8 +14,8 @@ from ._jit import jit
 from .activations import activate, times_derivative
 from .linear import add_dots, add_rows, add_scaled, copy, fill, rank_one, rank_one_add_rows
 from .losses import loss_value, output_delta
+from .memory import matrix_rows, window
 from .samples import csr_row, expect, load_target, row_at, sample_weight
-from .simd import matrix_rows, window
 
 
 @jit(inline="early")

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from ._jit import jit
 from .layout import aligned_zeros, frozen
+from .memory import window
 from .norms import SHRINK, limit_norm, scaled_penalty, shrunk_norm
-from .simd import (
+from .vectors import (
     broadcast,
     clamp,
     constant,
@@ -28,7 +29,6 @@ from .simd import (
     store,
     total,
     where_positive,
-    window,
     zeros,
 )
 

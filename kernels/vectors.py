@@ -1,4 +1,4 @@
-"""Windows into flat arrays, vectors that stay in registers, and the bits of floats.
+"""Vectors that stay in registers, and their arithmetic.
 
 The unit is a vector of 64 bytes, 16 float32 or 8 float64: one AVX-512 register, two of AVX2, four
 of NEON; LLVM splits it for the machine at hand. A wide vector is several units side by side, so
@@ -10,7 +10,7 @@ NumPy.
 import functools
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -21,6 +21,8 @@ from numba.core.typing import signature as typing_signature
 from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin, models, register_model
 from numba.np import arrayobj
+
+from .memory import item_address, require_flat
 
 VECTOR_BYTES = 64
 
@@ -41,38 +43,29 @@ class _VectorModel(models.PrimitiveModel):
         super().__init__(manager, vector, ir.VectorType(element, vector.lanes))
 
 
-def _require_flat(array: Any) -> None:
-    """Refuse, when a caller is compiled, what would be read wrongly when it runs."""
-    if not isinstance(array, types.Array) or array.ndim != 1 or array.layout != "C":
-        raise TypingError(f"fastbp kernels take flat C-contiguous arrays here, got {array}.")
-
-
-def _vector_of(array: Any) -> Vector:
-    _require_flat(array)
+def vector_of(array: Any) -> Vector:
+    require_flat(array)
     if array.dtype not in (types.float32, types.float64):
         raise TypingError(f"fastbp kernels take float32 or float64 here, got {array}.")
     return Vector(array.dtype)
 
 
-def _require_same(*vectors: Any) -> None:
+def float_of(x: Any) -> Any:
+    """The type of a number, or of a vector's lanes."""
+    scalar = x.dtype if isinstance(x, Vector) else x
+    if scalar not in (types.float32, types.float64):
+        raise TypingError(f"fastbp kernels take float32 or float64 here, got {x}.")
+    return scalar
+
+
+def require_same(*vectors: Any) -> None:
     if len(set(vectors)) > 1:
         raise TypingError(f"fastbp kernels take arrays of one dtype, got {vectors}.")
 
 
-def _item_address(context: Any, builder: Any, kind: Any, value: Any, index: Any, n: int) -> Any:
-    """Pointer to ``array[index]``, of n elements; bounds are checked under NUMBA_BOUNDSCHECK."""
-    array = arrayobj.make_array(kind)(context, builder, value)
-    if context.enable_boundscheck:
-        (length,) = cgutils.unpack_tuple(builder, array.shape, count=1)
-        last = builder.add(index, index.type(n - 1))
-        cgutils.do_boundscheck(context, builder, index, length)
-        cgutils.do_boundscheck(context, builder, last, length)
-    return builder.gep(array.data, [index])
-
-
 def _address(context: Any, builder: Any, kind: Any, value: Any, index: Any, vector: Vector) -> Any:
     """Pointer to ``array[index]`` as a vector."""
-    pointer = _item_address(context, builder, kind, value, index, vector.lanes)
+    pointer = item_address(context, builder, kind, value, index, vector.lanes)
     return builder.bitcast(pointer, context.get_value_type(vector).as_pointer())
 
 
@@ -82,90 +75,7 @@ def _item_bytes(vector: Vector) -> int:
     return int(vector.dtype.bitwidth // 8)
 
 
-@intrinsic
-def window(typing_context: Any, array: Any, start: Any, length: Any) -> Any:
-    """``array[start:start + length]`` without reference counting or wrap-around.
-
-    A slice in an inner loop costs two atomic operations and several selects: half the time of
-    a small network. The window does not keep the array alive: the caller does.
-    """
-    _require_flat(array)
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        source = arrayobj.make_array(signature.args[0])(context, builder, args[0])
-        if context.enable_boundscheck:
-            (total,) = cgutils.unpack_tuple(builder, source.shape, count=1)
-            # One past the end is a legal start of an empty window.
-            end = builder.add(args[1], args[2])
-            cgutils.do_boundscheck(context, builder, args[1], builder.add(total, total.type(1)))
-            cgutils.do_boundscheck(context, builder, end, builder.add(total, total.type(1)))
-        item = context.get_abi_sizeof(context.get_data_type(signature.args[0].dtype))
-        itemsize = context.get_constant(types.intp, item)
-        result = arrayobj.make_array(signature.return_type)(context, builder)
-        arrayobj.populate_array(
-            result,
-            data=builder.gep(source.data, [args[1]]),
-            shape=[args[2]],
-            strides=[itemsize],
-            itemsize=itemsize,
-            meminfo=None,
-            parent=None,
-        )
-        return result._getvalue()
-
-    # Of one type whether or not the source is read-only, so that a variable can hold either.
-    return types.Array(array.dtype, 1, "C")(array, types.int64, types.int64), codegen
-
-
-@intrinsic
-def matrix_rows(typing_context: Any, matrix: Any, row: Any, count: Any) -> Any:
-    """``matrix[row : row + count]`` of a C-contiguous matrix, flat, as `window` gives it."""
-    if not isinstance(matrix, types.Array) or matrix.ndim != 2 or matrix.layout != "C":
-        raise TypingError(f"fastbp kernels take C-contiguous matrices here, got {matrix}.")
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        source = arrayobj.make_array(signature.args[0])(context, builder, args[0])
-        n_rows, n_columns = cgutils.unpack_tuple(builder, source.shape, count=2)
-        if context.enable_boundscheck:
-            past = builder.add(n_rows, n_rows.type(1))
-            cgutils.do_boundscheck(context, builder, args[1], past)
-            cgutils.do_boundscheck(context, builder, builder.add(args[1], args[2]), past)
-        item = context.get_abi_sizeof(context.get_data_type(signature.args[0].dtype))
-        itemsize = context.get_constant(types.intp, item)
-        result = arrayobj.make_array(signature.return_type)(context, builder)
-        arrayobj.populate_array(
-            result,
-            data=builder.gep(source.data, [builder.mul(args[1], n_columns)]),
-            shape=[builder.mul(args[2], n_columns)],
-            strides=[itemsize],
-            itemsize=itemsize,
-            meminfo=None,
-            parent=None,
-        )
-        return result._getvalue()
-
-    return types.Array(matrix.dtype, 1, "C")(matrix, types.int64, types.int64), codegen
-
-
-@intrinsic
-def prefetch(typing_context: Any, array: Any, index: Any) -> Any:
-    """Ask for the cache line of ``array[index]``, which will be read; it need not exist."""
-    _require_flat(array)
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        source = arrayobj.make_array(signature.args[0])(context, builder, args[0])
-        address = builder.bitcast(builder.gep(source.data, [args[1]]), cgutils.voidptr_t)
-        number = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [address.type, number, number, number])
-        function = builder.module.declare_intrinsic("llvm.prefetch", [address.type], kind)
-        # To read; to be used soon, but not at once: the second level; data.
-        builder.call(function, [address, number(0), number(2), number(1)])
-        return context.get_dummy_value()
-
-    return types.none(array, types.int64), codegen
-
-
-def _call(builder: Any, name: str, *operands: Any) -> Any:
+def call_llvm(builder: Any, name: str, *operands: Any) -> Any:
     """Call of an LLVM intrinsic whose operands and result have one type, vector or scalar."""
     kind = operands[0].type
     if isinstance(kind, ir.VectorType):
@@ -177,12 +87,12 @@ def _call(builder: Any, name: str, *operands: Any) -> Any:
     return builder.call(function, operands)
 
 
-def _lane_numbers(n: int, bits: int = 32) -> Any:
+def lane_numbers(n: int, bits: int = 32) -> Any:
     """0, 1, 2, … as a constant vector."""
     return ir.Constant(ir.VectorType(ir.IntType(bits), n), list(range(n)))
 
 
-def _spread(builder: Any, scalar: Any, n: int) -> Any:
+def spread(builder: Any, scalar: Any, n: int) -> Any:
     """Vector with ``scalar`` in all of its n lanes."""
     undefined = ir.Constant(ir.VectorType(scalar.type, n), ir.Undefined)
     first = builder.insert_element(undefined, scalar, ir.IntType(32)(0))
@@ -203,7 +113,7 @@ def _halves(builder: Any, vector: Any) -> tuple[Any, Any]:
 @intrinsic
 def lanes(typing_context: Any, array: Any) -> Any:
     """Elements of ``array``'s dtype in one vector, as a compile-time constant."""
-    count = _vector_of(array).lanes
+    count = vector_of(array).lanes
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return context.get_constant(types.int64, count)
@@ -216,7 +126,7 @@ def zeros(typing_context: Any, array: Any, count: Any) -> Any:
     """``count`` vectors side by side, of ``array``'s dtype; ``count`` is a literal."""
     if not isinstance(count, types.IntegerLiteral):
         raise TypingError("the number of vectors must be known when a kernel is compiled.")
-    vector = Vector(_vector_of(array).dtype, count.literal_value)
+    vector = Vector(vector_of(array).dtype, count.literal_value)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return ir.Constant(context.get_value_type(vector), None)
@@ -227,7 +137,7 @@ def zeros(typing_context: Any, array: Any, count: Any) -> Any:
 @intrinsic
 def load(typing_context: Any, like: Any, array: Any, index: Any) -> Any:
     """Vector ``array[index : index + lanes]``, as wide as ``like``."""
-    if _vector_of(array).dtype != like.dtype:
+    if vector_of(array).dtype != like.dtype:
         raise TypingError(f"fastbp kernels take arrays of one dtype, got {array} and {like}.")
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -240,7 +150,7 @@ def load(typing_context: Any, like: Any, array: Any, index: Any) -> Any:
 @intrinsic
 def store(typing_context: Any, array: Any, index: Any, value: Any) -> Any:
     """Write a vector to ``array[index : index + lanes]``."""
-    if _vector_of(array).dtype != value.dtype:
+    if vector_of(array).dtype != value.dtype:
         raise TypingError(f"fastbp kernels take arrays of one dtype, got {array} and {value}.")
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -258,7 +168,7 @@ def broadcast(typing_context: Any, like: Any, scalar: Any) -> Any:
         raise TypingError(f"fastbp kernels take numbers of one dtype, got {scalar} and {like}.")
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _spread(builder, args[1], like.lanes)
+        return spread(builder, args[1], like.lanes)
 
     return like(like, scalar), codegen
 
@@ -269,12 +179,12 @@ def broadcast_item(typing_context: Any, like: Any, array: Any, index: Any) -> An
 
     An index that is not plainly a loop's counter costs four instructions more otherwise.
     """
-    if _vector_of(array).dtype != like.dtype:
+    if vector_of(array).dtype != like.dtype:
         raise TypingError(f"fastbp kernels take arrays of one dtype, got {array} and {like}.")
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointer = _item_address(context, builder, signature.args[1], args[1], args[2], 1)
-        return _spread(builder, builder.load(pointer), like.lanes)
+        pointer = item_address(context, builder, signature.args[1], args[1], args[2], 1)
+        return spread(builder, builder.load(pointer), like.lanes)
 
     return like(like, array, types.int64), codegen
 
@@ -282,10 +192,10 @@ def broadcast_item(typing_context: Any, like: Any, array: Any, index: Any) -> An
 @intrinsic
 def fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
     """``a * b + c`` of vectors or of scalars, fused where the machine can."""
-    _require_same(a, b, c)
+    require_same(a, b, c)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _call(builder, "fmuladd", *args)
+        return call_llvm(builder, "fmuladd", *args)
 
     return a(a, b, c), codegen
 
@@ -320,7 +230,7 @@ def square_root(typing_context: Any, a: Any) -> Any:
     """Square root of every lane."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _call(builder, "sqrt", *args)
+        return call_llvm(builder, "sqrt", *args)
 
     return a(a), codegen
 
@@ -328,11 +238,11 @@ def square_root(typing_context: Any, a: Any) -> Any:
 @intrinsic
 def where_below(typing_context: Any, count: Any, a: Any, b: Any) -> Any:
     """``a`` in the first ``count`` lanes, ``b`` in the others."""
-    _require_same(a, b)
+    require_same(a, b)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        numbers = _lane_numbers(a.lanes, 64)
-        flags = builder.icmp_signed("<", numbers, _spread(builder, args[0], a.lanes))
+        numbers = lane_numbers(a.lanes, 64)
+        flags = builder.icmp_signed("<", numbers, spread(builder, args[0], a.lanes))
         return builder.select(flags, args[1], args[2])
 
     return a(types.int64, a, b), codegen
@@ -343,8 +253,8 @@ def unit(typing_context: Any, like: Any, lane: Any) -> Any:
     """1 in one lane, which may be outside of the vector, and 0 in the others."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        numbers = _lane_numbers(like.lanes, 64)
-        flags = builder.icmp_signed("==", numbers, _spread(builder, args[1], like.lanes))
+        numbers = lane_numbers(like.lanes, 64)
+        flags = builder.icmp_signed("==", numbers, spread(builder, args[1], like.lanes))
         return builder.select(flags, args[0].type(1.0), args[0].type(0.0))
 
     return like(like, types.int64), codegen
@@ -353,7 +263,7 @@ def unit(typing_context: Any, like: Any, lane: Any) -> Any:
 @intrinsic
 def where_positive(typing_context: Any, test: Any, value: Any) -> Any:
     """``value`` where ``test`` is above zero or NaN, and 0 elsewhere."""
-    _require_same(test, value)
+    require_same(test, value)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         zero = ir.Constant(args[0].type, None)
@@ -399,7 +309,7 @@ def _sum_and_error(builder: Any, a: Any, b: Any) -> tuple[Any, Any]:
 @intrinsic
 def sum_and_error(typing_context: Any, a: Any, b: Any) -> Any:
     """The rounded sum and what was lost by rounding; for strict arithmetic."""
-    _require_same(a, b)
+    require_same(a, b)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return context.make_tuple(builder, signature.return_type, _sum_and_error(builder, *args))
@@ -410,7 +320,7 @@ def sum_and_error(typing_context: Any, a: Any, b: Any) -> Any:
 @intrinsic
 def total_twice(typing_context: Any, a: Any, lost: Any) -> Any:
     """Sum over the lanes of both, as if in twice the precision; for strict arithmetic."""
-    _require_same(a, lost)
+    require_same(a, lost)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         value, rest = args
@@ -438,7 +348,7 @@ def _fold(builder: Any, vector: Any, other: Any, chunk: int) -> Any:
 @intrinsic
 def dots(typing_context: Any, W: Any, start: Any, d: Any) -> Any:
     """Vector of W[start + k·lanes : start + (k + 1)·lanes] · d, for as many k as it has lanes."""
-    _require_same(_vector_of(W), d)
+    require_same(vector_of(W), d)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         n = d.lanes
@@ -454,7 +364,7 @@ def dots(typing_context: Any, W: Any, start: Any, d: Any) -> Any:
                 builder.load(builder.gep(pointer, [ir.IntType(64)(i)]), align=_item_bytes(d))
                 for i in range(2)
             ]
-            sums.append(_call(builder, "fmuladd", high, rows[1], builder.fmul(low, rows[0])))
+            sums.append(call_llvm(builder, "fmuladd", high, rows[1], builder.fmul(low, rows[0])))
         chunk = n // 2
         while chunk > 1:
             chunk //= 2
@@ -473,8 +383,8 @@ def transpose(
 
     Out may be W itself, at the same place.
     """
-    vector = _vector_of(W)
-    _require_same(vector, _vector_of(out))
+    vector = vector_of(W)
+    require_same(vector, vector_of(out))
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         n = vector.lanes
@@ -519,7 +429,7 @@ def transpose(
 @intrinsic
 def add_totals(typing_context: Any, a: Any, b: Any, c: Any, d: Any, out: Any, index: Any) -> Any:
     """Out[index : index + 4] += sums over the lanes of ``a``, ``b``, ``c`` and ``d``."""
-    _require_same(a, b, c, d)
+    require_same(a, b, c, d)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         fold = functools.partial(_fold, builder)
@@ -546,168 +456,10 @@ def add_totals(typing_context: Any, a: Any, b: Any, c: Any, d: Any, out: Any, in
 
 
 @intrinsic
-def pack_nonzeros(
-    typing_context: Any, a: Any, first: Any, places: Any, values: Any, count: Any
-) -> Any:
-    """Append places and values of the lanes of ``a`` that are not zero; the new count.
-
-    The lanes are numbered from ``first``. A whole vector is written to ``places`` and ``values``
-    from ``count`` on: what lies there is lost. NaN is not zero.
-    """
-    if places.dtype != types.int32 or values.dtype != a.dtype:
-        raise TypingError(f"places must be int32 and values {a.dtype}, got {places}, {values}.")
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        vector, start, _, _, n = args
-        flags = builder.fcmp_unordered("!=", vector, ir.Constant(vector.type, None))
-        first_number = _spread(builder, builder.trunc(start, ir.IntType(32)), a.lanes)
-        numbers = builder.add(_lane_numbers(a.lanes), first_number)
-        for position, content, short in (
-            (2, numbers, f"v{a.lanes}i32"),
-            (3, vector, f"v{a.lanes}f{a.dtype.bitwidth}"),
-        ):
-            name = f"llvm.experimental.vector.compress.{short}"
-            kind = content.type
-            function = ir.FunctionType(kind, [kind, flags.type, kind])
-            packed = builder.call(
-                cgutils.get_or_insert_function(builder.module, function, name),
-                [content, flags, ir.Constant(kind, ir.Undefined)],
-            )
-            array = arrayobj.make_array(signature.args[position])(context, builder, args[position])
-            if context.enable_boundscheck:
-                (length,) = cgutils.unpack_tuple(builder, array.shape, count=1)
-                last = builder.add(n, n.type(a.lanes - 1))
-                cgutils.do_boundscheck(context, builder, last, length)
-            pointer = builder.bitcast(builder.gep(array.data, [n]), kind.as_pointer())
-            builder.store(packed, pointer, align=4)
-        bits = builder.bitcast(flags, ir.IntType(a.lanes))
-        return builder.add(n, builder.zext(builder.ctpop(bits), ir.IntType(64)))
-
-    return types.int64(a, types.int64, places, values, types.int64), codegen
-
-
-@intrinsic
-def nonzero_lanes(typing_context: Any, a: Any) -> Any:
-    """Integer whose bit k says that lane k is not zero (NaN is not); at most 64 lanes."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        zero = ir.Constant(args[0].type, None)
-        flags = builder.fcmp_unordered("!=", args[0], zero)
-        bits = builder.bitcast(flags, ir.IntType(a.lanes))
-        return bits if a.lanes == 64 else builder.zext(bits, ir.IntType(64))
-
-    return types.int64(a), codegen
-
-
-@intrinsic
-def lowest_bit(typing_context: Any, bits: Any) -> Any:
-    """Number of the lowest bit that is set, of an int64 that is not 0."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.cttz(args[0], ir.IntType(1)(1))
-
-    return types.int64(types.int64), codegen
-
-
-class _Format(NamedTuple):
-    """How IEEE 754 lays out a number."""
-
-    real: Any
-    integer: Any
-    fraction: int  # bits
-    bias: int
-
-    @property
-    def whole(self) -> float:
-        """From this number up to twice as much, floats are the integers, in their last bits."""
-        return 2.0**self.fraction
-
-    def encode(self, value: float) -> int:
-        return int(self.real(value).view(self.integer))
-
-
-_FORMATS = {
-    "float32": _Format(np.float32, np.int32, 23, 127),
-    "float64": _Format(np.float64, np.int64, 52, 1023),
-}
-
-
-def _format_of(x: Any) -> _Format:
-    scalar = x.dtype if isinstance(x, Vector) else x
-    if scalar not in (types.float32, types.float64):
-        raise TypingError(f"fastbp kernels take float32 or float64 here, got {x}.")
-    return _FORMATS[scalar.name]
-
-
-def _integer(builder: Any, x: Any, form: _Format) -> tuple[Any, Any]:
-    """Bits of ``x``, and the integer type that holds them."""
-    kind: Any = ir.IntType(form.integer(0).itemsize * 8)
-    if isinstance(x.type, ir.VectorType):
-        kind = ir.VectorType(kind, x.type.count)
-    return builder.bitcast(x, kind), kind
-
-
-@intrinsic
-def nearest(typing_context: Any, x: Any) -> Any:
-    """``x`` rounded to an integer, for an |x| of fewer bits than a fraction has."""
-    form = _format_of(x)
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        middle = args[0].type(1.5 * form.whole)
-        return builder.fsub(builder.fadd(args[0], middle), middle)
-
-    return x(x), codegen
-
-
-@intrinsic
-def power_of_two(typing_context: Any, n: Any) -> Any:
-    """2ⁿ for an integral ``n`` in the range of normal exponents; anything, if it is not."""
-    form = _format_of(n)
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        # The sum has n + bias in its last bits: shifted, they are the exponent of the result.
-        biased = builder.fadd(args[0], args[0].type(1.5 * form.whole + form.bias))
-        bits, kind = _integer(builder, biased, form)
-        return builder.bitcast(builder.shl(bits, kind(form.fraction)), args[0].type)
-
-    return n(n), codegen
-
-
-@intrinsic
-def exponent(typing_context: Any, x: Any) -> Any:
-    """Integral k of x = 2ᵏ m with √½ ≤ m < √2, for a positive normal ``x``."""
-    form = _format_of(x)
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        bits, kind = _integer(builder, args[0], form)
-        bits = builder.add(bits, kind(form.encode(1.0) - form.encode(0.5**0.5)))
-        bits = builder.lshr(bits, kind(form.fraction))
-        # Converted to a float by its bits, as AVX2 cannot convert 64-bit integers.
-        biased = builder.bitcast(builder.or_(bits, kind(form.encode(form.whole))), args[0].type)
-        return builder.fsub(biased, args[0].type(form.whole + form.bias))
-
-    return x(x), codegen
-
-
-@intrinsic
-def significand(typing_context: Any, x: Any) -> Any:
-    """The m of x = 2ᵏ m with √½ ≤ m < √2, for a positive normal ``x``."""
-    form = _format_of(x)
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        bits, kind = _integer(builder, args[0], form)
-        bits = builder.add(bits, kind(form.encode(1.0) - form.encode(0.5**0.5)))
-        bits = builder.and_(bits, kind(2**form.fraction - 1))
-        return builder.bitcast(builder.add(bits, kind(form.encode(0.5**0.5))), args[0].type)
-
-    return x(x), codegen
-
-
-@intrinsic
 def clamp(typing_context: Any, x: Any, low: Any, high: Any) -> Any:
     """``x`` limited to [low, high]; NaN stays NaN."""
-    _format_of(x)
-    _require_same(x, low, high)
+    float_of(x)
+    require_same(x, low, high)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         value, low, high = args
@@ -720,7 +472,7 @@ def clamp(typing_context: Any, x: Any, low: Any, high: Any) -> Any:
 @intrinsic
 def maximum(typing_context: Any, a: Any, b: Any) -> Any:
     """The greater of each lane; ``b`` if one is NaN."""
-    _require_same(a, b)
+    require_same(a, b)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.select(builder.fcmp_ordered(">", *args), *args)
@@ -748,12 +500,12 @@ def polynomial(single: Sequence[float], double: Sequence[float]) -> Any:
 
     @intrinsic
     def evaluate(typing_context: Any, x: Any) -> Any:
-        coefficients = single if _format_of(x).real is np.float32 else double
+        coefficients = single if float_of(x) == types.float32 else double
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             constants = [args[0].type(c) for c in coefficients]
 
-            fused = functools.partial(_call, builder, "fmuladd")
+            fused = functools.partial(call_llvm, builder, "fmuladd")
             return _estrin(constants, args[0], lambda v: builder.fmul(v, v), fused)
 
         return x(x), codegen
@@ -772,16 +524,7 @@ def constant(single: float, double: float) -> Any:
 
 
 if config.DISABLE_JIT:
-    # Intrinsics exist in compiled code only: slices and ufuncs stand in for them.
-
-    def window(array: Any, start: int, length: int) -> Any:
-        return array[start : start + length]
-
-    def matrix_rows(matrix: Any, row: int, count: int) -> Any:
-        return matrix[row : row + count].reshape(-1)
-
-    def prefetch(array: Any, index: int) -> None:
-        pass
+    # Intrinsics exist in compiled code only: NumPy's functions stand in for them.
 
     def lanes(array: Any) -> int:
         return int(VECTOR_BYTES // array.itemsize)
@@ -843,42 +586,8 @@ if config.DISABLE_JIT:
     def add_totals(a: Any, b: Any, c: Any, d: Any, out: Any, index: int) -> None:
         out[index : index + 4] += [v.sum() for v in (a, b, c, d)]
 
-    def pack_nonzeros(a: Any, first: int, places: Any, values: Any, count: int) -> int:
-        (found,) = np.nonzero(a)
-        places[count : count + len(found)] = first + found
-        values[count : count + len(found)] = a[found]
-        return count + len(found)
-
-    def nonzero_lanes(a: Any) -> int:
-        return sum(1 << k for k in range(len(a)) if a[k] != 0)
-
-    def lowest_bit(bits: int) -> int:
-        return (bits & -bits).bit_length() - 1
-
     def clamp(x: Any, low: Any, high: Any) -> Any:
         return np.clip(x, low, high)
 
     def maximum(a: Any, b: Any) -> Any:
         return np.where(a > b, a, b)
-
-    def nearest(x: Any) -> Any:
-        return np.rint(x)
-
-    def power_of_two(n: Any) -> Any:
-        form = _FORMATS[np.asarray(n).dtype.name]
-        biased = n + form.real(1.5 * form.whole + form.bias)
-        return (biased.view(form.integer) << form.fraction).view(form.real)
-
-    def _shifted_bits(x: Any) -> tuple[Any, _Format]:
-        form = _FORMATS[np.asarray(x).dtype.name]
-        shift = form.encode(1.0) - form.encode(0.5**0.5)
-        return form.real(x).view(form.integer) + form.integer(shift), form
-
-    def exponent(x: Any) -> Any:
-        bits, form = _shifted_bits(x)
-        return form.real(bits >> form.fraction) - form.real(form.bias)
-
-    def significand(x: Any) -> Any:
-        bits, form = _shifted_bits(x)
-        bits = bits & form.integer(2**form.fraction - 1)
-        return (bits + form.integer(form.encode(0.5**0.5))).view(form.real)
