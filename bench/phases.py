@@ -12,7 +12,7 @@ import numpy as np
 from machine import describe, seconds
 from report import conditions_of, figure, write_block
 
-from fastbp import Network, kernels, methods
+from fastbp import Network, kernels, plan
 from fastbp.kernels import rows, sequential
 from fastbp.kernels._jit import jit
 from fastbp.kernels.minibatch import through_layers
@@ -136,7 +136,7 @@ def nanoseconds(sizes):
         arguments = (samples, order, 0, n, *rates, 0.0)
         kernels.train_sequential(network.params, network.layout, work, *arguments)
 
-    choice = methods.choose(
+    choice = plan.choose(
         network.layout, network.dtype, samples.inputs, ("deferred", "sequential"), 16, 1.0, 1
     )
     block = kernels.make_block(network.layout, choice.plan, 16, network.dtype)

@@ -66,7 +66,7 @@ def measure(width, rounds):
     for number in range(rounds + 1):
         for name, trainer in trainers.items():
             seconds = seconds_of_pass(trainer, X, y)
-            if number > 0:  # the first pass compiles, and measures what a launch costs
+            if number > 0:  # the first pass compiles
                 times[name].append(seconds / rows * 1e6)
     for trainer in trainers.values():
         np.testing.assert_array_equal(trainer.network.params, trainers[ALONE].network.params)

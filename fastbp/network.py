@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastbp import html, kernels, keywords, methods, threads, validation
+from fastbp import html, kernels, keywords, plan, threads, validation
 from fastbp.gradient_check import GradientReport, check_gradients
 from fastbp.initializers import DEFAULTS, initial_weights
 from fastbp.objective import Objective
@@ -386,7 +386,7 @@ class Network:
         """
         inputs = samples.inputs
         n, is_sparse = inputs.n, inputs.is_sparse
-        is_listed = methods.lists_zeros(self._layout, self.dtype, inputs)
+        is_listed = plan.lists_zeros(self._layout, self.dtype, inputs)
         length = min(n, kernels.LONGEST_STRETCH)
         key = ("infer", length, is_listed, is_sparse)
         spare = self._kept.pop(key, [])

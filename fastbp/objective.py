@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbp import kernels, methods, threads, validation
-from fastbp.chunks import paced
+from fastbp import kernels, plan, threads, validation
+from fastbp.pacing import paced
 from fastbp.validation import FloatArray
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ class Objective:
         self._n = samples.inputs.n
         layout, dtype, inputs = network.layout, network.dtype, samples.inputs
         self._layout = layout  # each use of the network's makes new views
-        is_listed = methods.lists_zeros(layout, dtype, inputs)
-        self._n_threads = methods.batch_threads(layout, self._n, None)
+        is_listed = plan.lists_zeros(layout, dtype, inputs)
+        self._n_threads = plan.batch_threads(layout, self._n, None)
         self._kind = "gradient", min(self._n, kernels.LONGEST_STRETCH), is_listed, inputs.is_sparse
         self._scratch = network._kept.pop(self._kind, None) or (
             kernels.make_batch(

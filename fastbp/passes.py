@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp import kernels, methods, optimizers, threads, validation
+from fastbp import kernels, optimizers, plan, validation
 from fastbp.network import Network
 
 Order = NDArray[np.int64]
@@ -73,7 +73,7 @@ def per_sample(
     """Plain SGD, one sample after the other."""
     params, layout, dtype = network._buffer, network.layout, network.dtype
     rates = dtype.type(learning_rate), dtype.type(options["weight_decay"])
-    choice = methods.choose(
+    choice = plan.choose(
         layout,
         dtype,
         samples.inputs,
@@ -83,7 +83,11 @@ def per_sample(
         options["n_threads"],
     )
     work = kernels.make_work(layout, dtype)
-    reasons = tuple(f"layer {i}  {why}" for i, why in enumerate(choice.reasons, start=1))
+    layers = zip(choice.reasons, choice.layer_threads, strict=True)
+    reasons = tuple(
+        f"layer {i}  {why}" + (f"; {n} threads" if n > 1 else "")
+        for i, (why, n) in enumerate(layers, start=1)
+    )
     if choice.is_sequential:
 
         def train(order: Order, start: int, stop: int, n_threads: int, loss_sum: float) -> Any:
@@ -95,13 +99,10 @@ def per_sample(
     block = kernels.make_block(layout, choice.plan, choice.block_size, dtype)
 
     def train_blocks(order: Order, start: int, stop: int, n_threads: int, loss_sum: float) -> Any:
-        def run(n: int) -> Any:
-            return kernels.train_deferred(
-                params, layout, choice.on_threads(n), work, block, samples, order,
-                start, stop, *rates, loss_sum,
-            )  # fmt: skip
-
-        return threads.team(n_threads, run)
+        return kernels.train_deferred(
+            params, layout, choice.plan if n_threads > 1 else choice.on_one_thread, work, block,
+            samples, order, start, stop, *rates, loss_sum,
+        )  # fmt: skip
 
     reasons += (f"blocks of {choice.block_size} samples",)
     return Pass(train_blocks, choice.block_size, choice.n_threads, choice.label, reasons)
@@ -135,9 +136,9 @@ def by_batches(
     batch_size = min(options["batch_size"], samples.inputs.n)
     # With batch_size=1, all weights would cancel.
     by_batch = options["reduction"] == "batch" and batch_size > 1
-    is_listed, why = methods.skips_zeros(layout, dtype, samples.inputs)
+    is_listed, why = plan.skips_zeros(layout, dtype, samples.inputs)
     moment_bytes = options["optimizer"].n_moments * dtype.itemsize
-    most = methods.batch_threads(layout, batch_size, options["n_threads"], moment_bytes)
+    most = plan.batch_threads(layout, batch_size, options["n_threads"], moment_bytes)
     regularization = _regularization(len(network.sizes) - 2, dtype, options, key, by_batch)
     # A plain step divides by 1 − ηλ, which must be above 0. With reduction "batch", λ is divided by
     # the weight of the batch, which may be one sample, the lightest of all.
@@ -159,20 +160,17 @@ def by_batches(
     )
 
     def train(order: Order, start: int, stop: int, n_threads: int, loss_sum: float) -> Any:
-        def run(n: int) -> Any:
-            return kernels.train_minibatch(
-                params, layout, batch, rule, regularization, samples, order, start, stop,
-                batch_size, eta, loss_sum, n if most > 1 else None,
-            )  # fmt: skip
-
-        return threads.team(n_threads, run)
+        return kernels.train_minibatch(
+            params, layout, batch, rule, regularization, samples, order, start, stop,
+            batch_size, eta, loss_sum, n_threads if n_threads > 1 else None,
+        )  # fmt: skip
 
     def penalty() -> float:
         value = float(batch.penalty[0])
         batch.penalty[0] = 0
         return value
 
-    reason = f"mini-batches of {batch_size}, {options['optimizer']}; {why}"
+    reason = "; ".join(filter(None, [f"mini-batches of {batch_size}, {options['optimizer']}", why]))
     if most > 1:
         reason += f"; {most} threads"
     return Pass(

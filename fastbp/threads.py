@@ -1,17 +1,13 @@
-"""How many threads: what was asked for, what the machine has, and when a launch pays."""
+"""Threads where they are safe: numba's within a kernel, and Python's with a block of rows each."""
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import os
-import queue
-import statistics
-import time
-from collections.abc import Callable, Iterator
-from typing import TypeVar
-
-import numpy as np
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Generic, TypeVar
 
 from fastbp import kernels
 
@@ -26,10 +22,9 @@ _forked = False
 
 
 def _note_fork() -> None:
-    global _forked, _errands
+    global _forked
     _forked = True
-    _errands = queue.SimpleQueue()  # the parent's helpers are not the child's
-    _helpers.clear()
+    _helpers.clear()  # the parent's, which the child does not have
 
 
 if hasattr(os, "register_at_fork"):
@@ -99,53 +94,63 @@ def _blocks(n: int, operations: int) -> list[tuple[int, int]]:
     return [(start, min(n, start + length)) for start in range(0, n, length)]
 
 
-class _Errand:
-    """Work that a helper may do, which raises nothing; it is done when `settle` has returned."""
+class _Turns(Generic[Result]):
+    """Blocks of one call, which its caller and its helpers take in turns.
 
-    def __init__(self, work: Callable[[], None]) -> None:
-        self._work: Callable[[], None] | None = work
-        self._taken: dict[str, str] = {}
-        self._done = _thread.allocate_lock()
-        self._done.acquire()
+    Ctrl-C can strike the caller anywhere, so no helper is known by what the caller notes: each
+    notes itself before it takes a block.
+    """
 
-    def _take(self, who: str) -> bool:
-        """Whether it falls to them: to the first who asks."""
-        return self._taken.setdefault("by", who) == who
+    def __init__(self, work: Callable[[int, int], Result], blocks: list[tuple[int, int]]) -> None:
+        self._work: Callable[[int, int], Result] | None = work
+        self._blocks = blocks
+        self._waiting = iter(range(len(blocks)))
+        self._helpers: list[threading.Event] = []
+        self.results: dict[int, Result] = {}
+        self.errors: dict[int, BaseException] = {}
 
-    def run(self) -> None:
-        """Do it, as a helper, unless the caller has done without."""
-        if self._take("helper") and self._work is not None:
-            self._work()
-            self._work = None  # or the caller's data would live as long as this helper waits
-            self._done.release()
+    def take(self) -> None:
+        """Do blocks until there are none left, or one has failed."""
+        i = -1
+        try:
+            while not self.errors and (i := next(self._waiting, -1)) >= 0:
+                assert self._work is not None
+                self.results[i] = self._work(*self._blocks[i])
+        except Exception as error:
+            self.errors[i] = error
+        except BaseException as error:  # Ctrl-C comes before any other
+            self.errors[-1] = error
+
+    def help(self) -> None:
+        """`take`, as a helper."""
+        done = threading.Event()
+        self._helpers.append(done)
+        try:
+            self.take()
+        finally:
+            done.set()
 
     def settle(self) -> None:
-        """Wait for who has begun it, or see that nobody does.
-
-        Ctrl-C may interrupt that anywhere, even when the lock has just been taken: call it again.
-        """
-        if self._take("caller"):
-            self._work = None
-        while self._work is not None:
-            self._done.acquire()
+        """Leave nothing to helpers that come late, and wait for the others."""
+        for _ in self._waiting:
+            pass
+        for done in self._helpers:
+            done.wait()
+        self._work = None  # or the caller's data would live until the last helper has come
 
 
-# Helpers wait here, for to start one takes some 100 µs. Ctrl-C can strike anywhere, so there is
-# nothing in common that it could leave half done: the queue is C's, and an errand has its own lock.
-_errands: queue.SimpleQueue[_Errand] = queue.SimpleQueue()
-_helpers: list[int] = []
+# Kept, for to start a thread takes some 100 µs: the number of helpers, and the pool of them.
+_helpers: dict[int, ThreadPoolExecutor] = {}
 
 
-def _help(errands: queue.SimpleQueue[_Errand]) -> None:
-    while True:
-        errands.get().run()
-
-
-def _send_out(errand: _Errand, n_helpers: int) -> None:
-    """Leave it to any helper that has time; there are as many as a call has asked for."""
-    while len(_helpers) < n_helpers:
-        _helpers.append(_thread.start_new_thread(_help, (_errands,)))
-    _errands.put(errand)
+def _pool(n_helpers: int) -> Any:
+    """A pool of so many helpers, or of more."""
+    for most, pool in _helpers.copy().items():
+        if most >= n_helpers:
+            return pool
+        _helpers.pop(most, None)
+        pool.shutdown(wait=False)  # who wants to hand it something just now does without
+    return _helpers.setdefault(n_helpers, ThreadPoolExecutor(n_helpers, "fastbp"))
 
 
 def spread(
@@ -161,134 +166,21 @@ def spread(
     most = min(n_threads or available(), MOST, len(blocks)) if len(blocks) > 1 else 1
     if most == 1:
         return [work(*block) for block in blocks]
-    results: dict[int, Result] = {}
-    errors: dict[int, BaseException] = {}
-    waiting = iter(range(len(blocks)))
-
-    def take_turns() -> None:
-        i = -1
-        try:
-            while not errors and (i := next(waiting, -1)) >= 0:
-                results[i] = work(*blocks[i])
-        except Exception as error:
-            errors[i] = error
-        except BaseException as error:  # Ctrl-C comes before any other
-            errors[-1] = error
-
-    errands: list[_Errand] = []
+    turns = _Turns(work, blocks)
     try:
-        with contextlib.suppress(RuntimeError):  # no thread to be had
-            for _ in range(most - 1):
-                errands.append(_Errand(take_turns))
-                _send_out(errands[-1], most - 1)
-        take_turns()
-    except BaseException as error:
-        errors[-1] = error  # helpers stop after the block that they are at
-    while errands:
         try:
-            errands[-1].settle()
-            errands.pop()
-        except BaseException as error:
-            errors[-1] = error
+            with contextlib.suppress(RuntimeError):  # no thread to be had
+                for _ in range(most - 1):
+                    _pool(most - 1).submit(turns.help)
+            turns.take()
+        finally:
+            turns.settle()
+    finally:  # once more, in case Ctrl-C interrupted the first
+        turns.settle()
+    errors, results = turns.errors, turns.results
     if errors:
         try:
             raise errors[min(errors)]
         finally:
             errors.clear()  # or an error would hold on to itself, and to all that was at hand
     return [results[i] for i in range(len(blocks))]
-
-
-_launch_seconds: dict[int, float] = {}
-
-
-def launch_seconds(n_threads: int) -> float:
-    """Cost of entering and leaving a parallel loop, measured once; infinite where it must not."""
-    if n_threads in _launch_seconds:
-        return _launch_seconds[n_threads]
-    values, rows = kernels.aligned_zeros(16, np.dtype(np.float32)), np.zeros(1, np.int32)
-
-    def measure(n: int) -> float:
-        if n < n_threads:
-            return float("inf")
-        kernels.launch(values, rows, values, 1, n)  # compiles, and starts the pool
-        rounds = []
-        for _ in range(9):
-            began = time.perf_counter()
-            kernels.launch(values, rows, values, 20, n)
-            rounds.append((time.perf_counter() - began) / 20)
-        return statistics.median(rounds)
-
-    seconds = team(n_threads, measure)
-    if seconds < float("inf"):
-        _launch_seconds[n_threads] = seconds
-    return seconds
-
-
-class Crew:
-    """Decides from what was measured whether one thread or several take the next samples.
-
-    A busy machine can make several threads slower than one, whatever a launch costs when nothing
-    else runs. Threads change no bit, so the choice may change from chunk to chunk.
-
-    Parameters
-    ----------
-    most : int
-        Threads of the larger team.
-    fixed : bool
-        Whether that team is to be taken always.
-    """
-
-    # Blocks that try out a team for the first time, which may be too short to tell. And one part
-    # that another program has slowed down tells nothing for long. So the slower of the two is tried
-    # again, in chunk 1, 2, 4, 8, … since it became so, and then in every 32nd: on an eighth of the
-    # chunk, or on all of one too short for that. Chunks that would not tell are not counted.
-    _TRIAL, _AGAIN = 8, 32
-    # Seconds that tell: a shorter part, as an epoch begins with, is spent on waking up the pool.
-    _TELLING = 1e-3
-
-    def __init__(self, most: int, fixed: bool) -> None:
-        self.most = most
-        self._teams = (most,) if fixed or most == 1 else (1, most)
-        self._seconds: dict[int, float] = {}
-        self._best, self._chunks = 0, 0
-
-    def shares(self, start: int, stop: int, block: int) -> Iterator[tuple[int, int, int]]:
-        """Cut [start, stop) at whole blocks and yield (start, stop, threads) of each part."""
-        for team_size in self._teams:
-            if len(self._teams) > 1 and team_size not in self._seconds and start < stop:
-                end = min(stop, start + self._TRIAL * block)
-                yield start, end, team_size
-                start = end
-        if start == stop:
-            return
-        self._choose()
-        end = min(stop, start + max(1, (stop - start) // block // 8) * block)
-        if not self._tells(end - start):
-            end = stop
-        if len(self._teams) > 1 and self._is_time(end - start):
-            yield start, end, self._teams[self._best == 1]
-            start = end
-            self._choose()
-        if start < stop:
-            yield start, stop, self._best
-
-    def _tells(self, samples: int) -> bool:
-        return samples * self._seconds.get(self._best, 0.0) >= self._TELLING
-
-    def _is_time(self, samples: int) -> bool:
-        """Whether to try the slower team again, on so many samples: if they would tell."""
-        if not self._tells(samples):
-            return False
-        self._chunks += 1
-        return self._chunks % self._AGAIN == 0 or self._chunks.bit_count() == 1
-
-    def _choose(self) -> None:
-        best = min(self._teams, key=lambda size: self._seconds.get(size, 0.0))
-        if best != self._best:
-            self._best, self._chunks = best, 0
-
-    def record(self, team_size: int, samples: int, seconds: float) -> None:
-        """Note what a part took, unless it is too short to tell against what is known."""
-        known = self._seconds.get(team_size, float("inf"))
-        if seconds >= self._TELLING or seconds / samples < known:
-            self._seconds[team_size] = seconds / samples

@@ -22,7 +22,6 @@ from fastbp import (
     passes,
     schedules,
     scoring,
-    threads,
     validation,
     watching,
 )
@@ -34,7 +33,6 @@ from fastbp.callbacks import (
     resume,
     state_of,
 )
-from fastbp.chunks import paced
 from fastbp.divergence import DivergenceError
 from fastbp.history import History
 from fastbp.metrics import STANDARD
@@ -46,6 +44,7 @@ from fastbp.options import (
     restored_options,
     shown_options,
 )
+from fastbp.pacing import Crew, paced
 from fastbp.preparation import ScaleWarning, scale_hint
 from fastbp.progress import progress_bar
 from fastbp.validation import FloatArray
@@ -188,7 +187,7 @@ class Trainer:
         self._seed = validation.seed(seed)
         self._outcome = ""  # what is said of the last fit, if a callback has stopped it
         self._chosen: tuple[str, tuple[str, ...]] = ("", ())
-        self._crew: tuple[Any, threads.Crew] | None = None
+        self._crew: tuple[Any, Crew] | None = None
         self._rule: tuple[optimizers.Optimizer, Network, kernels.Rule] | None = None
         self._last: tuple[tuple[Any, ...], tuple[Any, ...], passes.Pass] | None = None
         self._stopped = False
@@ -685,6 +684,11 @@ class Trainer:
             sampled = passes.sampled_penalty(network, samples.inputs.n, eta, options)
         pieces = sampled.pieces if sampled else 1
         loss_sum, seconds = 0.0, 0.0
+
+        def step(first: int, last: int, n_threads: int) -> None:
+            nonlocal loss_sum
+            loss_sum = this.train(order, first, last, n_threads, loss_sum)
+
         # No rows: compiles or loads the kernel, outside of what is timed.
         this.train(order, 0, 0, 1, 0.0)
         crew = self._crew_for(network, this, options["n_threads"] is not None)
@@ -695,10 +699,7 @@ class Trainer:
             last_finite[:] = params
             began = time.perf_counter()
             try:
-                for first, last, n_threads in crew.shares(start, stop, this.block):
-                    since = time.perf_counter()
-                    loss_sum = this.train(order, first, last, n_threads, loss_sum)
-                    crew.record(n_threads, last - first, time.perf_counter() - since)
+                crew.share(step, start, stop, this.block)
             finally:  # also when Ctrl-C came meanwhile
                 diverged = self._restored(network, this, loss_sum, last_finite)
             seconds += time.perf_counter() - began
@@ -737,11 +738,11 @@ class Trainer:
         self._rule = None  # its moments are spoilt too
         return layer, moments
 
-    def _crew_for(self, network: Network, this: passes.Pass, is_fixed: bool) -> threads.Crew:
+    def _crew_for(self, network: Network, this: passes.Pass, is_fixed: bool) -> Crew:
         """The last crew again if it worked on the same: its measurements hold for that alone."""
         key = (id(network), this.label, this.block, this.n_threads, self.n_threads)
         if self._crew is None or self._crew[0] != key:
-            self._crew = key, threads.Crew(this.n_threads, is_fixed)
+            self._crew = key, Crew(this.n_threads, is_fixed)
         return self._crew[1]
 
     def _made_pass(

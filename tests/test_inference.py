@@ -4,6 +4,8 @@ import gc
 import itertools
 import os
 import re
+import subprocess
+import sys
 import threading
 import time
 import tracemalloc
@@ -119,13 +121,15 @@ def test_helpers_take_part(small_blocks):
     assert len(seen) == 2
     assert threading.get_ident() in seen
     # Helpers are kept, but nothing of what they were given.
-    helpers = list(threads._helpers)
+    pool = next(iter(threads._helpers.values()))
+    helpers = set(pool._threads)
     alive = weakref.ref(work)
     del work
     gc.collect()
     assert alive() is None
     threads.spread(lambda *_: time.sleep(0.01), 64, 1, 2)
-    assert threads._helpers == helpers
+    assert list(threads._helpers.values()) == [pool]
+    assert pool._threads == helpers
 
 
 def test_of_several_errors_the_first_blocks_is_raised(small_blocks):
@@ -144,25 +148,63 @@ def test_of_several_errors_the_first_blocks_is_raised(small_blocks):
         network.predict(X)
 
 
-def test_who_is_interrupted_while_settling_can_settle_again():
-    """Ctrl-C can strike when the lock has been taken, but the wait is not over yet."""
-    begun = threading.Event()
-    errand = threads._Errand(begun.set)
-    helper = threading.Thread(target=errand.run)
-    helper.start()
-    helper.join()
-    assert begun.is_set()
-    assert errand._done.acquire(timeout=30)
-    again = threading.Thread(target=errand.settle, daemon=True)
-    again.start()
-    again.join(timeout=30)
-    assert not again.is_alive()
+def test_a_helper_that_comes_late_touches_nothing():
+    turns = threads._Turns(lambda *_: pytest.fail("it was settled"), [(0, 16), (16, 32)])
+    turns.settle()
+    turns.help()
+    turns.settle()
+    assert turns.results == turns.errors == {}
 
 
-def test_what_no_helper_has_begun_is_not_waited_for():
-    errand = threads._Errand(lambda: pytest.fail("it was settled"))
-    errand.settle()
-    errand.run()
+# In a process of its own, whose main thread Ctrl-C can interrupt.
+EVERY_LINE = """
+import sys, threading, time
+from fastbp import threads
+
+threads._WORTH_SPREADING = threads._SMALLEST = 100
+threads._LARGEST = 16 * 100
+busy = []
+
+def work(start, stop):
+    busy.append(start)
+    time.sleep(1e-4)
+    busy.remove(start)
+    return start
+
+def interrupted_at(k):
+    count = 0
+
+    def trace(frame, event, _):
+        nonlocal count
+        if frame.f_code.co_filename != threads.__file__:
+            return None
+        if event == "line":
+            count += 1
+            if count == k:
+                raise KeyboardInterrupt
+        return trace
+
+    sys.settrace(trace)
+    try:
+        threads.spread(work, 64, 100, 3)
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(None)
+    assert count < k, "Ctrl-C is lost"
+    return False
+
+k = 1
+while interrupted_at(k):
+    assert busy == [], k  # no helper works on with the caller's data
+    assert threads.spread(work, 64, 100, 3) == [0, 16, 32, 48], k
+    k += 1
+assert k > 30
+"""
+
+
+def test_ctrl_c_at_any_line_leaves_no_helper_at_work():
+    subprocess.run([sys.executable, "-c", EVERY_LINE], check=True, timeout=120)
 
 
 @pytest.mark.parametrize("n", [1, 15, 16, 17, 1000, 100_003])

@@ -148,7 +148,7 @@ def test_ctrl_c_in_thousands_of_short_fits(layer):
 
 CALLERS_NUMBER = """
 import numba, numpy as np
-from fastbp import Network, Trainer, kernels, methods, threads
+from fastbp import Network, Trainer, kernels, threads
 
 seen = []
 train = kernels.train_minibatch

@@ -1,5 +1,6 @@
 """Every method takes the oracle's steps, in every mixture, and threads change no bit."""
 
+import itertools
 import os
 import re
 import subprocess
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from naive import Naive, one_hot
 from test_parity import problems
 
-from fastbp import Network, Trainer, kernels, methods, threads
+from fastbp import Network, Trainer, kernels, pacing, plan, threads
 
 METHODS = sorted(kernels.METHODS)
 
@@ -129,12 +130,21 @@ def test_a_decay_near_one_is_the_kernels_own(generator):
     trainer.partial_fit(generator.normal(size=(5, 12)), np.arange(5) % 3)
 
 
+def called_up():
+    """A crew that may use two threads already."""
+    crew = pacing.Crew(2, fixed=False)
+    crew.record(1, 1, 2 * pacing._LOADING)
+    crew.call_up(0)
+    crew._seconds.clear()
+    return crew
+
+
 def test_a_slower_team_is_tried_again():
-    crew = threads.Crew(2, fixed=False)
+    crew = called_up()
     seen = []
     for _ in range(200):
         covered = 0
-        for start, stop, size in crew.shares(0, 40, 16):
+        for start, stop, size in crew.parts(0, 40, 16):
             assert start == covered < stop
             covered = stop
             crew.record(size, stop - start, size * (stop - start) * 1e-3)
@@ -145,11 +155,11 @@ def test_a_slower_team_is_tried_again():
 
 def test_a_short_part_tells_nothing_against_a_long_one():
     """An epoch begins with a few samples, while the pool of threads wakes up."""
-    crew = threads.Crew(2, fixed=False)
+    crew = called_up()
     for size in (1, 2):
         crew.record(size, 1000, 0.02 / size)
     crew.record(2, 10, 0.0009)
-    assert list(crew.shares(0, 50, 10))[-1][2] == 2
+    assert list(crew.parts(0, 50, 10))[-1][2] == 2
 
 
 @pytest.mark.parametrize(
@@ -159,11 +169,11 @@ def test_a_short_part_tells_nothing_against_a_long_one():
 )
 def test_a_slow_start_is_forgotten(chunks, seconds, least):
     """Chunks too short to tell must not use up the trials."""
-    crew = threads.Crew(2, fixed=False)
+    crew = called_up()
     taken = []
     for turn in range(7):
         for length in chunks:
-            for start, stop, size in crew.shares(0, length, 10):
+            for start, stop, size in crew.parts(0, length, 10):
                 wakes_up = turn == 0 or stop - start <= 10
                 slowed = 9 if size == 2 and wakes_up else 1
                 crew.record(size, stop - start, slowed * (stop - start) * seconds / size)
@@ -172,21 +182,69 @@ def test_a_slow_start_is_forgotten(chunks, seconds, least):
 
 
 def test_a_moment_of_another_program_does_not_decide_for_long():
-    crew = threads.Crew(2, fixed=False)
+    crew = called_up()
     taken = []
     for chunk in range(40):
-        for start, stop, size in crew.shares(0, 1000, 10):
+        for start, stop, size in crew.parts(0, 1000, 10):
             slowed = 3 if chunk == 20 and size == 2 else 1
             crew.record(size, stop - start, slowed * (stop - start) * 1e-4 / size)
         taken.append(size)
     assert taken.count(1) == 0
 
 
-def test_a_launch_that_could_not_be_measured_is_measured_later(monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setitem(threads._team, "by", "another thread")
-        assert threads.launch_seconds(3) == float("inf")
-    assert 3 not in threads._launch_seconds
+def worked_off(crew, chunks, seconds_per_sample, ahead=0, length=1000):
+    """Sizes of the teams that take so many chunks, one after the other."""
+    sizes = []
+    for k in range(chunks):
+        crew.call_up((chunks - k) * length + ahead)
+        for start, stop, size in crew.parts(0, length, 10):
+            crew.record(size, stop - start, (stop - start) * seconds_per_sample / size)
+            sizes.append(size)
+    return sizes
+
+
+@pytest.mark.parametrize("has_code", [True, False])
+@pytest.mark.parametrize("comes", ["it is known to come", "it is there already"])
+def test_parallel_code_waits_for_work_that_is_worth_it(has_code, comes):
+    """Work of 2 s is worth loading it, and only work of 20 s is worth compiling it."""
+    asked = []
+
+    def answer():
+        asked.append(1)
+        return has_code
+
+    for seconds, is_enough in ((0.4, False), (2, has_code), (20, True)):
+        asked.clear()
+        crew = pacing.Crew(2, False, answer)
+        if comes == "it is known to come":
+            sizes = worked_off(crew, 2, 1e-4, ahead=int(seconds / 1e-4))
+        else:
+            sizes = worked_off(crew, int(seconds / 0.1) + 1, 1e-4)
+            assert sizes[0] == 1
+        assert (2 in sizes) == is_enough, seconds
+        assert crew.team == (2 if is_enough else 1)
+        assert len(asked) == (seconds > 1)  # it is looked for once, and not for a moment's work
+
+
+def test_threads_that_are_asked_for_do_not_wait():
+    crew = pacing.Crew(2, True, lambda: pytest.fail("it was asked for"))
+    assert set(worked_off(crew, 3, 1e-9)) == {2}
+
+
+def test_one_thread_needs_no_crew():
+    calls = []
+    pacing.Crew(1, False).share(lambda *part: calls.append(part), 3, 8)
+    assert calls == [(3, 8, 1)]
+
+
+def test_a_crew_works_off_all_in_order():
+    calls = []
+    crew = called_up()
+    crew.share(lambda *part: calls.append(part), 5, 500, 10)
+    assert calls[0][0] == 5
+    assert calls[-1][1] == 500
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(calls))
+    assert {n for *_, n in calls} == {1, min(2, threads.available())}
 
 
 def test_a_decay_that_rounds_to_one_is_refused():
@@ -251,17 +309,17 @@ def test_threads_change_no_bit_of_a_layer_that_trainers_would_not_share(generato
     for n_threads in (1, 2):
         network = Network((20, 301, 10), activation="tanh", seed=0)
         samples = network._samples(X, y)
-        choice = methods.choose(
+        choice = plan.choose(
             network.layout, network.dtype, samples.inputs, ("deferred",) * 2, 8, 1.0, 1
         )
         on_threads = np.array([1, n_threads])
-        plan = choice.plan._replace(block_threads=on_threads, sample_threads=on_threads)
+        threaded = choice.plan._replace(block_threads=on_threads, sample_threads=on_threads)
         kernels.train_deferred(
             network.params,
             network.layout,
-            plan,
+            threaded,
             kernels.make_work(network.layout, network.dtype),
-            kernels.make_block(network.layout, plan, 8, network.dtype),
+            kernels.make_block(network.layout, threaded, 8, network.dtype),
             samples,
             np.arange(40),
             0,
@@ -493,5 +551,5 @@ def test_sparse_input_is_left_as_it_is_and_read_once(generator):
 def test_zero_share_looks_at_all_of_X():
     X = np.zeros((10_000, 3), np.float32)
     X[:5000] = 1
-    share = methods.zero_share(kernels.dense_inputs(X))
+    share = plan.zero_share(kernels.dense_inputs(X))
     assert 0.45 < share < 0.55

@@ -122,13 +122,13 @@ def test_a_forked_child_goes_on_training():
 
 def test_threads_change_no_bit_and_are_one_beside_others(monkeypatch):
     seen = []
-    spied = fastbp.methods.batch_threads
+    spied = fastbp.plan.batch_threads
 
     def spy(layout, batch_size, n_threads, *others):
         seen.append(n_threads)
         return spied(layout, batch_size, n_threads, *others)
 
-    monkeypatch.setattr("fastbp.methods.batch_threads", spy)
+    monkeypatch.setattr("fastbp.plan.batch_threads", spy)
     models = [fitted(n_jobs=1), fitted(n_jobs=2), fitted()]
     with joblib.parallel_config("threading"):
         models += joblib.Parallel(n_jobs=2)(joblib.delayed(fitted)() for _ in range(2))

@@ -14,7 +14,7 @@ import pytest
 from naive import Naive
 
 import fastbp
-from fastbp import DivergenceError, Network, Trainer, chunks, kernels, optimizers
+from fastbp import DivergenceError, Network, Trainer, kernels, optimizers, pacing
 
 
 @pytest.fixture
@@ -106,9 +106,9 @@ def test_every_long_call_is_cut_into_chunks(entry, use, places, blobs, monkeypat
 
 def test_chunks_cover_the_rows_and_settle_at_the_target(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(chunks.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(pacing.time, "perf_counter", lambda: now[0])
     seconds_per_row, longest, covered = 2e-5, 0.0, 0
-    for start, stop in chunks.paced(100_000, 10_000):
+    for start, stop in pacing.paced(100_000, 10_000):
         assert start == covered
         covered = stop
         now[0] += (stop - start) * seconds_per_row

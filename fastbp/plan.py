@@ -1,8 +1,8 @@
 """How each layer's steps are computed: the method, the block and the threads.
 
 Method and block decide how sums are rounded, so they follow from sizes, dtype and the data alone:
-the same fit gives the same bits again. Threads change no bit, so they may follow from what a
-launch is measured to cost.
+the same fit gives the same bits again. Threads change no bit. They are ruled out here where there
+is too little work to share; whether they are faster where there is enough, `pacing.Crew` measures.
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ import numpy as np
 from fastbp import kernels, threads
 from fastbp.kernels import DEFERRED, METHODS, SEQUENTIAL, SKIPPING
 
-# About so many rows of X are looked at to find how many of its entries are zero: before passes that
-# train, and before one look at each row, which is over sooner.
+# Rows sampled to estimate X's share of zeros: more before training, fewer before one cheap forward
+# pass.
 _SAMPLED_ROWS, _ROWS_FOR_ONE_LOOK = 256, 32
 # From this share of zeros on, finding them costs less than they do.
 _SPARSE = 0.4
 # Share of zeros expected behind a ReLU.
 _RELU_ZEROS = 0.5
-# Rough speeds of one core, only to weigh work against a launch: multiply-adds in the products of
-# a block, and bytes of weights read by the products of a sample.
+# Rough speeds of one core, only to rule out threads: multiply-adds in the products of a block, and
+# bytes of weights read by the products of a sample.
 _BLOCK_SPEED = 3e10
 _SAMPLE_SPEED = 5e10
-# Seconds: what a launch seems to cost on an idle machine is not all, for data change caches.
-_LEAST_SAVED = 5e-6
+# Seconds that threads must save in a parallel loop: on an idle machine it takes some 5 µs to enter
+# and leave one, and data change caches.
+_LEAST_SAVED = 10e-6
 # Block factors γ^k are kept above this, so that dividing by them loses no range.
 _SMALLEST_FACTOR = 2.0**-10
 
@@ -47,20 +48,24 @@ class Choice(NamedTuple):
         """Whether every layer is."""
         return not self.plan.methods.any()
 
-    def on_threads(self, n_threads: int) -> kernels.Plan:
-        """The plan, for as many threads as there are now."""
-        if n_threads > 1 or self.n_threads == 1:
-            return self.plan
-        one = np.ones_like(self.plan.methods)
-        return self.plan._replace(block_threads=one, sample_threads=one)
+    @property
+    def on_one_thread(self) -> kernels.Plan:
+        """The plan without parallel loops, which compiles none either."""
+        return self.plan._replace(block_threads=None, sample_threads=None)
+
+    @property
+    def layer_threads(self) -> list[int]:
+        """Most threads that each layer uses."""
+        plan = self.plan
+        if plan.block_threads is None or plan.sample_threads is None:
+            return [1] * len(plan.methods)
+        most: list[int] = np.maximum(plan.block_threads, plan.sample_threads).tolist()
+        return most
 
     @property
     def n_threads(self) -> int:
         """Most threads that a layer uses."""
-        plan = self.plan
-        if plan.block_threads is None or plan.sample_threads is None:
-            return 1
-        return int(max(plan.block_threads.max(), plan.sample_threads.max()))
+        return max(self.layer_threads)
 
     @property
     def label(self) -> str:
@@ -107,9 +112,10 @@ def skips_zeros(
     """Whether mini-batches list what is not zero in dense X, by the rule of `choose`; and why."""
     if inputs.is_sparse:
         return False, "X is sparse"
+    if not _zeros_matter(layout, dtype, inputs, "auto"):
+        return False, ""
     zeros = zero_share(inputs, dtype, sampled_rows)
-    chosen, skips, _ = _layer_method(layout, dtype, inputs, zeros, "auto", 0)
-    skips = skips and chosen != SEQUENTIAL
+    skips = zeros >= _SPARSE
     return skips, f"{zeros:.0%} of X is zero, {'skipped' if skips else 'not skipped'}"
 
 
@@ -120,10 +126,23 @@ def lists_zeros(layout: kernels.Layout, dtype: np.dtype, inputs: kernels.Inputs)
     )
 
 
+def _zeros_matter(
+    layout: kernels.Layout, dtype: np.dtype, inputs: kernels.Inputs, asked: str
+) -> bool:
+    """Whether the first layer's method depends on the share of zeros in X."""
+    if inputs.is_sparse or asked not in ("auto", "deferred"):
+        return False
+    return asked == "deferred" or _layer_bytes(layout, dtype, 0) > L1 // 8
+
+
+def _layer_bytes(layout: kernels.Layout, dtype: np.dtype, l: int) -> int:
+    return (int(layout.sizes[l]) + 1) * int(layout.strides[l]) * dtype.itemsize
+
+
 def batch_threads(
     layout: kernels.Layout, batch_size: int, n_threads: int | None, moment_bytes: int = 0
 ) -> int:
-    """Threads for mini-batches: as many as are asked for, or as many as pay.
+    """Most threads for mini-batches: as many as are asked for, or as may pay.
 
     ``moment_bytes`` is the size of what the optimizer keeps for a parameter.
     """
@@ -131,7 +150,7 @@ def batch_threads(
     # Forward, back and gradient, in two parallel loops; and the step.
     operations = 3 * min(batch_size, kernels.LONGEST_STRETCH)
     seconds = (operations + moment_bytes) * int(layout.blocks[-1]) / _BLOCK_SPEED
-    return most if most > 1 and _pays(seconds / 2, most, n_threads) else 1
+    return most if most > 1 and _may_pay(seconds / 2, most, n_threads) else 1
 
 
 def _most_threads(n_threads: int | None) -> int:
@@ -158,9 +177,9 @@ def choose(
     factor : float
         γ = 1 − η·λ, by which the weights decay at each step.
     n_threads : int, optional
-        Threads to use; by default as many as pay.
+        Threads to use; by default as many as may pay.
     """
-    zeros = zero_share(inputs)
+    zeros = zero_share(inputs) if _zeros_matter(layout, dtype, inputs, method[0]) else 0.0
     methods, sparse, reasons = [], [], []
     for l, asked in enumerate(method):
         chosen, skips, reason = _layer_method(layout, dtype, inputs, zeros, asked, l)
@@ -170,35 +189,40 @@ def choose(
     block = block_size or _block_size(layout, dtype, methods)
     if factor < 1:
         block = max(1, min(block, int(math.log(_SMALLEST_FACTOR) / math.log(factor))))
+    plan = kernels.Plan(np.array(methods, np.int64), np.array(sparse, np.bool_), None, None)
     most = _most_threads(n_threads)
-    if not any(methods):
-        most = 1  # the sequential kernel knows no threads
-    in_block, in_sample = [1] * len(methods), [1] * len(methods)
-    for l, chosen in enumerate(methods):
-        columns = int(layout.strides[l]) * dtype.itemsize // 64
-        if most == 1 or columns < 8:
+    if most > 1 and any(methods):  # the sequential kernel knows no threads
+        if inputs.is_sparse:
+            zeros = zero_share(inputs)
+        plan = _shared(plan, layout, dtype, zeros, block, most, n_threads)
+    return Choice(plan, block, tuple(reasons))
+
+
+def _shared(
+    plan: kernels.Plan,
+    layout: kernels.Layout,
+    dtype: np.dtype,
+    zeros: float,
+    block: int,
+    most: int,
+    n_threads: int | None,
+) -> kernels.Plan:
+    """The plan with threads in the products that have enough work for ``most``, if any has."""
+    in_block, in_sample = np.ones_like(plan.methods), np.ones_like(plan.methods)
+    for l, chosen in enumerate(plan.methods):
+        if int(layout.strides[l]) * dtype.itemsize // 64 < 8:
             continue
-        used = (1 - zeros if l == 0 else 1 - _RELU_ZEROS) if sparse[l] else 1.0
+        used = (1 - zeros if l == 0 else 1 - _RELU_ZEROS) if plan.sparse[l] else 1.0
         weights = int(layout.sizes[l]) * int(layout.strides[l]) * used
-        if chosen == DEFERRED and _pays(block * weights / _BLOCK_SPEED, most, n_threads):
+        if chosen == DEFERRED and _may_pay(block * weights / _BLOCK_SPEED, most, n_threads):
             in_block[l] = most
         known_ahead = l == 0 and chosen == DEFERRED
         seconds = weights * dtype.itemsize / _SAMPLE_SPEED
-        if not known_ahead and _pays(seconds, most, n_threads):
+        if not known_ahead and _may_pay(seconds, most, n_threads):
             in_sample[l] = most
-    for l, (a, b) in enumerate(zip(in_block, in_sample, strict=True)):
-        if max(a, b) > 1:
-            reasons[l] += f"; {max(a, b)} threads"
-    plan = kernels.Plan(
-        np.array(methods, np.int64),
-        np.array(sparse, np.bool_),
-        *(
-            (np.array(in_block, np.int64), np.array(in_sample, np.int64))
-            if max(*in_block, *in_sample) > 1
-            else (None, None)
-        ),
-    )
-    return Choice(plan, block, tuple(reasons))
+    if max(in_block.max(), in_sample.max()) == 1:
+        return plan
+    return plan._replace(block_threads=in_block, sample_threads=in_sample)
 
 
 def _layer_method(
@@ -213,7 +237,7 @@ def _layer_method(
     if l == 0 and inputs.is_sparse:
         return SKIPPING, True, "zero-skipping: X is sparse"
     behind_relu = l > 0 and layout.activations[l - 1] == kernels.ACTIVATIONS["relu"]
-    n_bytes = (int(layout.sizes[l]) + 1) * int(layout.strides[l]) * dtype.itemsize
+    n_bytes = _layer_bytes(layout, dtype, l)
     if l == 0:
         skips, what = zeros >= _SPARSE, f"{zeros:.0%} of X is zero"
     else:
@@ -246,9 +270,6 @@ def _block_size(layout: kernels.Layout, dtype: np.dtype, methods: Sequence[int])
     return block
 
 
-def _pays(seconds: float, most: int, n_threads: int | None) -> bool:
-    """Whether work of so many seconds on one thread is done sooner on several."""
-    if n_threads is not None:
-        return True
-    saved = seconds * (1 - 1 / most)
-    return saved > _LEAST_SAVED and saved > 2 * threads.launch_seconds(most)
+def _may_pay(seconds: float, most: int, n_threads: int | None) -> bool:
+    """Whether work of so many seconds on one thread can be done sooner on several."""
+    return n_threads is not None or seconds * (1 - 1 / most) > _LEAST_SAVED
