@@ -155,7 +155,7 @@ def best_cell(best, ours):
 
 def kernel_seconds(network, X):
     """Of the kernel on one thread, called from compiled code."""
-    samples = network._samples(X, np.zeros(len(X), int))
+    samples = network.samples(X, np.zeros(len(X), int))
     samples = samples._replace(labels=samples.labels[:0])
     batch = kernels.make_batch(network.layout, len(X), network.dtype, trains=False)
     out = np.empty((len(X), network.sizes[-1]), network.dtype)
@@ -219,7 +219,7 @@ def gradient():
     X, y = generator.standard_normal((n, sizes[0])), generator.standard_normal((n, sizes[-1]))
     out = np.empty_like(network.params)
     f = network.objective(X, y)
-    samples = network._samples(X, y)
+    samples = network.samples(X, y)
     batch = kernels.make_batch(network.layout, n, network.dtype, gradient=out)
     rule = kernels.make_rule(kernels.NO_STEP, (), False, 0, 0, network.dtype)
     none = kernels.make_regularization(len(sizes) - 2, network.dtype)

@@ -95,7 +95,7 @@ def problem(sizes, n):
     X = generator.standard_normal((n, sizes[0]), dtype=np.float32) * np.float32(0.3)
     y = (X @ generator.standard_normal((sizes[0], sizes[-1]), dtype=np.float32)).argmax(axis=1)
     network = Network(sizes, seed=0)
-    return network, network._samples(X, y)
+    return network, network.samples(X, y)
 
 
 def batch_nanoseconds(sizes, batch_size):

@@ -13,7 +13,8 @@ from fastbp.datasets import Dataset, load_dataset
 from fastbp.divergence import DivergenceError
 from fastbp.gradient_check import GradientReport
 from fastbp.history import History
-from fastbp.network import Evaluation, Gradients, Network
+from fastbp.network import Network
+from fastbp.parameters import Evaluation, Gradients
 from fastbp.preparation import Preparation, ScaleWarning
 from fastbp.storage import load, read_header, save
 from fastbp.tables import read_table

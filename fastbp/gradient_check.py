@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from fastbp import kernels
+from fastbp.parameters import Gradients, Parameters
 from fastbp.validation import FloatArray
-
-if TYPE_CHECKING:
-    from fastbp.network import Network
 
 # What rounding leaves of the comparison, by dtype of the backpropagated gradient.
 TOLERANCES = {"float32": 1e-4, "float64": 1e-6}
@@ -61,29 +58,27 @@ class GradientReport:
         return "\n".join(lines)
 
 
-def check_gradients(network: Network, X: ArrayLike, y: ArrayLike) -> GradientReport:
-    """Compare up to 50 entries of each parameter array; see `Network.check_gradients`."""
-    _, gradients = network.value_and_grad(X, y)
-    exact = network.copy(dtype="float64")
-    samples = exact._samples(X, y)
+def compare(gradients: Gradients, exact: Parameters, samples: kernels.Samples) -> GradientReport:
+    """Compare up to 50 entries of each array of a gradient with central differences.
+
+    ``exact`` are the same parameters in float64, and ``samples`` the same rows.
+    """
     parameters = zip(exact.weights, exact.biases, strict=True)
     backprop = zip(gradients.weights, gradients.biases, strict=True)
     names, errors, scales = [], [], []
     for layer, (arrays, grads) in enumerate(zip(parameters, backprop, strict=True), start=1):
         for kind, array, gradient in zip(("weights", "biases"), arrays, grads, strict=True):
-            g = gradient.astype(np.float64)
-            error, scale = _compare(exact, array, g, samples)
+            error, scale = _compare(exact, array, gradient.astype(np.float64), samples)
             names.append(f"layer {layer} {kind}")
             errors.append(error)
             scales.append(scale)
-    return GradientReport(
-        tuple(names), tuple(errors), tuple(scales), TOLERANCES[network.dtype.name]
-    )
+    tolerance = TOLERANCES[gradients.weights[0].dtype.name]
+    return GradientReport(tuple(names), tuple(errors), tuple(scales), tolerance)
 
 
 @np.errstate(all="ignore")
 def _compare(
-    exact: Network,
+    exact: Parameters,
     array: FloatArray,
     gradient: NDArray[np.float64],
     samples: kernels.Samples,
@@ -101,9 +96,9 @@ def _compare(
         for step in (6e-6, 6e-7, 6e-8):
             h = step * max(1.0, abs(value))
             array[place] = value + h
-            above = exact._evaluate(samples).loss
+            above = exact.evaluate(samples).loss
             array[place] = value - h
-            below = exact._evaluate(samples).loss
+            below = exact.evaluate(samples).loss
             array[place] = value
             error = min(error, abs((above - below) / (2 * h) - float(gradient[place])))
             if scale and error <= 1e-8 * scale:

@@ -3,60 +3,21 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import os
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastbp import html, kernels, keywords, plan, threads, validation
-from fastbp.gradient_check import GradientReport, check_gradients
+from fastbp import html, kernels, keywords, validation
+from fastbp.gradient_check import GradientReport, compare
 from fastbp.initializers import DEFAULTS, initial_weights
 from fastbp.objective import Objective
+from fastbp.parameters import Evaluation, Gradients, Parameters
 from fastbp.preparation import Preparation
 from fastbp.validation import FloatArray
-
-
-class Gradients(NamedTuple):
-    """Gradient of the mean loss, as views of one flat vector laid out as `Network.params`."""
-
-    weights: tuple[FloatArray, ...]
-    """One (n_out, n_in) array per layer."""
-    biases: tuple[FloatArray, ...]
-    """One (n_out,) array per layer."""
-
-
-class Evaluation(NamedTuple):
-    """Result of `Network.evaluate`."""
-
-    loss: float
-    """Mean loss, weighted where weights were given."""
-    accuracy: float | None
-    """Share of rows predicted correctly (every label of the row); None for a regression."""
-
-
-# Stand-ins for what predictions do without.
-_NO_LABELS = kernels.read_only(np.empty(0, np.int64))
-_NO_WEIGHTS = kernels.read_only(np.empty(0))
-
-
-def _of_rows(
-    samples: kernels.Samples, start: int, stop: int, dtype: np.dtype[Any], given: Any, check: bool
-) -> kernels.Samples:
-    """Samples start to stop as kernels take them; ``given`` is X as the caller passed it."""
-    inputs = samples.inputs
-    if inputs.is_sparse:
-        inputs = inputs._replace(indptr=inputs.indptr[start : stop + 1])
-    else:
-        X = validation.rows(inputs.X, start, stop, dtype, given, check)
-        inputs = kernels.dense_inputs(X)
-    return samples._replace(
-        inputs=inputs,
-        labels=samples.labels[start:stop],
-        targets=validation.plain(samples.targets[start:stop], dtype),
-        weights=samples.weights[start:stop],
-    )
 
 
 class Network:
@@ -136,17 +97,44 @@ class Network:
         classes: Any = None,
         preparation: Preparation | None = None,
     ) -> None:
-        self._describe(sizes, activation, loss, output, init, dtype)
-        self._describe_data(classes, preparation)
-        self._allocate()
+        self._describe(sizes, activation, loss, output, init, dtype, classes, preparation)
         generator = np.random.default_rng(validation.seed(seed))
         for name, W in zip(self.inits, self.weights, strict=True):
             W[...] = initial_weights(name, W.shape, generator)
 
+    @classmethod
+    def blank(
+        cls,
+        sizes: Any,
+        *,
+        activation: Any,
+        loss: str,
+        output: str | None,
+        init: Any,
+        dtype: DTypeLike,
+        classes: Any = None,
+        preparation: Preparation | None = None,
+    ) -> Network:
+        """A network whose parameters are zeros, such as those of a file take the place of.
+
+        Parameters and errors as `Network`. Memory is asked for when parameters are first used.
+        """
+        new = object.__new__(cls)
+        new._describe(sizes, activation, loss, output, init, dtype, classes, preparation)
+        return new
+
     def _describe(
-        self, sizes: Any, activation: Any, loss: str, output: str | None, init: Any, dtype: Any
+        self,
+        sizes: Any,
+        activation: Any,
+        loss: str,
+        output: str | None,
+        init: Any,
+        dtype: Any,
+        classes: Any,
+        preparation: Preparation | None,
     ) -> None:
-        """Check and keep what `__init__` is given; there are no parameters yet."""
+        """Check and keep what `__init__` is given."""
         self.loss_name = validation.choice("loss", loss, kernels.LOSSES)
         self.sizes = validation.layer_sizes(sizes, self.loss_name)
         hidden = validation.hidden_activations(activation, len(self.sizes) - 2)
@@ -154,9 +142,6 @@ class Network:
         defaults = [DEFAULTS[name] for name in self.activations]
         self.inits = validation.initializers(init, defaults)
         self.dtype = validation.dtype(dtype)
-
-    def _describe_data(self, classes: Any, preparation: Preparation | None) -> None:
-        """Check and keep what becomes of X before the inputs, and of outputs for `predict`."""
         self.classes = validation.classes(classes, self.sizes[-1], self.loss_name)
         if preparation is not None:
             if not isinstance(preparation, Preparation):
@@ -166,17 +151,17 @@ class Network:
             preparation.check_fits(self.sizes[0], self.sizes[-1], self.loss_name)
         # Its own, for the caller may fit theirs to other rows, as for the next network.
         self.preparation = copy.copy(preparation)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Zeros for parameters, once the architecture is known."""
+        self.parameters = Parameters(self.sizes, self.activations, self.loss_name, self.dtype)
+        self.trained_by: dict[str, Any] = {}  # who is training it: see `Trainer`
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self.__dict__:
             raise AttributeError(f"Network.{name} cannot be set; make a new Network.")
         super().__setattr__(name, value)
-
-    def _allocate(self) -> None:
-        self._layout = kernels.make_layout(self.sizes, self.activations, self.loss_name, self.dtype)
-        self._buffer = kernels.aligned_zeros(int(self._layout.blocks[-1]), self.dtype)
-        self._kept: dict[Any, Any] = {}
-        self.trained_by: dict[str, Any] = {}  # who is training it: see `Trainer`
 
     # Arrays are handed out as new views: callers can set the shape and the dtype of an array, and
     # kernels rely on those of ours.
@@ -184,7 +169,7 @@ class Network:
     @property
     def layout(self) -> kernels.Layout:
         """Where each parameter lies in `params`."""
-        sizes, strides, blocks, units, activations, loss = self._layout
+        sizes, strides, blocks, units, activations, loss = self.parameters.layout
         return kernels.Layout(
             sizes.view(), strides.view(), blocks.view(), units.view(), activations.view(), loss
         )
@@ -198,48 +183,31 @@ class Network:
         It holds zeros besides, which pad each row to whole SIMD vectors and must stay zero; a
         gradient has zeros in the same places. Assign with ``network.params[:] = ...``.
         """
-        return self._buffer.view()
+        return self.parameters.flat.view()
 
     @property
     def weights(self) -> tuple[FloatArray, ...]:
         """Weights of each layer as writable (n_out, n_in) views of `params`."""
-        return kernels.layer_views(self._buffer, self._layout)[0]
+        return self.parameters.weights
 
     @property
     def biases(self) -> tuple[FloatArray, ...]:
         """Biases of each layer as writable (n_out,) views of `params`."""
-        return kernels.layer_views(self._buffer, self._layout)[1]
+        return self.parameters.biases
 
     @property
     def n_params(self) -> int:
         """Number of weights and biases, the padding of `params` not counted."""
-        return sum((n_in + 1) * n_out for n_in, n_out in self._shapes())
+        return self.parameters.n_params
 
     @property
     def is_classifier(self) -> bool:
         """Whether predictions are classes or labels."""
-        return self.loss_name in kernels.CLASSIFICATION
-
-    def _shapes(self) -> list[tuple[int, int]]:
-        return list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
+        return self.parameters.is_classifier
 
     def first_nonfinite_layer(self) -> int | None:
         """Number, from 1, of the first layer with a non-finite parameter; None if there is none."""
-        blocks = self._layout.blocks
-        place = kernels.first_nonfinite(self._buffer, 0, self._buffer.size)
-        return None if place < 0 else int(np.searchsorted(blocks, place, side="right"))
-
-    @np.errstate(all="ignore")
-    def _penalty(self, weight_decay: float, l1: float) -> float:
-        """½ λ ‖W‖² + λ₁ Σ|w| of all weights."""
-        penalty = 0.0
-        for W in self.weights if weight_decay > 0 or l1 > 0 else ():
-            # Squares of weights up to 1 do not overflow.
-            largest = float(np.abs(W).max()) or 1.0
-            W = W / W.dtype.type(largest)
-            root = math.sqrt(0.5 * weight_decay) * largest
-            penalty += root * root * float(np.vdot(W, W)) + l1 * largest * float(np.abs(W).sum())
-        return penalty
+        return self.parameters.first_nonfinite_layer()
 
     # Use ----------------------------------------------------------------------------------------
 
@@ -266,10 +234,10 @@ class Network:
             If X has the wrong width or holds anything but finite real numbers, or if an output is
             not finite.
         """
-        predicted = self._predictions(self._outputs(X))
+        predicted = self.predictions(self.outputs(X))
         return predicted if self.classes is None else np.array(self.classes)[predicted]
 
-    def _predictions(self, outputs: FloatArray) -> NDArray[Any]:
+    def predictions(self, outputs: FloatArray) -> NDArray[Any]:
         """What `predict` makes of outputs, before classes get their labels."""
         if self.loss_name == "cross_entropy":
             classes: NDArray[np.int64] = np.argmax(outputs, axis=1)
@@ -293,32 +261,13 @@ class Network:
                 f"predict_proba needs the loss {' or '.join(kernels.CLASSIFICATION)}; this "
                 f"network's is {self.loss_name}: call predict."
             )
-        return self._outputs(X)
+        return self.outputs(X)
 
-    def _outputs(
-        self, X: ArrayLike, n_threads: int | None = None, check: bool = True
-    ) -> FloatArray:
-        """Outputs; with ``check``, both they and X must be finite."""
-        X = self._prepared(X)
-        checked = validation.inputs(X, self.sizes[0], self.dtype, whole=False)
-        outputs = np.empty((checked.n, self.sizes[-1]), self.dtype)
-        samples = kernels.Samples(checked, _NO_LABELS, kernels.read_only(outputs[:0]), _NO_WEIGHTS)
-        self._infer(samples, outputs, n_threads, check, X)
-        if check:
-            self._check_outputs(outputs)
-        return outputs
-
-    def _check_outputs(self, outputs: FloatArray) -> None:
-        """Refuse outputs of NaN or infinity, from which no prediction can be made."""
-        place = kernels.first_nonfinite(outputs.reshape(-1), 0, outputs.size)
-        if place < 0:
-            return
-        check_params(self)
-        row, column = divmod(place, self.sizes[-1])
-        raise ValueError(
-            f"outputs must be finite, got {outputs[row, column]} for row {row} of X, whose numbers "
-            f"are too large for this network in {self.dtype}."
-        )
+    def outputs(self, X: ArrayLike, n_threads: int | None = None, check: bool = True) -> FloatArray:
+        """Outputs of raw rows; with ``check``, both they and X must be finite."""
+        X = self.prepared(X)
+        inputs = validation.inputs(X, self.sizes[0], self.dtype, whole=False)
+        return self.parameters.outputs(inputs, n_threads, check, X)
 
     def evaluate(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
@@ -340,97 +289,12 @@ class Network:
         ValueError
             If an argument does not fit the network, or if an output is not finite.
         """
-        prepared = self._prepared(X)
-        samples = self._samples_of(prepared, y, sample_weight, whole=False)
-        result = self._evaluate(samples, None, prepared)
+        prepared = self.prepared(X)
+        samples = self.samples_of(prepared, y, sample_weight, whole=False)
+        result = self.parameters.evaluate(samples, None, prepared)
         if not math.isfinite(result.loss):
-            self._check_outputs(self._outputs(X, check=False))
+            self.parameters.check_outputs(self.outputs(X, check=False))
         return result
-
-    def _evaluate(
-        self,
-        samples: kernels.Samples,
-        n_threads: int | None = None,
-        given: Any = None,
-        outputs: FloatArray | None = None,
-    ) -> Evaluation:
-        """Mean loss and accuracy, both NaN where an output is not finite.
-
-        ``given`` is X, if its rows are still to be checked. ``outputs`` is filled, if there is one.
-        """
-        n = samples.inputs.n
-        wanted = np.empty((0, self.sizes[-1]), self.dtype) if outputs is None else outputs
-        loss_sum, n_correct = self._infer(samples, wanted, n_threads, given is not None, given)
-        loss, accuracy = loss_sum / n, n_correct / n if self.is_classifier else None
-        if not math.isfinite(loss):  # an output that is not finite has no finite loss
-            if outputs is None:
-                outputs = np.empty((n, self.sizes[-1]), self.dtype)
-                self._infer(samples, outputs, n_threads)
-            if not np.isfinite(outputs).all():
-                return Evaluation(np.nan, None if accuracy is None else np.nan)
-        return Evaluation(loss, accuracy)
-
-    def _infer(
-        self,
-        samples: kernels.Samples,
-        outputs: FloatArray,
-        n_threads: int | None = None,
-        check: bool = False,
-        given: Any = None,
-    ) -> tuple[float, int]:
-        """Fill ``outputs``, unless it has no rows; sums of losses and of correct predictions.
-
-        Blocks of rows go to threads of Python's, for kernels hold no lock; where blocks begin
-        follows from sizes alone, so the sums are the same for any number of threads. Dense rows and
-        targets are converted block by block, if need be; ``given`` is X as the caller passed it.
-        """
-        inputs = samples.inputs
-        n, is_sparse = inputs.n, inputs.is_sparse
-        is_listed = plan.lists_zeros(self._layout, self.dtype, inputs)
-        length = min(n, kernels.LONGEST_STRETCH)
-        key = ("infer", length, is_listed, is_sparse)
-        spare = self._kept.pop(key, [])
-        converts = not (
-            validation.is_plain(inputs.X, self.dtype)
-            and validation.is_plain(samples.targets, self.dtype)
-        )
-        # The kernel checks rows that need no conversion itself, while they are in the cache.
-        checks = check and not (is_sparse or converts)
-
-        def block(start: int, stop: int) -> tuple[float, int]:
-            try:
-                batch = spare.pop()
-            except IndexError:
-                batch = kernels.make_batch(
-                    self._layout,
-                    length,
-                    self.dtype,
-                    is_listed=is_listed,
-                    is_sparse=is_sparse,
-                    trains=False,
-                )
-            part, out, first, last = samples, outputs, start, stop
-            if converts:
-                part = _of_rows(samples, start, stop, self.dtype, given, check)
-                out, first, last = outputs[start:stop], 0, stop - start
-            loss_sum, n_correct, is_finite = kernels.infer(
-                self._buffer, self._layout, batch, part, kernels.IN_ORDER, first, last, out,
-                checks, 0.0, 0,
-            )  # fmt: skip
-            spare.append(batch)
-            if not is_finite:
-                validation.rows(inputs.X, start, stop, self.dtype, given)
-                raise ValueError("X must not change while it is used.")
-            return loss_sum, n_correct
-
-        sums = threads.spread(block, n, 2 * self._buffer.size, n_threads)
-        self._keep(key, spare)
-        return sum(loss for loss, _ in sums), sum(n_correct for _, n_correct in sums)
-
-    def _keep(self, key: Any, scratch: Any) -> None:
-        """Keep scratch for the next call of its kind; only one, and never one in use."""
-        self._kept.clear()
-        self._kept[key] = scratch
 
     def loss(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Mean loss, without weight decay; arguments and errors as `evaluate`."""
@@ -465,15 +329,13 @@ class Network:
         ValueError
             If an argument does not fit the network.
         """
-        samples = self._samples(X, y, sample_weight)
+        own, samples = self.parameters, self.samples(X, y, sample_weight)
         if out is None:
-            gradient = kernels.aligned_zeros(self._buffer.size, self.dtype)
+            gradient = kernels.aligned_zeros(own.flat.size, self.dtype)
         else:
-            gradient = validation.gradient_buffer(out, self._buffer, *samples.inputs, *samples[1:4])
-        objective = Objective(self, samples)
-        loss = objective.differentiate(gradient)
-        objective.release()
-        return loss, Gradients(*kernels.layer_views(gradient, self._layout))
+            gradient = validation.gradient_buffer(out, own.flat, *samples.inputs, *samples[1:4])
+        loss = own.differentiate(samples, gradient)
+        return loss, own.views(gradient)
 
     def views(self, flat: FloatArray) -> Gradients:
         """Weights and biases of each layer as views of any vector laid out as `params`.
@@ -489,12 +351,11 @@ class Network:
         ValueError
             If it is not an array of that shape.
         """
-        if not isinstance(flat, np.ndarray) or flat.shape != self._buffer.shape:
+        shape = self.parameters.flat.shape
+        if not isinstance(flat, np.ndarray) or flat.shape != shape:
             given = f"shape {flat.shape}" if isinstance(flat, np.ndarray) else type(flat).__name__
-            raise ValueError(
-                f"flat must be an array of params' shape {self._buffer.shape}, got {given}."
-            )
-        return Gradients(*kernels.layer_views(flat, self._layout))
+            raise ValueError(f"flat must be an array of params' shape {shape}, got {given}.")
+        return self.parameters.views(flat)
 
     def objective(
         self,
@@ -530,7 +391,7 @@ class Network:
             If an argument does not fit the network.
         """
         decay = validation.rate("weight_decay", weight_decay, self.dtype, zero=True)
-        return Objective(self, self._samples(X, y, sample_weight), weight_decay=decay)
+        return Objective(self, self.samples(X, y, sample_weight), weight_decay=decay)
 
     def check_gradients(self, X: ArrayLike, y: ArrayLike) -> GradientReport:
         """Compare backpropagation with central differences taken in float64.
@@ -550,9 +411,13 @@ class Network:
         ValueError
             If an argument does not fit the network.
         """
-        return check_gradients(self, X, y)
+        _, gradients = self.value_and_grad(X, y)
+        exact = self.copy(dtype="float64")
+        return compare(gradients, exact.parameters, exact.samples(X, y))
 
-    def _samples(
+    # Raw rows to samples -----------------------------------------------------------------------
+
+    def samples(
         self,
         X: ArrayLike,
         y: ArrayLike,
@@ -560,14 +425,15 @@ class Network:
         prefix: str = "",
     ) -> kernels.Samples:
         """Raw rows and targets as kernels take them."""
-        return self._samples_of(self._prepared(X, prefix), y, sample_weight, prefix)
+        return self.samples_of(self.prepared(X, prefix), y, sample_weight, prefix)
 
-    def _prepared(self, X: ArrayLike, prefix: str = "") -> ArrayLike:
+    def prepared(self, X: ArrayLike, prefix: str = "") -> ArrayLike:
+        """Raw rows as `preparation` makes inputs of them; without one, as they are."""
         if self.preparation is None:
             return X
         return self.preparation.transform(X, self.dtype, f"{prefix}X")
 
-    def _samples_of(
+    def samples_of(
         self,
         X: ArrayLike,
         y: ArrayLike,
@@ -599,7 +465,7 @@ class Network:
         if self.classes is None:
             found = validation.distinct_labels("y", y, self.sizes[-1], self.loss_name)
         numbers = y if found is None else validation.numbered("y", y, found)
-        samples = self._samples(X, numbers, sample_weight)
+        samples = self.samples(X, numbers, sample_weight)
         if found is not None:
             vars(self)["classes"] = found
         return samples
@@ -656,7 +522,7 @@ class Network:
         self.dtype = validation.dtype(state["dtype"])
         self.classes = state.get("classes")
         self.preparation = copy.copy(state.get("preparation"))
-        self._allocate()
+        self._begin()
         with np.errstate(all="ignore"):
             for ours, theirs in zip(self.weights, state["weights"], strict=True):
                 ours[...] = theirs
@@ -685,7 +551,8 @@ class Network:
     def _layer_rows(self) -> list[tuple[str, ...]]:
         """A head and a row for each layer."""
         rows: list[tuple[str, ...]] = [("layer", "shape", "activation", "init", "parameters")]
-        layers = zip(self._shapes(), self.activations, self.inits, strict=True)
+        shapes = itertools.pairwise(self.sizes)
+        layers = zip(shapes, self.activations, self.inits, strict=True)
         for i, ((n_in, n_out), activation, init) in enumerate(layers, start=1):
             rows.append((str(i), f"{n_in} → {n_out}", activation, init, f"{(n_in + 1) * n_out:,}"))
         return rows
@@ -711,9 +578,3 @@ class Network:
             f"Network({self.sizes}, activation={hidden}, loss={self.loss_name!r}, "
             f"output={self.activations[-1]!r}, dtype={self.dtype.name!r})"
         )
-
-
-def check_params(network: Network) -> None:
-    """Refuse parameters that are not finite."""
-    if (layer := network.first_nonfinite_layer()) is not None:
-        raise ValueError(f"network.params must be finite, got NaN or infinity in layer {layer}.")

@@ -71,7 +71,7 @@ def per_sample(
     options: dict[str, Any],
 ) -> Pass:
     """Plain SGD, one sample after the other."""
-    params, layout, dtype = network._buffer, network.layout, network.dtype
+    params, layout, dtype = network.parameters.flat, network.layout, network.dtype
     rates = dtype.type(learning_rate), dtype.type(options["weight_decay"])
     choice = plan.choose(
         layout,
@@ -131,7 +131,7 @@ def by_batches(
     key: tuple[int, ...],
 ) -> Pass:
     """Mini-batches, with the optimizer's state in ``rule``; ``key`` is that of dropout's masks."""
-    params, layout, dtype = network._buffer, network.layout, network.dtype
+    params, layout, dtype = network.parameters.flat, network.layout, network.dtype
     eta = dtype.type(learning_rate)
     batch_size = min(options["batch_size"], samples.inputs.n)
     # With batch_size=1, all weights would cancel.
@@ -200,12 +200,12 @@ class SampledPenalty:
         self._network, self._factors = network, (weight_decay, l1)
         # The faster weights shrink, the more pieces are needed.
         self.pieces = int(min(n, max(_PENALTY_PIECES, 64 * n * (learning_rate * weight_decay))))
-        self._before = network._penalty(*self._factors)
+        self._before = network.parameters.penalty(*self._factors)
         self.sum = 0.0
 
     def add(self, n: int) -> None:
         """After a piece of so many samples."""
-        before, after = self._before, self._network._penalty(*self._factors)
+        before, after = self._before, self._network.parameters.penalty(*self._factors)
         # Penalties count before each step: this leaves out the one after the last step.
         self.sum += n * (before + after) / 2 + (before - after) / 2
         self._before = after

@@ -50,7 +50,7 @@ class Judged:
     @functools.cached_property
     def predicted(self) -> Array:
         """In the form of ``true``."""
-        return self.network._predictions(self.outputs)
+        return self.network.predictions(self.outputs)
 
     def own(self, metric: Metric) -> float:
         """One of `METRICS`."""

@@ -724,13 +724,13 @@ class _Engine(BaseMultilayerPerceptron):
             return
         decay = self._decay(sample_weight, network.dtype) / len(y)
         clip = self._note_scale(y, sample_weight)
-        samples = network._samples(X, self._targets(y), sample_weight)._replace(clip=clip)
+        samples = network.samples(X, self._targets(y), sample_weight)._replace(clip=clip)
         self._objective = Objective(network, samples, weight_decay=decay)
         try:
             super()._fit_lbfgs(X, y, sample_weight, *scratch)
         finally:
             del self._objective
-        penalty = network._penalty(decay, 0.0)
+        penalty = network.parameters.penalty(decay, 0.0)
         self.loss_ = self._on_their_scale(self.loss_ - penalty - self._scale[1]) + penalty
 
     def _loss_grad_lbfgs(
@@ -798,7 +798,7 @@ class _Engine(BaseMultilayerPerceptron):
                 )
             check = check_input and not sklearn.get_config()["assume_finite"]
             try:
-                outputs = self._network()._outputs(X, self._n_threads(), check)
+                outputs = self._network().outputs(X, self._n_threads(), check)
             except ValueError:
                 if check:  # if X is not finite, say so in scikit-learn's words
                     assert_all_finite(X, estimator_name=type(self).__name__, input_name="X")

@@ -343,7 +343,6 @@ def _allocated(
     network: Network, trainer: Trainer | None, header: dict[str, Any]
 ) -> list[FloatArray]:
     """Vectors of zeros for parameters, moments and what callbacks keep, in the order of a file."""
-    network._allocate()
     vectors = [network.params]
     if trainer:
         rule = trainer._current_rule(network, trainer.optimizer)
@@ -366,22 +365,20 @@ _NO_COUNTS = (0, 0, 0)
 
 def _restored_network(header: dict[str, Any]) -> Network:
     """A network as its header says, which has no parameters yet."""
-    network = object.__new__(Network)
-    network._describe(
+    preparation = header.get("preparation")
+    network = Network.blank(
         header["sizes"],
-        header["activations"][:-1],
-        header["loss"],
-        header["activations"][-1] if header["activations"] else "",
-        header["inits"],
-        validation.choice("dtype", header["dtype"], ("float32", "float64")),
+        activation=header["activations"][:-1],
+        loss=header["loss"],
+        output=header["activations"][-1] if header["activations"] else "",
+        init=header["inits"],
+        dtype=validation.choice("dtype", header["dtype"], ("float32", "float64")),
+        classes=header.get("classes"),
+        preparation=preparation and Preparation.from_description(preparation),
     )
     ours = network.loss_name, [*network.activations], [*network.inits]
     if (theirs := (header["loss"], header["activations"], header["inits"])) != ours:
         raise ValueError(f"{reprlib.repr(theirs)} must be names of ours, {reprlib.repr(ours)}")
-    preparation = header.get("preparation")
-    network._describe_data(
-        header.get("classes"), preparation and Preparation.from_description(preparation)
-    )
     return network
 
 

@@ -36,7 +36,7 @@ from fastbp.callbacks import (
 from fastbp.divergence import DivergenceError
 from fastbp.history import History
 from fastbp.metrics import STANDARD
-from fastbp.network import Network, check_params
+from fastbp.network import Network
 from fastbp.options import (
     OPTIONS,
     checked_options,
@@ -516,12 +516,12 @@ class Trainer:
         if metrics is None:
             metrics = STANDARD["classification" if network.is_classifier else "regression"]
         scores = scoring.scores(metrics, network)
-        prepared = network._prepared(X)
-        samples = network._samples_of(prepared, y, sample_weight, whole=False)
+        prepared = network.prepared(X)
+        samples = network.samples_of(prepared, y, sample_weight, whole=False)
         rows = watching.EvalSet(samples, scoring.truth(network, samples, y))
         figures = watching.evaluated(network, rows, scores, given=prepared)
         if not math.isfinite(figures["loss"]):
-            network._check_outputs(network._outputs(X, check=False))
+            network.parameters.check_outputs(network.outputs(X, check=False))
         return figures
 
     def score(self, X: ArrayLike, y: ArrayLike) -> float:
@@ -674,8 +674,8 @@ class Trainer:
         listeners: Sequence[Callback] = (),
     ) -> tuple[float, int, float]:
         """One pass, or until stopped: mean loss, samples, seconds in kernels."""
-        check_params(network)
-        params = network._buffer
+        network.parameters.check_finite()
+        params = network.parameters.flat
         this = self._made_pass(network, samples, eta, options)
         self._chosen = this.label, this.reasons
         last_finite = np.empty_like(params)
@@ -714,7 +714,7 @@ class Trainer:
                 if chunks % listener.checked_every() == 0:
                     listener.on_chunk(self, done, loss_sum / done)
             if listeners:  # they may have changed the parameters
-                check_params(network)
+                network.parameters.check_finite()
             if self._stopped and done % batch_size == 0:
                 break
         if this.penalty is not None:
@@ -796,7 +796,7 @@ class Trainer:
     def _current_rule(self, network: Network, optimizer: optimizers.Optimizer) -> kernels.Rule:
         """The optimizer's state; new where the optimizer or the network is another one."""
         if self._rule is None or self._rule[0] != optimizer or self._rule[1] is not network:
-            rule = optimizers.make_rule(optimizer, network._buffer.size, network.dtype)
+            rule = optimizers.make_rule(optimizer, network.parameters.flat.size, network.dtype)
             self._rule = optimizer, network, rule
         return self._rule[2]
 

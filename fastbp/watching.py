@@ -33,7 +33,7 @@ def eval_sets(network: Network, given: Any) -> list[EvalSet]:
     for i, each in enumerate(given if several else [given]):
         name = f"eval_set[{i}]" if several and len(given) > 1 else "eval_set"
         X, y = validation.pair(name, each)
-        samples = network._samples(X, y, prefix=f"{name} ")
+        samples = network.samples(X, y, prefix=f"{name} ")
         sets.append(EvalSet(samples, scoring.truth(network, samples, y)))
     return sets
 
@@ -97,7 +97,7 @@ def evaluated(
     outputs = None
     if scores:
         outputs = np.empty((rows.samples.inputs.n, network.sizes[-1]), network.dtype)
-    loss, accuracy = network._evaluate(rows.samples, n_threads, given, outputs)
+    loss, accuracy = network.parameters.evaluate(rows.samples, n_threads, given, outputs)
     figures = {"loss": loss}
     if accuracy is not None:
         figures["accuracy"] = accuracy

@@ -61,11 +61,11 @@ def small_blocks(monkeypatch):
 def test_threads_change_no_bit(dtype, small_blocks):
     X, y = problem(SIZES, 3000, density=0.3)
     network = make(dtype)
-    samples = network._samples(X, y)
+    samples = network.samples(X, y)
     results = []
     for n_threads in (1, 2, 4):
         outputs = np.zeros((3000, 5), dtype)
-        results.append((*network._infer(samples, outputs, n_threads), outputs.tobytes()))
+        results.append((*network.parameters.infer(samples, outputs, n_threads), outputs.tobytes()))
     assert results[0] == results[1] == results[2]
 
 
@@ -417,7 +417,7 @@ def test_outputs_that_are_not_finite_are_refused_by_row(loss, form):
     for call in calls:
         with pytest.raises(ValueError, match=message):
             call(X)
-    result = network._evaluate(network._samples(X, y))  # as a trainer asks, at each epoch
+    result = network.parameters.evaluate(network.samples(X, y))  # as a trainer asks, at each epoch
     assert np.isnan(result.loss)
     assert result.accuracy is None or np.isnan(result.accuracy)
     loss_value, gradients = network.value_and_grad(X, y)  # whose callers may step back

@@ -396,12 +396,12 @@ def test_kernels_do_not_leak_references(generator):
     X = generator.random((3, 4)).astype(np.float32)
     trainer = fastbp.Trainer(network)
     trainer.partial_fit(X, [0, 1, 2])
-    counts = [sys.getrefcount(o) for o in (X, network.params, network._buffer)]
+    counts = [sys.getrefcount(o) for o in (X, network.params, network.parameters.flat)]
     for _ in range(20):
         trainer.partial_fit(X, [0, 1, 2])
         network.predict(X)
         network.value_and_grad(X, [0, 1, 2])
-    assert [sys.getrefcount(o) for o in (X, network.params, network._buffer)] == counts
+    assert [sys.getrefcount(o) for o in (X, network.params, network.parameters.flat)] == counts
 
 
 OUT_OF_BOUNDS = """

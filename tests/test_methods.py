@@ -308,7 +308,7 @@ def test_threads_change_no_bit_of_a_layer_that_trainers_would_not_share(generato
     results = []
     for n_threads in (1, 2):
         network = Network((20, 301, 10), activation="tanh", seed=0)
-        samples = network._samples(X, y)
+        samples = network.samples(X, y)
         choice = plan.choose(
             network.layout, network.dtype, samples.inputs, ("deferred",) * 2, 8, 1.0, 1
         )

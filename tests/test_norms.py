@@ -137,7 +137,9 @@ def test_penalties_of_any_weights(dtype, exponent, weight_decay, l1, generator):
     regularization = kernels.make_regularization(1, network.dtype, weight_decay=weight_decay, l1=l1)
     got = kernel_penalty(regularization, network.params, network.layout)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=5e-324)
-    np.testing.assert_allclose(network._penalty(weight_decay, l1), expected, rtol=1e-5, atol=5e-324)
+    np.testing.assert_allclose(
+        network.parameters.penalty(weight_decay, l1), expected, rtol=1e-5, atol=5e-324
+    )
 
 
 def test_penalties_of_no_weights_are_zero():
@@ -145,7 +147,7 @@ def test_penalties_of_no_weights_are_zero():
     network.params[:] = 0
     regularization = kernels.make_regularization(0, network.dtype, weight_decay=1.0, l1=1.0)
     assert kernel_penalty(regularization, network.params, network.layout) == 0
-    assert network._penalty(1.0, 1.0) == 0
+    assert network.parameters.penalty(1.0, 1.0) == 0
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -184,8 +184,9 @@ def test_losses_of_clipped_probabilities(loss, clip, generator):
             trainer._clip = clip
             trainer.fit(X, y, epochs=1, progress=False)
             np.testing.assert_allclose(trainer.history.train_loss, expected.mean(), rtol=1e-12)
-        samples = network._samples(X, y)._replace(clip=clip)
-        assert network._evaluate(samples).loss == pytest.approx(expected.mean(), rel=1e-12)
+        samples = network.samples(X, y)._replace(clip=clip)
+        evaluated = network.parameters.evaluate(samples)
+        assert evaluated.loss == pytest.approx(expected.mean(), rel=1e-12)
         value, gradient = Objective(network, samples)(network.params.copy())
         assert value == pytest.approx(expected.mean(), rel=1e-12)
         plain = Objective(network, samples._replace(clip=0.0))(network.params.copy())[1]

@@ -75,7 +75,7 @@ def test_chunk_sizes_change_no_bit(blobs, monkeypatch):
             yield from ((i, min(n, i + rows)) for i in range(0, n, rows))
 
         monkeypatch.setattr("fastbp.trainer.paced", cut)
-        monkeypatch.setattr("fastbp.objective.paced", cut)
+        monkeypatch.setattr("fastbp.parameters.paced", cut)
         params, other = fitted(*blobs)
         np.testing.assert_array_equal(params, first)
         assert other.train_loss == history.train_loss
@@ -92,7 +92,7 @@ def test_every_long_call_is_cut_into_chunks(entry, use, places, blobs, monkeypat
     """Ctrl-C, bars and checks rely on it: the cuts of `paced` are the kernel's rows."""
     cuts = [(0, 50), (50, 53), (53, 120)]
     monkeypatch.setattr("fastbp.trainer.paced", lambda n, *_: iter(cuts))
-    monkeypatch.setattr("fastbp.objective.paced", lambda n, *_: iter(cuts))
+    monkeypatch.setattr("fastbp.parameters.paced", lambda n, *_: iter(cuts))
     real, seen = getattr(kernels, entry), []
 
     def spy(*arguments):

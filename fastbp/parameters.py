@@ -1,0 +1,303 @@
+"""The parameters of a network, and what kernels compute from them: outputs, losses, gradients."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastbp import kernels, plan, threads, validation
+from fastbp.pacing import paced
+from fastbp.validation import FloatArray
+
+
+class Gradients(NamedTuple):
+    """Gradient of the mean loss, as views of one flat vector laid out as `Network.params`."""
+
+    weights: tuple[FloatArray, ...]
+    """One (n_out, n_in) array per layer."""
+    biases: tuple[FloatArray, ...]
+    """One (n_out,) array per layer."""
+
+
+class Evaluation(NamedTuple):
+    """Result of `Network.evaluate`."""
+
+    loss: float
+    """Mean loss, weighted where weights were given."""
+    accuracy: float | None
+    """Share of rows predicted correctly (every label of the row); None for a regression."""
+
+
+# Stand-ins for what predictions do without.
+_NO_LABELS = kernels.read_only(np.empty(0, np.int64))
+_NO_WEIGHTS = kernels.read_only(np.empty(0))
+
+
+def _of_rows(
+    samples: kernels.Samples, start: int, stop: int, dtype: np.dtype[Any], given: Any, check: bool
+) -> kernels.Samples:
+    """Samples start to stop as kernels take them; ``given`` is X as the caller passed it."""
+    inputs = samples.inputs
+    if inputs.is_sparse:
+        inputs = inputs._replace(indptr=inputs.indptr[start : stop + 1])
+    else:
+        X = validation.rows(inputs.X, start, stop, dtype, given, check)
+        inputs = kernels.dense_inputs(X)
+    return samples._replace(
+        inputs=inputs,
+        labels=samples.labels[start:stop],
+        targets=validation.plain(samples.targets[start:stop], dtype),
+        weights=samples.weights[start:stop],
+    )
+
+
+class Parameters:
+    """Weights and biases in one flat buffer, with the architecture that gives them a meaning.
+
+    `Network` checks what it is given and hands out views; here nothing is checked again.
+
+    Parameters
+    ----------
+    sizes : tuple of int
+    activations : tuple of str
+        One per layer, the output's last.
+    loss_name : str
+    dtype : numpy.dtype
+
+    Attributes
+    ----------
+    layout : kernels.Layout
+        Where each parameter lies in ``flat``.
+    flat : array of shape (layout.blocks[-1],)
+        All parameters, at first zeros. Its memory is asked for when it is first used. The buffer
+        itself, whose shape and flags kernels rely on: users get views of it.
+    n_params : int
+        Number of weights and biases, the padding of ``flat`` not counted.
+
+    Raises
+    ------
+    ValueError
+        If the parameters would need more bytes than an int64 can count.
+    """
+
+    def __init__(
+        self,
+        sizes: tuple[int, ...],
+        activations: tuple[str, ...],
+        loss_name: str,
+        dtype: np.dtype[Any],
+    ) -> None:
+        self.sizes, self.activations, self.loss_name = sizes, activations, loss_name
+        self.dtype = dtype
+        self.layout = kernels.make_layout(sizes, activations, loss_name, dtype)
+        self.n_params = sum((a + 1) * b for a, b in itertools.pairwise(sizes))
+        self._kept: dict[Any, Any] = {}
+
+    @functools.cached_property
+    def flat(self) -> FloatArray:
+        """All parameters."""
+        return kernels.aligned_zeros(int(self.layout.blocks[-1]), self.dtype)
+
+    def views(self, flat: FloatArray) -> Gradients:
+        """Weights and biases of each layer as views of any vector laid out as ``self.flat``."""
+        return Gradients(*kernels.layer_views(flat, self.layout))
+
+    @property
+    def weights(self) -> tuple[FloatArray, ...]:
+        """Writable (n_out, n_in) views, new ones each time."""
+        return self.views(self.flat).weights
+
+    @property
+    def biases(self) -> tuple[FloatArray, ...]:
+        """Writable (n_out,) views, new ones each time."""
+        return self.views(self.flat).biases
+
+    @property
+    def is_classifier(self) -> bool:
+        """Whether outputs are probabilities of classes or labels."""
+        return self.loss_name in kernels.CLASSIFICATION
+
+    def first_nonfinite_layer(self) -> int | None:
+        """Number, from 1, of the first layer with a non-finite parameter; None if there is none."""
+        place = kernels.first_nonfinite(self.flat, 0, self.flat.size)
+        if place < 0:
+            return None
+        return int(np.searchsorted(self.layout.blocks, place, side="right"))
+
+    def check_finite(self) -> None:
+        """Refuse parameters that are not finite."""
+        if (layer := self.first_nonfinite_layer()) is not None:
+            raise ValueError(
+                f"network.params must be finite, got NaN or infinity in layer {layer}."
+            )
+
+    def penalty(self, weight_decay: float, l1: float) -> float:
+        """½ λ ‖W‖² + λ₁ Σ|w| of all weights."""
+        penalty = 0.0
+        if weight_decay <= 0 and l1 <= 0:
+            return penalty
+        with np.errstate(all="ignore"):
+            for W in self.weights:
+                # Squares of weights up to 1 do not overflow.
+                largest = float(np.abs(W).max()) or 1.0
+                W = W / W.dtype.type(largest)
+                root = math.sqrt(0.5 * weight_decay) * largest
+                penalty += root * root * float(np.vdot(W, W))
+                penalty += l1 * largest * float(np.abs(W).sum())
+        return penalty
+
+    # Forward ------------------------------------------------------------------------------------
+
+    def outputs(
+        self, inputs: kernels.Inputs, n_threads: int | None, check: bool, given: Any
+    ) -> FloatArray:
+        """Outputs; with ``check``, both they and X must be finite.
+
+        Dense inputs may be left as they are before conversion to the network's dtype; ``given`` is
+        X as the caller passed it.
+        """
+        outputs = np.empty((inputs.n, self.sizes[-1]), self.dtype)
+        samples = kernels.Samples(inputs, _NO_LABELS, kernels.read_only(outputs[:0]), _NO_WEIGHTS)
+        self.infer(samples, outputs, n_threads, check, given)
+        if check:
+            self.check_outputs(outputs)
+        return outputs
+
+    def check_outputs(self, outputs: FloatArray) -> None:
+        """Refuse outputs of NaN or infinity, from which no prediction can be made."""
+        place = kernels.first_nonfinite(outputs.reshape(-1), 0, outputs.size)
+        if place < 0:
+            return
+        self.check_finite()
+        row, column = divmod(place, self.sizes[-1])
+        raise ValueError(
+            f"outputs must be finite, got {outputs[row, column]} for row {row} of X, whose numbers "
+            f"are too large for this network in {self.dtype}."
+        )
+
+    def evaluate(
+        self,
+        samples: kernels.Samples,
+        n_threads: int | None = None,
+        given: Any = None,
+        outputs: FloatArray | None = None,
+    ) -> Evaluation:
+        """Mean loss and accuracy, both NaN where an output is not finite.
+
+        ``given`` is X, if its rows are still to be checked. ``outputs`` is filled, if there is one.
+        """
+        n = samples.inputs.n
+        wanted = np.empty((0, self.sizes[-1]), self.dtype) if outputs is None else outputs
+        loss_sum, n_correct = self.infer(samples, wanted, n_threads, given is not None, given)
+        loss, accuracy = loss_sum / n, n_correct / n if self.is_classifier else None
+        if not math.isfinite(loss):  # an output that is not finite has no finite loss
+            if outputs is None:
+                outputs = np.empty((n, self.sizes[-1]), self.dtype)
+                self.infer(samples, outputs, n_threads)
+            if not np.isfinite(outputs).all():
+                return Evaluation(np.nan, None if accuracy is None else np.nan)
+        return Evaluation(loss, accuracy)
+
+    def infer(
+        self,
+        samples: kernels.Samples,
+        outputs: FloatArray,
+        n_threads: int | None = None,
+        check: bool = False,
+        given: Any = None,
+    ) -> tuple[float, int]:
+        """Fill ``outputs``, unless it has no rows; sums of losses and of correct predictions.
+
+        Blocks of rows go to threads of Python's, for kernels hold no lock; where blocks begin
+        follows from sizes alone, so the sums are the same for any number of threads. Dense rows and
+        targets are converted block by block, if need be; ``given`` is X as the caller passed it.
+        """
+        inputs = samples.inputs
+        n, is_sparse = inputs.n, inputs.is_sparse
+        is_listed = plan.lists_zeros(self.layout, self.dtype, inputs)
+        length = min(n, kernels.LONGEST_STRETCH)
+        key = ("infer", length, is_listed, is_sparse)
+        spare = self._kept.pop(key, [])
+        converts = not (
+            validation.is_plain(inputs.X, self.dtype)
+            and validation.is_plain(samples.targets, self.dtype)
+        )
+        # The kernel checks rows that need no conversion itself, while they are in the cache.
+        checks = check and not (is_sparse or converts)
+
+        def block(start: int, stop: int) -> tuple[float, int]:
+            try:
+                batch = spare.pop()
+            except IndexError:
+                batch = kernels.make_batch(
+                    self.layout,
+                    length,
+                    self.dtype,
+                    is_listed=is_listed,
+                    is_sparse=is_sparse,
+                    trains=False,
+                )
+            part, out, first, last = samples, outputs, start, stop
+            if converts:
+                part = _of_rows(samples, start, stop, self.dtype, given, check)
+                out, first, last = outputs[start:stop], 0, stop - start
+            loss_sum, n_correct, is_finite = kernels.infer(
+                self.flat, self.layout, batch, part, kernels.IN_ORDER, first, last, out,
+                checks, 0.0, 0,
+            )  # fmt: skip
+            spare.append(batch)
+            if not is_finite:
+                validation.rows(inputs.X, start, stop, self.dtype, given)
+                raise ValueError("X must not change while it is used.")
+            return loss_sum, n_correct
+
+        sums = threads.spread(block, n, 2 * self.flat.size, n_threads)
+        self._keep(key, spare)
+        return sum(loss for loss, _ in sums), sum(n_correct for _, n_correct in sums)
+
+    # Back ---------------------------------------------------------------------------------------
+
+    def differentiate(self, samples: kernels.Samples, gradient: FloatArray) -> float:
+        """Mean loss of all samples; its gradient replaces what is in ``gradient``."""
+        inputs = samples.inputs
+        n, layout = inputs.n, self.layout
+        is_listed = plan.lists_zeros(layout, self.dtype, inputs)
+        most = plan.batch_threads(layout, n, None)
+        key = "gradient", min(n, kernels.LONGEST_STRETCH), is_listed, inputs.is_sparse
+        scratch = self._kept.pop(key, None) or (
+            kernels.make_batch(
+                layout,
+                n,
+                self.dtype,
+                is_listed=is_listed,
+                is_sparse=inputs.is_sparse,
+                gradient=gradient[:0],
+            ),
+            kernels.make_rule(kernels.NO_STEP, (), False, 0, 0, self.dtype),
+            kernels.make_regularization(len(self.sizes) - 2, self.dtype),
+        )
+        batch, rule, regularization = scratch
+        batch = batch._replace(gradient=gradient)
+        zero = self.dtype.type(0)
+        gradient[:] = 0
+        loss_sum = 0.0
+
+        def run(start: int, stop: int, loss_sum: float, n_threads: int) -> Any:
+            return kernels.train_minibatch(
+                self.flat, layout, batch, rule, regularization, samples, kernels.IN_ORDER, start,
+                stop, n, zero, loss_sum, n_threads if most > 1 else None,
+            )  # fmt: skip
+
+        for start, stop in paced(n, 6 * self.n_params, batch.length):
+            loss_sum = threads.team(most, functools.partial(run, start, stop, loss_sum))
+        self._keep(key, scratch)
+        return loss_sum / n
+
+    def _keep(self, key: Any, scratch: Any) -> None:
+        """Keep scratch for the next call of its kind; only one, and never one in use."""
+        self._kept.clear()
+        self._kept[key] = scratch
