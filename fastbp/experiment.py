@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp import defaults, metrics, schedules, splitting, validation
+from fastbp import checks, defaults, metrics, schedules, splitting
 from fastbp.callbacks import EarlyStopping
 from fastbp.data import Data, from_arrays, from_table, read, take
 from fastbp.defaults import Defaults
@@ -36,6 +36,7 @@ from fastbp.history import History
 from fastbp.network import Network
 from fastbp.preparation import Preparation
 from fastbp.problem import Problem, counted, pose
+from fastbp.samples import class_numbers
 from fastbp.splitting import Parts
 from fastbp.trainer import Trainer
 
@@ -224,7 +225,7 @@ def plan(
     """
     options = options or Options()
     if options.epochs is not None:
-        validation.integer("epochs", options.epochs, 1)
+        checks.integer("epochs", options.epochs, 1)
     problem = problem or pose(data.y, name=data.name)
     if data.y_test is not None:
         numbered(data.y_test, problem)  # refuses unknown classes before the work
@@ -238,7 +239,7 @@ def plan(
 
 
 def _split(data: Data, problem: Problem, options: Options) -> Parts:
-    held_out = 0.0 if data.has_test else validation.share("held_out", options.held_out, zero=False)
+    held_out = 0.0 if data.has_test else checks.share("held_out", options.held_out, zero=False)
     arguments = _splits(data, problem, options)
     return splitting.split(len(data.y), held_out=held_out, **arguments)
 
@@ -344,7 +345,7 @@ def _by_label(weights: Mapping[Any, float], problem: Problem) -> dict[Any, float
     """Weights by label, where the command line has its text."""
     labels = {str(label): label for label in problem.classes or ()}
     if unknown := [label for label in weights if str(label) not in labels]:
-        hint = validation.nearest(str(unknown[0]), labels)
+        hint = checks.nearest(str(unknown[0]), labels)
         raise ValueError(f"class_weight names {unknown[0]!r}, which is no class{hint}.")
     return {labels[str(label)]: weight for label, weight in weights.items()}
 
@@ -354,8 +355,8 @@ def _scheduled(options: Options, rate: Any) -> schedules.Schedule:
     settings = dict(options.schedule or {})
     kinds = {name.lower(): kind for name, kind in schedules.SCHEDULES.items()}
     name = str(settings.pop("name", "")).lower().replace("_", "").replace("-", "")
-    kind = kinds[validation.choice("schedule", name, kinds)]
-    epochs = validation.integer("epochs", options.epochs, 1)
+    kind = kinds[checks.choice("schedule", name, kinds)]
+    epochs = checks.integer("epochs", options.epochs, 1)
     known = kind.__dataclass_fields__.keys() - {"learning_rate"}
     if unknown := settings.keys() - known:
         raise ValueError(
@@ -504,7 +505,7 @@ def numbered(y: NDArray[Any], problem: Problem) -> NDArray[Any]:
         return y
     if y.size != len(y):
         raise ValueError(f"one label a row is needed, got targets of shape {y.shape}.")
-    numbers: NDArray[Any] = validation.numbered("the target", y, problem.classes)
+    numbers: NDArray[Any] = class_numbers("the target", y, problem.classes)
     return numbers
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fastbp import kernels
 from fastbp.parameters import Gradients, Parameters
-from fastbp.validation import FloatArray
+from fastbp.samples import FloatArray
 
 # What rounding leaves of the comparison, by dtype of the backpropagated gradient.
 TOLERANCES = {"float32": 1e-4, "float64": 1e-6}

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from fastbp import html, validation
+from fastbp import checks, html
 
 
 class _BesideColumns:
@@ -75,7 +75,7 @@ class History(_BesideColumns):
     def __getitem__(self, name: str) -> list[Any]:
         columns = vars(self)
         if name not in columns:
-            hint = validation.nearest(name, columns)
+            hint = checks.nearest(name, columns)
             raise KeyError(
                 f"the history has no column {name!r}{hint}; it has {', '.join(columns)}."
             )

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from fastbp import validation
+from fastbp import checks
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -47,7 +47,7 @@ _ELSEWHERE = {
 def meant(name: str, names: tuple[str, ...]) -> str:
     """A hint at the one of the names that was probably meant, if there is one."""
     elsewhere = _ELSEWHERE.get(name.lower(), name)
-    return validation.nearest(elsewhere if elsewhere in names else name, names)
+    return checks.nearest(elsewhere if elsewhere in names else name, names)
 
 
 def hinted(function: Callable[Given, Result]) -> Callable[Given, Result]:

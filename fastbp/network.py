@@ -11,13 +11,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastbp import html, kernels, keywords, validation
+from fastbp import checks, html, kernels, keywords
 from fastbp.gradient_check import GradientReport, compare
 from fastbp.initializers import DEFAULTS, initial_weights
 from fastbp.objective import Objective
 from fastbp.parameters import Evaluation, Gradients, Parameters
 from fastbp.preparation import Preparation
-from fastbp.validation import FloatArray
+from fastbp.samples import (
+    FloatArray,
+    checked_buffer,
+    checked_inputs,
+    checked_samples,
+    class_numbers,
+    distinct_labels,
+)
 
 
 class Network:
@@ -98,7 +105,7 @@ class Network:
         preparation: Preparation | None = None,
     ) -> None:
         self._describe(sizes, activation, loss, output, init, dtype, classes, preparation)
-        generator = np.random.default_rng(validation.seed(seed))
+        generator = np.random.default_rng(checks.seed(seed))
         for name, W in zip(self.inits, self.weights, strict=True):
             W[...] = initial_weights(name, W.shape, generator)
 
@@ -135,14 +142,14 @@ class Network:
         preparation: Preparation | None,
     ) -> None:
         """Check and keep what `__init__` is given."""
-        self.loss_name = validation.choice("loss", loss, kernels.LOSSES)
-        self.sizes = validation.layer_sizes(sizes, self.loss_name)
-        hidden = validation.hidden_activations(activation, len(self.sizes) - 2)
-        self.activations = (*hidden, validation.output_activation(output, self.loss_name))
+        self.loss_name = checks.choice("loss", loss, kernels.LOSSES)
+        self.sizes = checks.layer_sizes(sizes, self.loss_name)
+        hidden = checks.hidden_activations(activation, len(self.sizes) - 2)
+        self.activations = (*hidden, checks.output_activation(output, self.loss_name))
         defaults = [DEFAULTS[name] for name in self.activations]
-        self.inits = validation.initializers(init, defaults)
-        self.dtype = validation.dtype(dtype)
-        self.classes = validation.classes(classes, self.sizes[-1], self.loss_name)
+        self.inits = checks.initializers(init, defaults)
+        self.dtype = checks.dtype(dtype)
+        self.classes = checks.classes(classes, self.sizes[-1], self.loss_name)
         if preparation is not None:
             if not isinstance(preparation, Preparation):
                 raise ValueError(
@@ -266,7 +273,7 @@ class Network:
     def outputs(self, X: ArrayLike, n_threads: int | None = None, check: bool = True) -> FloatArray:
         """Outputs of raw rows; with ``check``, both they and X must be finite."""
         X = self.prepared(X)
-        inputs = validation.inputs(X, self.sizes[0], self.dtype, whole=False)
+        inputs = checked_inputs(X, self.sizes[0], self.dtype, whole=False)
         return self.parameters.outputs(inputs, n_threads, check, X)
 
     def evaluate(
@@ -333,7 +340,7 @@ class Network:
         if out is None:
             gradient = kernels.aligned_zeros(own.flat.size, self.dtype)
         else:
-            gradient = validation.gradient_buffer(out, own.flat, *samples.inputs, *samples[1:4])
+            gradient = checked_buffer(out, own.flat, *samples.inputs, *samples[1:4])
         loss = own.differentiate(samples, gradient)
         return loss, own.views(gradient)
 
@@ -390,7 +397,7 @@ class Network:
         ValueError
             If an argument does not fit the network.
         """
-        decay = validation.rate("weight_decay", weight_decay, self.dtype, zero=True)
+        decay = checks.rate("weight_decay", weight_decay, self.dtype, zero=True)
         return Objective(self, self.samples(X, y, sample_weight), weight_decay=decay)
 
     def check_gradients(self, X: ArrayLike, y: ArrayLike) -> GradientReport:
@@ -444,10 +451,10 @@ class Network:
     ) -> kernels.Samples:
         """Prepared rows, and targets as the caller has them, as kernels take them."""
         if self.classes is not None:
-            y = validation.numbered(f"{prefix}y", y, self.classes)
+            y = class_numbers(f"{prefix}y", y, self.classes)
         elif self.preparation is not None and self.preparation.scales_targets:
             y = self.preparation.transform_target(y, f"{prefix}y")
-        return validation.samples(
+        return checked_samples(
             X, y, self.sizes, self.loss_name, self.dtype, sample_weight, prefix, whole=whole
         )
 
@@ -463,8 +470,8 @@ class Network:
         """
         found = None
         if self.classes is None:
-            found = validation.distinct_labels("y", y, self.sizes[-1], self.loss_name)
-        numbers = y if found is None else validation.numbered("y", y, found)
+            found = distinct_labels("y", y, self.sizes[-1], self.loss_name)
+        numbers = y if found is None else class_numbers("y", y, found)
         samples = self.samples(X, numbers, sample_weight)
         if found is not None:
             vars(self)["classes"] = found
@@ -519,7 +526,7 @@ class Network:
         self.activations = state["activations"]
         self.loss_name = state["loss_name"]
         self.inits = state["inits"]
-        self.dtype = validation.dtype(state["dtype"])
+        self.dtype = checks.dtype(state["dtype"])
         self.classes = state.get("classes")
         self.preparation = copy.copy(state.get("preparation"))
         self._begin()
@@ -564,7 +571,7 @@ class Network:
         """What notebooks show: a table of the layers."""
         parts = [f"Network: {self._total()}"]
         if self.classes is not None:
-            first = ", ".join(validation.shown(label) for label in self.classes[:10])
+            first = ", ".join(checks.shown(label) for label in self.classes[:10])
             parts.append(f"classes {first}{', …' if len(self.classes) > 10 else ''}")
         if self.preparation is not None:
             n_raw = len(self.preparation.columns)

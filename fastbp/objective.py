@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbp import kernels, validation
+from fastbp import kernels
 from fastbp.parameters import Parameters
+from fastbp.samples import checked_parameters
 
 
 class Objective:
@@ -39,7 +40,7 @@ class Objective:
             network is untouched.
         """
         flat = self._parameters.flat
-        flat[:] = validation.parameters(params, flat)
+        flat[:] = checked_parameters(params, flat)
         return self.value_and_grad()
 
     def value_and_grad(self) -> tuple[float, NDArray[np.float64]]:

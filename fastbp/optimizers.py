@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastbp import kernels, settings, validation
+from fastbp import checks, kernels, settings
 
 
 @dataclass(frozen=True, repr=False)
@@ -96,10 +96,10 @@ class SGD(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        validation.share("momentum", self.momentum, one=True)
-        validation.share("dampening", self.dampening, one=True)
-        validation.flag("nesterov", self.nesterov)
-        validation.flag("velocity", self.velocity)
+        checks.share("momentum", self.momentum, one=True)
+        checks.share("dampening", self.dampening, one=True)
+        checks.flag("nesterov", self.nesterov)
+        checks.flag("velocity", self.velocity)
         if self.nesterov and (self.momentum == 0 or self.dampening != 0):
             raise ValueError(
                 "nesterov needs a momentum above 0 and a dampening of 0; got "
@@ -139,9 +139,9 @@ class RMSprop(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        validation.share("alpha", self.alpha)
-        validation.share("momentum", self.momentum)
-        validation.flag("centered", self.centered)
+        checks.share("alpha", self.alpha)
+        checks.share("momentum", self.momentum)
+        checks.flag("centered", self.centered)
 
     @property
     def n_moments(self) -> int:
@@ -170,7 +170,7 @@ class Adagrad(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        validation.rate("lr_decay", self.lr_decay, np.dtype(np.float64), zero=True)
+        checks.rate("lr_decay", self.lr_decay, np.dtype(np.float64), zero=True)
 
     @property
     def n_moments(self) -> int:
@@ -201,7 +201,7 @@ class Adadelta(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        validation.share("rho", self.rho)
+        checks.share("rho", self.rho)
 
     @property
     def n_moments(self) -> int:
@@ -237,10 +237,10 @@ class Adam(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        validation.share("beta1", self.beta1)
-        validation.share("beta2", self.beta2)
-        validation.flag("amsgrad", self.amsgrad)
-        validation.flag("uncorrected_eps", self.uncorrected_eps)
+        checks.share("beta1", self.beta1)
+        checks.share("beta2", self.beta2)
+        checks.flag("amsgrad", self.amsgrad)
+        checks.flag("uncorrected_eps", self.uncorrected_eps)
 
     @property
     def n_moments(self) -> int:
@@ -280,9 +280,9 @@ class NAdam(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        validation.share("beta1", self.beta1)
-        validation.share("beta2", self.beta2)
-        validation.rate("momentum_decay", self.momentum_decay, np.dtype(np.float64), zero=True)
+        checks.share("beta1", self.beta1)
+        checks.share("beta2", self.beta2)
+        checks.rate("momentum_decay", self.momentum_decay, np.dtype(np.float64), zero=True)
 
     @property
     def n_moments(self) -> int:
@@ -301,10 +301,10 @@ def make(optimizer: Any, dtype: np.dtype[Any]) -> Optimizer:
         made = optimizer
     else:
         where = ", or an instance of a class of fastbp.optimizers"
-        made = OPTIMIZERS[validation.choice("optimizer", optimizer, OPTIMIZERS, where)]()
-    validation.flag("decoupled_weight_decay", made.decoupled_weight_decay)
+        made = OPTIMIZERS[checks.choice("optimizer", optimizer, OPTIMIZERS, where)]()
+    checks.flag("decoupled_weight_decay", made.decoupled_weight_decay)
     if hasattr(made, "eps"):  # if it were 0, the padding of zeros would be divided by zero
-        validation.rate("eps", made.eps, dtype)
+        checks.rate("eps", made.eps, dtype)
     return made
 
 
@@ -320,7 +320,7 @@ def describe(optimizer: Optimizer) -> dict[str, Any]:
     if description is None:
         raise ValueError(
             "optimizer must be one of fastbp.optimizers to be saved, got "
-            f"{validation.shown(optimizer)} of a class of its own; set trainer.optimizer to one of "
+            f"{checks.shown(optimizer)} of a class of its own; set trainer.optimizer to one of "
             "them first."
         )
     return description

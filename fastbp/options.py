@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from fastbp import kernels, keywords, optimizers, passes, schedules, threads, validation
+from fastbp import checks, kernels, keywords, optimizers, passes, schedules, threads
 from fastbp.network import Network
 
 Options = dict[str, Any]
@@ -44,25 +44,25 @@ def checked_options(given: Mapping[str, Any], network: Network, eta: float) -> O
         If one is not allowed, or does not go with another or with the network.
     """
     kind, n_layers = network.dtype, len(network.sizes) - 1
-    validation.methods(given["method"], n_layers)
+    checks.methods(given["method"], n_layers)
     options = dict(given)
     options["optimizer"] = optimizers.make(given["optimizer"], kind)
     if not callable(given["learning_rate"]):
         options["learning_rate"] = eta
     if not callable(given["shuffle"]):
-        options["shuffle"] = validation.flag("shuffle", given["shuffle"])
-    options["batch_size"] = validation.integer("batch_size", given["batch_size"], 1)
+        options["shuffle"] = checks.flag("shuffle", given["shuffle"])
+    options["batch_size"] = checks.integer("batch_size", given["batch_size"], 1)
     for name, most in (("block_size", kernels.LONGEST_BLOCK), ("n_threads", threads.MOST)):
         if given[name] is not None:
-            options[name] = validation.integer(name, given[name], 1, most)
+            options[name] = checks.integer(name, given[name], 1, most)
     for name in ("weight_decay", "l1"):
-        options[name] = validation.rate(name, given[name], kind, zero=True)
+        options[name] = checks.rate(name, given[name], kind, zero=True)
     for name in ("clip_value", "clip_norm", "max_norm"):
-        options[name] = validation.limit(name, given[name], kind)
-    options["dropout"] = validation.dropout(given["dropout"], n_layers - 1)
+        options[name] = checks.limit(name, given[name], kind)
+    options["dropout"] = checks.dropout(given["dropout"], n_layers - 1)
     options["class_weight"] = _class_weight(given["class_weight"], network)
-    options["label_smoothing"] = validation.share("label_smoothing", given["label_smoothing"])
-    options["reduction"] = validation.choice("reduction", given["reduction"], ("mean", "batch"))
+    options["label_smoothing"] = checks.share("label_smoothing", given["label_smoothing"])
+    options["reduction"] = checks.choice("reduction", given["reduction"], ("mean", "batch"))
     _check_together(options, network, eta)
     return options
 
@@ -79,15 +79,15 @@ def _class_weight(given: Any, network: Network) -> Any:
             if unknown := [label for label in given if label not in numbers]:
                 raise ValueError(
                     f"class_weight must name the network's classes, "
-                    f"{validation.shown(list(numbers))}; got {validation.shown(unknown[0])}."
+                    f"{checks.shown(list(numbers))}; got {checks.shown(unknown[0])}."
                 )
             given = {numbers[label]: weight for label, weight in given.items()}
         elif given and all(isinstance(label, str) for label in given):
             return {
-                label: validation.rate(f"class_weight[{label!r}]", weight, kind, zero=True)
+                label: checks.rate(f"class_weight[{label!r}]", weight, kind, zero=True)
                 for label, weight in given.items()
             }
-    return validation.class_weight(given, n_classes, kind)
+    return checks.class_weight(given, n_classes, kind)
 
 
 def _check_together(options: Options, network: Network, eta: float) -> None:
@@ -104,7 +104,7 @@ def _check_together(options: Options, network: Network, eta: float) -> None:
     if not network.is_classifier and (smoothing > 0 or weights is not None):
         raise ValueError(
             "label_smoothing and class_weight must be 0 and None for the loss "
-            f"{network.loss_name}, got {smoothing!r} and {validation.shown(weights)}."
+            f"{network.loss_name}, got {smoothing!r} and {checks.shown(weights)}."
         )
     is_auto = isinstance(options["method"], str) and options["method"] == "auto"
     is_default = options["block_size"] is None and is_auto
@@ -112,7 +112,7 @@ def _check_together(options: Options, network: Network, eta: float) -> None:
         raise ValueError(
             "method and block_size are for plain sgd with batch_size 1 and no regularization "
             'but weight_decay; else they must be left at "auto" and None, got '
-            f"{validation.shown(options['method'])} and {options['block_size']!r}."
+            f"{checks.shown(options['method'])} and {options['block_size']!r}."
         )
 
 
@@ -141,7 +141,7 @@ def restored_options(description: Mapping[str, Any]) -> Options:
         if name not in OPTIONS:
             hint = keywords.meant(str(name), OPTIONS)
             raise ValueError(
-                f"{validation.shown(name)} is no option of a trainer{hint}; they are "
+                f"{checks.shown(name)} is no option of a trainer{hint}; they are "
                 f"{', '.join(OPTIONS)}."
             )
     if isinstance(options.get("optimizer"), Mapping):

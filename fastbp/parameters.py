@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp import kernels, plan, threads, validation
+from fastbp import kernels, plan, threads
 from fastbp.pacing import paced
-from fastbp.validation import FloatArray
+from fastbp.samples import FloatArray, checked_rows, is_plain, plain
 
 
 class Gradients(NamedTuple):
@@ -45,12 +45,12 @@ def _of_rows(
     if inputs.is_sparse:
         inputs = inputs._replace(indptr=inputs.indptr[start : stop + 1])
     else:
-        X = validation.rows(inputs.X, start, stop, dtype, given, check)
+        X = checked_rows(inputs.X, start, stop, dtype, given, check)
         inputs = kernels.dense_inputs(X)
     return samples._replace(
         inputs=inputs,
         labels=samples.labels[start:stop],
-        targets=validation.plain(samples.targets[start:stop], dtype),
+        targets=plain(samples.targets[start:stop], dtype),
         weights=samples.weights[start:stop],
     )
 
@@ -222,10 +222,7 @@ class Parameters:
         length = min(n, kernels.LONGEST_STRETCH)
         key = ("infer", length, is_listed, is_sparse)
         spare = self._kept.pop(key, [])
-        converts = not (
-            validation.is_plain(inputs.X, self.dtype)
-            and validation.is_plain(samples.targets, self.dtype)
-        )
+        converts = not (is_plain(inputs.X, self.dtype) and is_plain(samples.targets, self.dtype))
         # The kernel checks rows that need no conversion itself, while they are in the cache.
         checks = check and not (is_sparse or converts)
 
@@ -251,7 +248,7 @@ class Parameters:
             )  # fmt: skip
             spare.append(batch)
             if not is_finite:
-                validation.rows(inputs.X, start, stop, self.dtype, given)
+                checked_rows(inputs.X, start, stop, self.dtype, given)
                 raise ValueError("X must not change while it is used.")
             return loss_sum, n_correct
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp import kernels, optimizers, plan, validation
+from fastbp import checks, kernels, optimizers, plan
 from fastbp.network import Network
 
 Order = NDArray[np.int64]
@@ -77,7 +77,7 @@ def per_sample(
         layout,
         dtype,
         samples.inputs,
-        validation.methods(options["method"], len(network.sizes) - 1),
+        checks.methods(options["method"], len(network.sizes) - 1),
         options["block_size"],
         float(dtype.type(1) - rates[0] * rates[1]),
         options["n_threads"],

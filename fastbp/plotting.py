@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbp import axes, metrics, validation
+from fastbp import axes, checks, metrics
 from fastbp.extras import missing
 from fastbp.files import replaced
 from fastbp.history import History
@@ -152,7 +152,7 @@ def report_figure(
     panels = _curves(history, all_metrics=y is None)
     matrix = None
     if y is not None:
-        validation.choice("task", task, ("classification", "regression"))
+        checks.choice("task", task, ("classification", "regression"))
         of_rows = _of_numbers if task == "regression" else _of_classes
         more, matrix = of_rows(y, predicted, classes, name)
         panels += more

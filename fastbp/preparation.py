@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastbp import frames, kernels, sparse, validation
+from fastbp import checks, frames, kernels, sparse
 from fastbp.frames import Values
-from fastbp.validation import FloatArray
+from fastbp.samples import FloatArray
 
 _KINDS = ("number", "truth", "text")
 _PIXEL = 255.0
@@ -117,9 +117,9 @@ class Preparation:
     def __init__(
         self, *, scale: bool = True, hashed: Sequence[str] = (), most_values: int = 100
     ) -> None:
-        self.scale = validation.flag("scale", scale)
-        self.hashed = validation.texts("hashed", hashed)
-        self.most_values = validation.integer("most_values", most_values, 1)
+        self.scale = checks.flag("scale", scale)
+        self.hashed = checks.texts("hashed", hashed)
+        self.most_values = checks.integer("most_values", most_values, 1)
         self._columns: tuple[Column, ...] = ()
         self._is_named = False
         self._target: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
@@ -144,7 +144,7 @@ class Preparation:
         """
         named, columns = _columns_of(X)
         if unknown := [name for name in self.hashed if name not in columns]:
-            hint = validation.nearest(unknown[0], columns)
+            hint = checks.nearest(unknown[0], columns)
             raise ValueError(f"hashed names {unknown[0]!r}, which is no column of X{hint}.")
         if getattr(X, "dtype", None) == np.uint8:
             fitted = tuple(Column(name, "number", scale=_PIXEL) for name in columns)
@@ -234,7 +234,7 @@ class Preparation:
             rows; or if a number is infinite, or so far off that it overflows in the dtype.
         """
         self._check_fitted()
-        kind = validation.dtype(dtype)
+        kind = checks.dtype(dtype)
         if (numbers := self._plain_numbers(X)) is not None:
             return self._scaled(numbers, kind, name)
         named, found = _columns_of(X, name)
@@ -349,15 +349,15 @@ class Preparation:
         """The column that belongs to each of ours."""
         if named and self._is_named:
             if absent := [each for each in self.columns if each not in found]:
-                hint = validation.nearest(absent[0], found)
+                hint = checks.nearest(absent[0], found)
                 raise ValueError(
                     f"{name} must have the column {absent[0]!r}{hint}; its columns are "
-                    f"{validation.shown(', '.join(map(str, found)))}."
+                    f"{checks.shown(', '.join(map(str, found)))}."
                 )
             return [(each, found[each]) for each in self.columns]
         if len(found) != len(self._columns):
             raise ValueError(
-                f"{name} must have {len(self._columns)} columns, {validation.shown(self.columns)}; "
+                f"{name} must have {len(self._columns)} columns, {checks.shown(self.columns)}; "
                 f"got {len(found)}."
             )
         return list(found.items())
@@ -570,7 +570,7 @@ def _other_kind(column: Column, values: Values, name: str) -> str:
         present = present[(present != 0) & (present != 1)]
     return (
         f"column {column.name!r} of {name} must hold {kinds[column.kind]} as in the training rows, "
-        f"got {validation.shown(present.tolist()[0])}."
+        f"got {checks.shown(present.tolist()[0])}."
     )
 
 
@@ -644,7 +644,7 @@ def _targets(y: ArrayLike, name: str = "y") -> NDArray[np.float64]:
     if not np.isfinite(values).all():
         row = int(np.argwhere(~np.isfinite(values))[0][0])
         raise ValueError(
-            f"{name} must hold finite numbers, got {validation.shown(array[row])} in row {row}."
+            f"{name} must hold finite numbers, got {checks.shown(array[row])} in row {row}."
         )
     return values
 
@@ -677,7 +677,7 @@ def _short(column: Column) -> dict[str, Any]:
 def _restored(i: int, fields: Mapping[str, Any]) -> Column:
     column = Column(**{**fields, "values": tuple(fields.get("values", ()))})
     name = f"preparation.columns[{i}]"
-    validation.choice(f"{name}.kind", column.kind, _KINDS)
+    checks.choice(f"{name}.kind", column.kind, _KINDS)
     numbers = column.mean, column.scale, column.fill
     if not all(map(math.isfinite, numbers)) or not column.scale > 0:
         raise ValueError(f"{name} must have a finite mean and fill, and a scale above 0")
@@ -701,7 +701,7 @@ def _line(column: Column) -> str:
         text = (
             f"one of {column.buckets} by a hash"
             if column.buckets
-            else (f"one of {validation.shown(', '.join(column.values))}")
+            else (f"one of {checks.shown(', '.join(column.values))}")
         )
         text += "; missing values are marked" if column.missing else ""
     return f"{column.name}: {text}"

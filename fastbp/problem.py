@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp import kernels, validation
+from fastbp import checks, kernels
 from fastbp.columns import is_number
 
 TASKS = ("classes", "numbers")
@@ -76,9 +76,9 @@ def pose(
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if task is not None:
-        task = validation.choice("task", task, TASKS)
+        task = checks.choice("task", task, TASKS)
     if loss is not None:
-        loss = validation.choice("loss", loss, kernels.LOSSES)
+        loss = checks.choice("loss", loss, kernels.LOSSES)
         wanted = "classes" if loss in kernels.CLASSIFICATION else "numbers"
         if task not in (None, wanted):
             raise ValueError(f"the loss {loss} is for {wanted}, and the task is {task}.")

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp import settings, validation
+from fastbp import checks, settings
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Schedule(settings.Settings):
                 "Schedule is the base class of all schedules and gives no rate: use one of "
                 f"{', '.join(SCHEDULES)}, or derive a class of your own."
             )
-        validation.rate("learning_rate", self.learning_rate, np.dtype(np.float64))
+        checks.rate("learning_rate", self.learning_rate, np.dtype(np.float64))
 
     def __call__(self, epoch: int) -> float:
         """η of an epoch; ValueError if it overflows."""
@@ -77,9 +77,9 @@ class Step(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        validation.integer("step_size", self.step_size, 1)
+        checks.integer("step_size", self.step_size, 1)
         # A greater factor than float32 can hold is of no use to any network.
-        validation.rate("gamma", self.gamma, np.dtype(np.float32))
+        checks.rate("gamma", self.gamma, np.dtype(np.float32))
 
     def _rate(self, epoch: int) -> float:
         return self.learning_rate * self.gamma ** (epoch // self.step_size)
@@ -101,7 +101,7 @@ class Exponential(Schedule):
     def __post_init__(self) -> None:
         super().__post_init__()
         # A greater factor than float32 can hold is of no use to any network.
-        validation.rate("gamma", self.gamma, np.dtype(np.float32))
+        checks.rate("gamma", self.gamma, np.dtype(np.float32))
 
     def _rate(self, epoch: int) -> float:
         return self.learning_rate * self.gamma**epoch
@@ -121,7 +121,7 @@ class InverseScaling(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        validation.rate("power", self.power, np.dtype(np.float64))
+        checks.rate("power", self.power, np.dtype(np.float64))
 
     def _rate(self, epoch: int) -> float:
         return self.learning_rate * math.pow(epoch + 1, -self.power)
@@ -162,11 +162,11 @@ class Cosine(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        validation.integer("epochs", self.epochs, 1)
-        validation.rate("minimum", self.minimum, np.dtype(np.float64), zero=True)
-        validation.integer("warmup", self.warmup, 0)
-        validation.flag("restarts", self.restarts)
-        validation.integer("multiplier", self.multiplier, 1)
+        checks.integer("epochs", self.epochs, 1)
+        checks.rate("minimum", self.minimum, np.dtype(np.float64), zero=True)
+        checks.integer("warmup", self.warmup, 0)
+        checks.flag("restarts", self.restarts)
+        checks.integer("multiplier", self.multiplier, 1)
         if self.multiplier > 1 and not self.restarts:
             raise ValueError(
                 f"multiplier must be 1 without restarts, got {self.multiplier}; set restarts=True."
@@ -213,10 +213,10 @@ class OneCycle(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        validation.integer("epochs", self.epochs, 1)
-        validation.share("rise", self.rise, one=True)
-        validation.rate("divisor", self.divisor, np.dtype(np.float64))
-        validation.rate("final_divisor", self.final_divisor, np.dtype(np.float64))
+        checks.integer("epochs", self.epochs, 1)
+        checks.share("rise", self.rise, one=True)
+        checks.rate("divisor", self.divisor, np.dtype(np.float64))
+        checks.rate("final_divisor", self.final_divisor, np.dtype(np.float64))
 
     def _rate(self, epoch: int) -> float:
         top = self.rise * self.epochs - 1
@@ -240,7 +240,7 @@ def describe(learning_rate: Any) -> Any:
     if description is None:
         raise ValueError(
             "learning_rate must be a number or one of fastbp.schedules to be saved, got "
-            f"{validation.shown(learning_rate)}; set trainer.learning_rate to one of them first."
+            f"{checks.shown(learning_rate)}; set trainer.learning_rate to one of them first."
         )
     return description
 
@@ -255,7 +255,7 @@ def restore(description: Any) -> Any:
 def rate_at(learning_rate: Any, epoch: int, kind: np.dtype[Any]) -> float:
     """η of an epoch, from the number, schedule or function that the trainer was given."""
     if not callable(learning_rate) or isinstance(learning_rate, type):
-        return validation.rate("learning_rate", learning_rate, kind)
+        return checks.rate("learning_rate", learning_rate, kind)
     return _checked(learning_rate, learning_rate, epoch, kind)
 
 
@@ -268,15 +268,15 @@ def _checked(
     except OverflowError:
         given = math.inf
     try:
-        number = validation.rate("", given, np.dtype(np.float64), zero=True)
+        number = checks.rate("", given, np.dtype(np.float64), zero=True)
         with np.errstate(under="ignore", over="ignore"):
             number = number if kind.type(number) != 0 else 0.0
-        return validation.rate("", number, kind, zero=True)
+        return checks.rate("", number, kind, zero=True)
     except ValueError:
         raise ValueError(
             f"learning_rate({epoch}) must be a finite {kind} number of at least 0, got "
-            f"{validation.shown(given)} in epoch {epoch}, counted from 0, from the schedule "
-            f"{validation.shown(schedule)}."
+            f"{checks.shown(given)} in epoch {epoch}, counted from 0, from the schedule "
+            f"{checks.shown(schedule)}."
         ) from None
 
 

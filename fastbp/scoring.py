@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbp import frames, kernels, validation
+from fastbp import checks, frames, kernels
 from fastbp.history import check_name
 from fastbp.metrics import METRICS, Metric, canonical, f1, scorer_names
 from fastbp.network import Network
-from fastbp.validation import FloatArray
+from fastbp.samples import FloatArray
 
 Array = NDArray[Any]
 
@@ -95,7 +95,7 @@ class Score(NamedTuple):
             return float(given)
         except (TypeError, ValueError):
             raise ValueError(
-                f"the metric {self.name} must return a number, got {validation.shown(given)}."
+                f"the metric {self.name} must return a number, got {checks.shown(given)}."
             ) from None
 
 
@@ -124,12 +124,12 @@ def _named(name: str, network: Network) -> Score:
     if key is None:
         others = scorer_names()
         if name not in others:
-            hint = validation.nearest(name, (*METRICS, *others))
+            hint = checks.nearest(name, (*METRICS, *others))
             where = "" if others else ", where that is installed"
             raise ValueError(
                 f"metrics must be functions of (y_true, y_pred), one of {', '.join(METRICS)}, or "
                 f"the name of a scorer of scikit-learn's{where}; got "
-                f"{validation.shown(name)}{hint}."
+                f"{checks.shown(name)}{hint}."
             )
         return Score(name, functools.partial(Judged.scikit_learns, name=name))
     task = "classification" if network.is_classifier else "regression"
@@ -146,7 +146,7 @@ def _called(function: Any) -> Score:
     for name, metric in METRICS.items():
         if function is metric.function:
             return Score(name, functools.partial(Judged.own, metric=metric))
-    validation.takes("a function in metrics", function, ("y_true", "y_pred"))
+    checks.takes("a function in metrics", function, ("y_true", "y_pred"))
     named = function.func if isinstance(function, functools.partial) else function
     name = getattr(named, "__name__", type(named).__name__)
     return Score(name, functools.partial(Judged.users, function=function))

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from fastbp import validation
+from fastbp import checks
 
 
 @dataclass(frozen=True, repr=False)
@@ -47,10 +47,10 @@ def describe(settings: Kind, kinds: Mapping[str, type[Kind]]) -> dict[str, Any] 
 def restore(what: str, description: Any, kinds: Mapping[str, type[Kind]]) -> Kind:
     """The settings that `describe` has described."""
     if not isinstance(description, Mapping):
-        given = validation.shown(description)
+        given = checks.shown(description)
         raise ValueError(f"{what} must be an object with a name and settings, got {given}.")
     values = dict(description)
-    name = validation.choice(f"{what}.name", values.pop("name", None), kinds)
+    name = checks.choice(f"{what}.name", values.pop("name", None), kinds)
     try:
         return kinds[name](**values)
     except TypeError as error:  # settings too many or too few

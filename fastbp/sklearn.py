@@ -30,14 +30,14 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastbp import kernels, optimizers, sparse, validation
+from fastbp import checks, kernels, optimizers, sparse
 from fastbp.callbacks import Callback
 from fastbp.divergence import DivergenceError
 from fastbp.extras import missing
 from fastbp.network import Network
 from fastbp.objective import Objective
+from fastbp.samples import FloatArray, balanced_weights
 from fastbp.trainer import Trainer
-from fastbp.validation import FloatArray
 
 try:
     import joblib
@@ -109,18 +109,18 @@ def _mean_by_batches(values: NDArray[Any], weights: NDArray[Any], batch_size: in
 
 def _class_weights(given: Any, classes: NDArray[Any], codes: NDArray[Any]) -> NDArray[Any]:
     """Weight of each row by its class; its code is the place of the class in ``classes``."""
-    weights = validation.balanced_weights(codes, len(classes))
+    weights = balanced_weights(codes, len(classes))
     if not isinstance(given, str):
         names, kind = classes.tolist(), np.dtype(np.float64)
         unknown = [name for name in given if name not in names]
         if unknown and not all(name in given for name in names):
             raise ValueError(
-                f"class_weight must name classes among {validation.shown(names)}, got "
-                f"{validation.shown(unknown[0])}."
+                f"class_weight must name classes among {checks.shown(names)}, got "
+                f"{checks.shown(unknown[0])}."
             )
         for k, name in enumerate(names):
             each = given.get(name, 1.0)
-            weights[k] = validation.rate(f"class_weight[{name!r}]", each, kind, zero=True)
+            weights[k] = checks.rate(f"class_weight[{name!r}]", each, kind, zero=True)
     return np.asarray(weights[codes])
 
 
@@ -313,7 +313,7 @@ class _Engine(BaseMultilayerPerceptron):
         if isinstance(given, str):
             given = [given] * n_hidden
         names = [_OUR_NAMES.get(name, name) if isinstance(name, str) else name for name in given]
-        return validation.hidden_activations(names, n_hidden)
+        return checks.hidden_activations(names, n_hidden)
 
     def _loss_name(self) -> str:
         """Our name of the loss, by the parameter."""
@@ -370,7 +370,7 @@ class _Engine(BaseMultilayerPerceptron):
         yield "loss", network.loss_name, self._loss_name()
         yield "y.shape[1]", network.sizes[-1], 1 if y.ndim == 1 else y.shape[1]
         if self.dtype is not None:
-            yield "dtype", network.dtype, validation.dtype(self.dtype)
+            yield "dtype", network.dtype, checks.dtype(self.dtype)
 
     def __getstate__(self) -> dict[str, Any]:
         if hasattr(self, "coefs_"):
@@ -428,7 +428,7 @@ class _Engine(BaseMultilayerPerceptron):
         if not reset:
             self._check_unchanged(y)
         if self.dtype is not None:
-            X = X.astype(validation.dtype(self.dtype), copy=False)
+            X = X.astype(checks.dtype(self.dtype), copy=False)
         return X, y
 
     def _fit(self, X: Any, y: Any, sample_weight: Any = None, incremental: bool = False) -> _Engine:
@@ -438,7 +438,7 @@ class _Engine(BaseMultilayerPerceptron):
         is_one = not isinstance(sizes, Iterable) or getattr(sizes, "ndim", 1) == 0
         for size in [sizes] if is_one else sizes:
             if not isinstance(size, Integral) or isinstance(size, bool):
-                given = validation.shown(size)
+                given = checks.shown(size)
                 raise ValueError(f"hidden_layer_sizes must hold integers, got {given}.")
         super()._fit(X, y, sample_weight, incremental)
         return self
@@ -484,7 +484,7 @@ class _Engine(BaseMultilayerPerceptron):
         ):
             raise ValueError(
                 f'class_weight must be {what} from classes to weights, "balanced" or None; '
-                f"got {validation.shown(given)}."
+                f"got {checks.shown(given)}."
             )
         weights = 1.0 if sample_weight is None else sample_weight
         for one, codes in zip(each, columns, strict=True):
@@ -547,7 +547,7 @@ class _Engine(BaseMultilayerPerceptron):
         return split[0], split[2], weights[0], _HeldOut(split[1], labels, weights[1], encoded)
 
     def _given_rows(self, eval_set: Any) -> _HeldOut:
-        X, y = validation.pair("eval_set", eval_set)
+        X, y = checks.pair("eval_set", eval_set)
         X, y = validate_data(
             self,
             _checked_sparse(X, "eval_set X"),
@@ -636,7 +636,7 @@ class _Engine(BaseMultilayerPerceptron):
         kind = trainer.network.dtype
         # A rate that underflows becomes the smallest number above 0.
         rate = max(float(self._optimizer.learning_rate), float(np.finfo(kind).smallest_subnormal))
-        trainer.learning_rate = validation.rate("learning_rate_init", rate, kind)
+        trainer.learning_rate = checks.rate("learning_rate_init", rate, kind)
 
     def _next_rate(self) -> None:
         """Have scikit-learn's optimizer find the rate of the next epoch."""

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp import validation as checks
+from fastbp import checks
 
 Rows = NDArray[np.int64]
 

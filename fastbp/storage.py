@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from fastbp import files, optimizers, schema, validation
+from fastbp import checks, files, optimizers, schema
 from fastbp.callbacks import CallbackState
 from fastbp.history import History
 from fastbp.network import Network
 from fastbp.options import described_options, restored_options
 from fastbp.preparation import Preparation
+from fastbp.samples import FloatArray
 from fastbp.trainer import Trainer
-from fastbp.validation import FloatArray
 
 # Bytes of everything in a file but its tensors, for whatever program reads safetensors.
 LONGEST_HEADER = 100_000_000
@@ -372,7 +372,7 @@ def _restored_network(header: dict[str, Any]) -> Network:
         loss=header["loss"],
         output=header["activations"][-1] if header["activations"] else "",
         init=header["inits"],
-        dtype=validation.choice("dtype", header["dtype"], ("float32", "float64")),
+        dtype=checks.choice("dtype", header["dtype"], ("float32", "float64")),
         classes=header.get("classes"),
         preparation=preparation and Preparation.from_description(preparation),
     )

@@ -19,11 +19,11 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from fastbp import checks, delimited, frames
 from fastbp import columns as cells
-from fastbp import delimited, frames, validation
+from fastbp.checks import nearest
 from fastbp.columns import CellError, is_number
 from fastbp.extras import missing
-from fastbp.validation import nearest
 
 _TEXT = (".csv", ".tsv", ".txt", ".tab", ".dat", ".data")
 _BINARY = {".parquet": "Parquet", ".pq": "Parquet", ".feather": "Feather", ".arrow": "Feather"}
@@ -192,7 +192,7 @@ def pieces(
     read as a whole, for the type of a column depends on all its cells. No column is left out as
     row numbers.
     """
-    validation.integer("rows", rows, 1)
+    checks.integer("rows", rows, 1)
     _check(options)
     with _opened(path) as source:
         if source.kind != "text":

@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import (
+    checks,
     kernels,
     keywords,
     optimizers,
     passes,
     schedules,
     scoring,
-    validation,
     watching,
 )
 from fastbp.callbacks import (
@@ -47,7 +47,7 @@ from fastbp.options import (
 from fastbp.pacing import Crew, paced
 from fastbp.preparation import ScaleWarning, scale_hint
 from fastbp.progress import progress_bar
-from fastbp.validation import FloatArray
+from fastbp.samples import FloatArray, checked_order, with_class_weight
 
 Result = TypeVar("Result")
 
@@ -184,7 +184,7 @@ class Trainer:
         self.reduction = reduction
         self.history = History()
         self._checked_options()
-        self._seed = validation.seed(seed)
+        self._seed = checks.seed(seed)
         self._outcome = ""  # what is said of the last fit, if a callback has stopped it
         self._chosen: tuple[str, tuple[str, ...]] = ("", ())
         self._crew: tuple[Any, Crew] | None = None
@@ -214,7 +214,7 @@ class Trainer:
                     f"{name} must be a fastbp.{kind.__name__}, got {type(value).__name__}."
                 )
         elif name in _CALLED and callable(value) and not isinstance(value, type):
-            validation.takes(name, value, _CALLED[name])
+            checks.takes(name, value, _CALLED[name])
         elif type(self) is Trainer and name not in OPTIONS:
             raise AttributeError(
                 f"Trainer has no attribute {name!r}{keywords.meant(name, OPTIONS)}; it has "
@@ -301,7 +301,7 @@ class Trainer:
         """
         samples = self._training_samples(X, y, sample_weight)
         self._warn_of_sizes(samples)
-        epochs = validation.integer("epochs", epochs, 0)
+        epochs = checks.integer("epochs", epochs, 0)
         # What can be known about the epochs to come is checked before the first one.
         eta = schedules.highest_rate(
             self.learning_rate, len(self.history), max(1, epochs), self.network.dtype
@@ -309,7 +309,7 @@ class Trainer:
         if eta is not None:
             self._checked_options(self.network, eta)
         if progress is not None:
-            validation.flag("progress", progress)
+            checks.flag("progress", progress)
         sets = watching.eval_sets(self.network, eval_set)
         if validation_split is not None:
             if sets:
@@ -440,7 +440,7 @@ class Trainer:
     def _order(self, n: int) -> NDArray[np.int64]:
         """Row numbers of an epoch, or none for the order given."""
         if callable(self.shuffle):
-            return validation.order(f"shuffle({n})", self.shuffle(n), n)
+            return checked_order(f"shuffle({n})", self.shuffle(n), n)
         return self._generator.permutation(n) if self.shuffle else kernels.IN_ORDER
 
     def _fit_epoch(
@@ -655,9 +655,9 @@ class Trainer:
         if isinstance(weights, Mapping):
             raise ValueError(
                 "class_weight must name class numbers where y holds them, got "
-                f"{validation.shown(next(iter(weights)))}."
+                f"{checks.shown(next(iter(weights)))}."
             )
-        samples = validation.with_class_weight(samples, weights)
+        samples = with_class_weight(samples, weights)
         is_one_of = self.network.loss_name == "cross_entropy"
         n_classes = self.network.sizes[-1] if is_one_of else 2
         smoothing = options["label_smoothing"]

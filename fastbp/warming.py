@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from fastbp import validation
+from fastbp import checks
 from fastbp.network import Network
 from fastbp.trainer import Trainer
 
@@ -33,7 +33,7 @@ def warmup(dtypes: str | Sequence[str] = ("float32", "float64")) -> float:
     """
     began = time.perf_counter()
     X, y = [[0.0]], [0]
-    for dtype in validation.dtypes(dtypes):
+    for dtype in checks.dtypes(dtypes):
         network = Network((1, 2), dtype=dtype, seed=0)
         for method in ("sequential", "deferred"):
             trainer = Trainer(network, method=method, seed=0)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastbp import kernels, scoring, splitting, validation
+from fastbp import checks, kernels, scoring, splitting
 from fastbp.history import History
 from fastbp.network import Network
 from fastbp.scoring import Array, Judged, Score
@@ -32,7 +32,7 @@ def eval_sets(network: Network, given: Any) -> list[EvalSet]:
     sets = []
     for i, each in enumerate(given if several else [given]):
         name = f"eval_set[{i}]" if several and len(given) > 1 else "eval_set"
-        X, y = validation.pair(name, each)
+        X, y = checks.pair(name, each)
         samples = network.samples(X, y, prefix=f"{name} ")
         sets.append(EvalSet(samples, scoring.truth(network, samples, y)))
     return sets
@@ -42,7 +42,7 @@ def split_off(
     network: Network, samples: kernels.Samples, y: ArrayLike, share: Any, seed: int
 ) -> tuple[kernels.Samples, EvalSet]:
     """Samples to train on, and a set of so large a share; each class is divided alike."""
-    share = validation.share("validation_split", share, zero=False)
+    share = checks.share("validation_split", share, zero=False)
     true = scoring.truth(network, samples, y)
     n = samples.inputs.n
     labels = true if network.is_classifier and true.ndim == 1 else None
@@ -165,4 +165,4 @@ def verbosity(verbose: Any) -> bool:
     """Whether to print a line for each epoch: None, True, False, or 0, 1, 2."""
     if verbose is None or isinstance(verbose, (bool, np.bool_)):
         return bool(verbose)
-    return validation.integer("verbose", verbose, 0, 2) > 0
+    return checks.integer("verbose", verbose, 0, 2) > 0

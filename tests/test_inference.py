@@ -360,7 +360,7 @@ def test_rows_of_another_kind_are_never_converted_whole(kind, monkeypatch):
 @pytest.mark.parametrize("dtype", ["uint8", "float64"])
 def test_targets_of_another_kind_are_never_converted_whole(dtype, form, monkeypatch):
     monkeypatch.setattr(threads, "available", lambda: 2)
-    monkeypatch.setattr("fastbp.validation._SCAN", 1 << 18)
+    monkeypatch.setattr("fastbp.samples._SCAN", 1 << 18)
     network = Network((10, 16, 784), loss="binary_cross_entropy", seed=0)
     X = form(np.random.default_rng(0).random((20_000, 10)).astype(np.float32))
     y = np.random.default_rng(0).integers(0, 2, (20_000, 784)).astype(dtype)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastbp.problem import pose
-from fastbp.validation import numbered
+from fastbp.samples import class_numbers
 
 rng = np.random.default_rng(0)
 
@@ -120,7 +120,7 @@ def test_what_cannot_be_learned_is_said(y, arguments, message):
 
 def test_labels_are_compared_exactly():
     def numbers(labels, classes):
-        return numbered("y", np.array(labels), classes).tolist()
+        return class_numbers("y", np.array(labels), classes).tolist()
 
     assert numbers([10, 2], [2, 10]) == [1, 0]
     assert numbers(["10", "2"], ["10", "2"]) == [0, 1]

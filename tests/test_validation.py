@@ -9,7 +9,8 @@ from functools import partial
 import numpy as np
 import pytest
 
-from fastbp import Network, Trainer, optimizers, validation, warmup
+from fastbp import Network, Trainer, optimizers, warmup
+from fastbp.samples import checked_inputs, checked_order, checked_samples
 
 X = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
 Y = np.array([0, 1, 0, 1, 1, 0])
@@ -85,7 +86,7 @@ def test_bad_inputs(case):
 
 
 def test_every_piece_of_a_long_array_is_scanned(monkeypatch):
-    monkeypatch.setattr("fastbp.validation._SCAN", 4)
+    monkeypatch.setattr("fastbp.samples._SCAN", 4)
     for row in range(6):
         bad = with_value(X, (row, 1), np.nan)
         with pytest.raises(ValueError, match=f"got nan in row {row}, column 1"):
@@ -649,14 +650,14 @@ def whatever_changes_meanwhile(make, call):
 def test_labels_are_copied_before_they_are_checked(dtype):
     for samples in whatever_changes_meanwhile(
         lambda: Y.astype(dtype),
-        lambda y: validation.samples(X, y, (3, 2), "cross_entropy", np.dtype("float32")),
+        lambda y: checked_samples(X, y, (3, 2), "cross_entropy", np.dtype("float32")),
     ):
         assert samples.labels.tolist() == Y.tolist()
 
 
 def test_orders_are_copied_before_they_are_checked():
     for rows in whatever_changes_meanwhile(
-        lambda: np.arange(6), lambda rows: validation.order("shuffle(6)", rows, 6)
+        lambda: np.arange(6), lambda rows: checked_order("shuffle(6)", rows, 6)
     ):
         assert rows.tolist() == list(range(6))
 
@@ -670,7 +671,7 @@ def test_sparse_indices_are_copied_before_they_are_checked(form, part):
         given = csr_array(X * (X > 0)).asformat(form)
         array[:] = getattr(given, part)[: len(array)]
         setattr(given, part, array)
-        return validation.inputs(given, 3, np.dtype("float32"))
+        return checked_inputs(given, 3, np.dtype("float32"))
 
     whole = getattr(csr_array(X * (X > 0)).asformat(form), part)
     expected = call(np.empty_like(whole))
@@ -693,7 +694,7 @@ def test_a_shape_that_changes_after_the_check():
         samples, goes_on = at_line(
             k,
             change,
-            lambda given=given, targets=targets: validation.samples(
+            lambda given=given, targets=targets: checked_samples(
                 given, targets, (3, 2), "squared_error", np.dtype("float32")
             ),
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fastbp import validation
+from fastbp import checks
 
 if TYPE_CHECKING:
     from fastbp.divergence import DivergenceError
@@ -57,7 +57,7 @@ class Callback:
 
     def checked_every(self) -> int:
         """`every`, which may be set anew at any time."""
-        return validation.integer(f"{type(self).__name__}.every", self.every, 1)
+        return checks.integer(f"{type(self).__name__}.every", self.every, 1)
 
     def check(self, columns: Iterable[str]) -> None:
         """Refuse a fit that does not produce what is watched, before it begins.
@@ -79,7 +79,7 @@ class Callback:
             )
         raise ValueError(
             f"monitor={self.monitor!r} is no column of numbers that this fit adds to the history"
-            f"{validation.nearest(self.monitor, columns)}; they are {', '.join(columns)}, and "
+            f"{checks.nearest(self.monitor, columns)}; they are {', '.join(columns)}, and "
             "metrics=... in fit adds more."
         )
 
@@ -191,14 +191,14 @@ def listeners_of(callbacks: Any) -> tuple[Callback, ...]:
             for point, given in _POINTS.items():
                 method = getattr(callback, point)
                 if getattr(method, "__func__", None) is not getattr(Callback, point):
-                    validation.takes(f"{name}.{point}", method, given)
+                    checks.takes(f"{name}.{point}", method, given)
             listeners.append(callback)
         elif callable(callback) and not isinstance(callback, type):
-            validation.takes("a function in callbacks", callback, ("trainer",))
+            checks.takes("a function in callbacks", callback, ("trainer",))
             listeners.append(_EveryEpoch(callback))
         else:
             raise ValueError(
                 "callbacks must be instances of fastbp.callbacks.Callback, or functions of the "
-                f"trainer; got {validation.shown(callback)}."
+                f"trainer; got {checks.shown(callback)}."
             )
     return tuple(sorted(listeners, key=lambda listener: listener.comes_last))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from fastbp import validation
+from fastbp import checks
 from fastbp.callbacks.base import Callback
 from fastbp.metrics import METRICS, canonical, greater_is_better
 
@@ -29,10 +29,10 @@ class Watching(Callback):
 
     def __init__(self, monitor: str, mode: str | None) -> None:
         self.monitor = _name(monitor)
-        self.mode = None if mode is None else validation.choice("mode", mode, ("min", "max"))
+        self.mode = None if mode is None else checks.choice("mode", mode, ("min", "max"))
         known = greater_is_better(self.monitor)
         if self.mode is None and known is None:
-            hint = validation.nearest(self.monitor, _KNOWN)
+            hint = checks.nearest(self.monitor, _KNOWN)
             raise ValueError(
                 f'mode must be "min" or "max" for monitor={self.monitor!r}{hint}: which way is '
                 f"better is known only of {', '.join(_KNOWN)} and scikit-learn's scorers."
@@ -73,7 +73,7 @@ def _name(monitor: Any) -> str:
     if not isinstance(monitor, str) or not monitor:
         raise ValueError(
             "monitor must be the name of a column of the history, such as eval_loss, got "
-            f"{validation.shown(monitor)}."
+            f"{checks.shown(monitor)}."
         )
     key = monitor.lower().replace("-", "_").replace(" ", "_")
     return key if key in _KNOWN[:2] else monitor

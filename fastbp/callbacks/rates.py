@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastbp import validation
+from fastbp import checks
 from fastbp.callbacks.monitors import Watching
 
 if TYPE_CHECKING:
@@ -57,11 +57,11 @@ class ReduceOnPlateau(Watching):
         mode: str | None = None,
     ) -> None:
         super().__init__(monitor, mode)
-        self.factor = validation.share("factor", factor, zero=False)
-        self.patience = validation.integer("patience", patience, 0)
-        self.threshold = validation.share("threshold", threshold)
-        self.cooldown = validation.integer("cooldown", cooldown, 0)
-        self.minimum = validation.rate("minimum", minimum, np.dtype(np.float64), zero=True)
+        self.factor = checks.share("factor", factor, zero=False)
+        self.patience = checks.integer("patience", patience, 0)
+        self.threshold = checks.share("threshold", threshold)
+        self.cooldown = checks.integer("cooldown", cooldown, 0)
+        self.minimum = checks.rate("minimum", minimum, np.dtype(np.float64), zero=True)
         self._best = self.worst
         self._bad = self._cooling = 0
 
@@ -70,7 +70,7 @@ class ReduceOnPlateau(Watching):
         if callable(trainer.learning_rate):
             raise ValueError(
                 "learning_rate must be a number for ReduceOnPlateau to lower it, got the schedule "
-                f"{validation.shown(trainer.learning_rate)}."
+                f"{checks.shown(trainer.learning_rate)}."
             )
 
     def on_epoch(self, trainer: Trainer) -> None:

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fastbp import files, validation
+from fastbp import checks, files
 from fastbp.callbacks.base import Callback
 from fastbp.callbacks.monitors import Watching
 from fastbp.extras import missing
@@ -23,7 +23,7 @@ Path = str | os.PathLike[str]
 
 def _text(name: str, path: Any) -> str:
     if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
-        raise ValueError(f"{name} must be a path, got {validation.shown(path)}.")
+        raise ValueError(f"{name} must be a path, got {checks.shown(path)}.")
     return os.fsdecode(path)
 
 
@@ -76,8 +76,8 @@ class Checkpoint(Watching):
         if monitor is None:
             self.monitor = ""
         self.path = _text("path", path)
-        self.every = validation.integer("every", every, 1)
-        self.keep = None if keep is None else validation.integer("keep", keep, 1)
+        self.every = checks.integer("every", every, 1)
+        self.keep = None if keep is None else checks.integer("keep", keep, 1)
         is_numbered = self._file(1) != self._file(2)
         if self.keep is not None and not is_numbered:
             raise ValueError(
@@ -159,7 +159,7 @@ class CSVLogger(Callback):
         old = self._header()
         if old not in (b"", header):
             raise ValueError(
-                f"{self.path} has the header {validation.shown(old.decode(errors='replace'))}, and "
+                f"{self.path} has the header {checks.shown(old.decode(errors='replace'))}, and "
                 f"this fit's is {header.decode()!r}: choose another path for CSVLogger."
             )
         _make_folder(self.path)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastbp import validation
+from fastbp import checks
 from fastbp.callbacks.base import Callback
 from fastbp.callbacks.monitors import Watching
-from fastbp.validation import FloatArray
+from fastbp.samples import FloatArray
 
 if TYPE_CHECKING:
     from fastbp.divergence import DivergenceError
@@ -56,9 +56,9 @@ class EarlyStopping(Watching):
         mode: str | None = None,
     ) -> None:
         super().__init__(monitor, mode)
-        self.patience = validation.integer("patience", patience, 1)
-        self.min_delta = validation.rate("min_delta", min_delta, np.dtype(np.float64), zero=True)
-        self.restore_best = validation.flag("restore_best", restore_best)
+        self.patience = checks.integer("patience", patience, 1)
+        self.min_delta = checks.rate("min_delta", min_delta, np.dtype(np.float64), zero=True)
+        self.restore_best = checks.flag("restore_best", restore_best)
         self.best = math.nan
         self.best_epoch = 0
         self._best_params: FloatArray | None = None
@@ -114,7 +114,7 @@ class TimeLimit(Callback):
     settings = ("seconds",)
 
     def __init__(self, seconds: float) -> None:
-        self.seconds = validation.rate("seconds", seconds, np.dtype(np.float64))
+        self.seconds = checks.rate("seconds", seconds, np.dtype(np.float64))
 
     def on_begin(self, trainer: Trainer) -> None:
         """Start the clock."""
@@ -148,7 +148,7 @@ class Target(Watching):
 
     def __init__(self, monitor: str, value: float, *, mode: str | None = None) -> None:
         super().__init__(monitor, mode)
-        self.value = validation.finite("value", value)
+        self.value = checks.finite("value", value)
         self._reached = False
 
     def on_begin(self, trainer: Trainer) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any, NoReturn
 
-from fastbp import kernels, validation
+from fastbp import checks, kernels
 from fastbp.columns import is_number
 from fastbp.initializers import INITIALIZERS
 from fastbp.optimizers import OPTIMIZERS
@@ -44,7 +44,7 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             names = [name.replace("_", "-") for name in vars(parsed)]
             meant = unknown[0].partition("=")[0].lstrip("-")
-            hint = validation.nearest(meant, names) if unknown[0].startswith("--") else ""
+            hint = checks.nearest(meant, names) if unknown[0].startswith("--") else ""
             self.error(f"unknown option {unknown[0]}{hint.replace(chr(39), '')}")
         return parsed
 
@@ -416,7 +416,7 @@ def from_file(path: str, known: Iterable[str]) -> list[str]:
     for key, value in _flat(content).items():
         name = key.replace("_", "-").lstrip("-")
         if name not in names_:
-            hint = validation.nearest(name, names_)
+            hint = checks.nearest(name, names_)
             raise ValueError(f"{path}: unknown option {key!r}{hint}; see fastbp train --help.")
         if value is True:
             arguments.append(f"--{name}")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp import experiment, kernels, metrics, validation
+from fastbp import checks, experiment, kernels, metrics
 from fastbp.cli import assess, model, resume
 from fastbp.cli import options as opt
 from fastbp.cli.output import finite, in_words, naming, say
@@ -104,7 +104,7 @@ def check_before_training(options: argparse.Namespace) -> None:
         check_format(options.plot)
     for name, least in {"epochs": 1, "patience": 0, "seed": 0, "threads": 1}.items():
         if (value := getattr(options, name)) is not None:
-            validation.integer(f"--{name}", value, least)
+            checks.integer(f"--{name}", value, least)
     schedules = (*opt.SCHEDULE_NAMES, "constant")
     names: dict[str, Iterable[str]] = {
         "loss": kernels.LOSSES,
@@ -113,14 +113,14 @@ def check_before_training(options: argparse.Namespace) -> None:
     }
     for name, known in names.items():
         if (value := getattr(options, name)) is not None:
-            setattr(options, name, validation.choice(f"--{name}", value, known))
+            setattr(options, name, checks.choice(f"--{name}", value, known))
     if not 0 < options.held_out < 1:
         raise ValueError(
             f"--held-out must be between 0 and 1, got {options.held_out}; --final trains on all "
             "rows after the figures."
         )
     if options.cv is not None:
-        validation.integer("--cv", options.cv, 2)
+        checks.integer("--cv", options.cv, 2)
         for name in ("plot", "resume", "checkpoint"):
             if getattr(options, name):
                 raise ValueError(f"--{name} is for one training, and --cv trains several networks.")
