@@ -6,7 +6,8 @@ for one sample at a time; ``deferred`` takes the same steps in blocks, each laye
 ``inference`` goes forward only.
 """
 
-from ._jit import cache_directory, loop_threads, set_loop_threads
+from ._jit import cache_directory
+from ._numba import loop_threads, set_loop_threads
 from .activations import ACTIVATIONS, HIDDEN
 from .blocks import launch
 from .checks import first_nonfinite

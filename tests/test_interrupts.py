@@ -1,10 +1,15 @@
 """Ctrl-C at any moment, forks at any moment, and the caller's own number of threads."""
 
+import gc
 import os
 import subprocess
 import sys
+import weakref
 
 import pytest
+
+from fastbp import kernels
+from fastbp.kernels.compiling import compile_aside
 
 DISABLED = os.environ.get("NUMBA_DISABLE_JIT", "0") != "0"
 compiled_only = pytest.mark.skipif(DISABLED, reason="nothing is compiled with NUMBA_DISABLE_JIT")
@@ -26,7 +31,7 @@ EVERY_INSTRUCTION = """
 import sys
 import numba, numpy as np
 from fastbp import Network, Trainer, kernels, threads
-from fastbp.kernels import _jit
+from fastbp.kernels import _numba
 
 seen = []
 
@@ -35,7 +40,7 @@ def stand_in(*arguments):
     return arguments[-2]
 
 kernels.train_minibatch = stand_in
-files = {threads.__file__, _jit.__file__}
+files = {threads.__file__, _numba.__file__}
 X, y = np.zeros((64, 4)), np.zeros(64, int)
 network = Network((4, 3), seed=0)
 trainer = Trainer(network, batch_size=8, n_threads=2)
@@ -234,3 +239,226 @@ assert compilations[0] > 1
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_fork_while_another_thread_compiles_does_not_hang():
     run(FORKS, FASTBP_NO_CACHE="1")
+
+
+# Compiling `slow` takes as long as the program wants: who compiles waits for `go_on`.
+SLOW = """
+import os, signal, sys, threading
+import numpy as np
+from numba.extending import intrinsic
+from fastbp.kernels import _jit, _numba, compiling
+from fastbp.kernels._jit import jit
+
+begun, go_on, done = threading.Event(), threading.Event(), threading.Event()
+
+@intrinsic
+def waits(typing_context, x):
+    begun.set()
+    assert go_on.wait(60)
+    done.set()
+    return x(x), lambda context, builder, signature, args: args[0]
+
+@jit(entry=True)
+def slow(x):
+    return waits(x) + 1.0
+
+@jit(entry=True)
+def other(x):
+    return x + 2.0
+
+def interrupt():
+    begun.wait()
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Thread(target=interrupt, daemon=True).start()
+"""
+
+AT_ONCE = """
+try:
+    slow(1.0)
+    raise AssertionError("not interrupted")
+except KeyboardInterrupt:
+    assert begun.is_set() and not done.is_set()  # so it is compiled still
+threading.Timer(0.3, go_on.set).start()
+assert slow(1.0) == 2.0  # waits for what has begun
+assert other(1.0) == 3.0
+assert sum(slow.stats.cache_misses.values()) + sum(slow.stats.cache_hits.values()) == 1
+"""
+
+
+@compiled_only
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT cannot be sent to oneself on Windows")
+def test_ctrl_c_is_heard_while_a_kernel_compiles_and_the_next_call_waits_for_it():
+    run(SLOW + AT_ONCE, FASTBP_NO_CACHE="1")
+
+
+@compiled_only
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT cannot be sent to oneself on Windows")
+@pytest.mark.parametrize("layer", ["omp", "workqueue"])
+def test_training_goes_on_after_ctrl_c_while_it_compiled(layer):
+    """With everything that a first compilation of a process sets up."""
+    code = f"import numba\nnumba.config.THREADING_LAYER = {layer!r}\n"
+    if layer == "omp":
+        code += "try:\n    numba.get_num_threads()\nexcept ValueError:\n    raise SystemExit\n"
+    run(code + EARLY_INTERRUPT, FASTBP_NO_CACHE="1")
+
+
+EARLY_INTERRUPT = """
+import os, signal, threading
+import numpy as np
+from numba import prange
+import fastbp
+from fastbp.kernels import _jit, activations, compiling, linear, memory
+
+@_jit.jit(parallel=True, inline=False)
+def on_threads(x, parts):
+    for part in prange(parts):
+        linear.fill(memory.window(x, 16 * part, 16), x.dtype.type(part), 0, 16)
+
+@_jit.jit(entry=True)
+def fill(x):
+    on_threads(x, len(x) // 16)
+    activations.activate(4, x, x, len(x))
+
+began = threading.Event()
+run = threading.Thread.run
+
+def begin(thread):
+    if thread.name == "fastbp compiles":
+        began.set()
+    run(thread)
+
+threading.Thread.run = begin
+came = 0
+
+def interrupt():
+    began.wait()
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Thread(target=interrupt, daemon=True).start()
+x = np.zeros(64, np.float32)
+try:
+    fill(x)
+except KeyboardInterrupt:
+    came += 1
+assert came == 1 and not fill.signatures
+fill(x)
+assert np.allclose(x, np.tanh(np.repeat(range(4), 16)))
+"""
+
+EXIT = """
+threading.Timer(0.3, go_on.set).start()
+import atexit
+
+@atexit.register
+def last():  # what is not compiled yet can still be called
+    assert other(1.0) == 3.0
+    print("done" if done.is_set() else "not done")
+
+slow(1.0)
+"""
+
+
+@compiled_only
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT cannot be sent to oneself on Windows")
+def test_a_program_that_ctrl_c_ends_lets_its_compilation_end():
+    """LLVM must not run on while the interpreter takes itself apart."""
+    done = subprocess.run(
+        [sys.executable, "-c", SLOW + EXIT], env=os.environ | {"FASTBP_NO_CACHE": "1"},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert "KeyboardInterrupt" in done.stderr
+    assert done.stdout == "done\n", done.stderr
+
+
+# While numba compiles, Python code of the user's may call kernels; so may handlers of signals.
+NESTED = """
+import numba
+from numba.extending import overload
+
+def asked(x):
+    return x
+
+@overload(asked)
+def asked_when_compiled(x):
+    constant = other(5.0)
+    return lambda x: x + constant
+
+assert numba.njit(lambda x: asked(x))(1.0) == 8.0
+
+@jit(entry=True)
+def third(x):
+    return x + 3.0
+
+@jit(entry=True)
+def fourth(x):
+    return x + 4.0
+
+heard = []
+
+def handler(number, frame):
+    go_on.set()
+    heard.append(third(1.0))
+
+signal.signal(signal.SIGINT, handler)
+assert slow(1.0) == 2.0
+assert heard == [4.0]
+
+results = []
+callers = [threading.Thread(target=lambda i=i: results.append(fourth(float(i)))) for i in range(8)]
+for caller in callers:
+    caller.start()
+for caller in callers:
+    caller.join()
+assert sorted(results) == [4.0 + i for i in range(8)]
+assert sum(fourth.stats.cache_misses.values()) == 1
+"""
+
+
+@compiled_only
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT cannot be sent to oneself on Windows")
+def test_kernels_that_compile_while_others_do_wait_for_nobody_in_vain():
+    run(SLOW + NESTED, FASTBP_NO_CACHE="1")
+
+
+FORKED = """
+try:
+    slow(1.0)
+except KeyboardInterrupt:
+    pass
+threading.Timer(0.3, go_on.set).start()
+child = os.fork()  # waits for who compiles
+if child == 0:
+    os._exit(0 if done.is_set() and (slow(1.0), other(1.0)) == (2.0, 3.0) else 1)
+assert os.waitpid(child, 0)[1] == 0
+assert (slow(1.0), other(1.0)) == (2.0, 3.0)
+"""
+
+
+@compiled_only
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_after_ctrl_c_while_a_kernel_compiles():
+    run(SLOW + FORKED, FASTBP_NO_CACHE="1")
+
+
+@compiled_only
+def test_an_error_of_compilation_reaches_the_caller_and_keeps_nothing():
+    class Thing:
+        """What a frame of the error's traceback has."""
+
+    gone = []
+
+    def work():
+        thing = Thing()
+        gone.append(weakref.ref(thing))
+        raise TypeError("mine")
+
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(TypeError, match="mine") as raised:
+            compile_aside(kernels.infer, (), work)
+        del raised
+        assert gone[0]() is None
+    finally:
+        gc.enable()

@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +10,10 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
-from llvmlite.binding import ExecutionEngine
 
 import fastbp
 from fastbp import kernels
-from fastbp.kernels import _jit
+from fastbp.kernels import _jit, _numba
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 KERNELS = Path(kernels.__file__).parent
@@ -30,7 +28,7 @@ def test_no_flag_is_set_outside_of_the_decorator():
     checked = 0
     for folder in (KERNELS, Path(fastbp.__file__).parent):
         for path in folder.glob("*.py"):
-            if path.name == "_jit.py":
+            if path.name in ("_jit.py", "_numba.py"):
                 continue
             for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
                 checked += bool(allowed.match(line))
@@ -91,26 +89,6 @@ def test_a_literal_number_does_not_compile_anew():
     assert "Literal" not in str(fill.signatures)
 
 
-def test_ctrl_c_in_a_callback_of_llvm_is_not_lost():
-    """Exceptions end there: llvmlite's callback is stood in for by one of the same name."""
-    assert hasattr(ExecutionEngine, "_raw_object_cache_notify")
-    handler, went_on = signal.getsignal(signal.SIGINT), []
-
-    def _raw_object_cache_notify():
-        signal.raise_signal(signal.SIGINT)
-        went_on.append("callback")
-
-    def compile_it():
-        with _jit._no_interrupt_lost():
-            _raw_object_cache_notify()
-            went_on.append("compilation")
-
-    with pytest.raises(KeyboardInterrupt):
-        compile_it()
-    assert went_on == ["callback", "compilation"]
-    assert signal.getsignal(signal.SIGINT) is handler
-
-
 ALLOCATIONS = """
 import re
 import numba, numpy as np
@@ -147,31 +125,6 @@ def test_no_kernel_allocates():
     subprocess.run(
         [sys.executable, "-c", ALLOCATIONS], check=True, env=os.environ | {"FASTBP_NO_CACHE": "1"}
     )
-
-
-EARLY_INTERRUPT = """
-import os, signal, threading
-import numpy as np
-import fastbp
-
-def fit():
-    trainer = fastbp.Trainer(fastbp.Network((4, 3), seed=0))
-    trainer.partial_fit(np.zeros((8, 4)), np.zeros(8, int))
-
-threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
-try:
-    fit()
-except KeyboardInterrupt:
-    pass
-fit()
-"""
-
-
-@compiled_only
-@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT cannot be sent to oneself on Windows")
-def test_ctrl_c_at_the_start_of_compilation_spoils_nothing():
-    environment = os.environ | {"FASTBP_NO_CACHE": "1"}
-    subprocess.run([sys.executable, "-c", EARLY_INTERRUPT], check=True, env=environment)
 
 
 def test_finiteness_survives_the_flags():
@@ -390,6 +343,115 @@ def test_a_place_that_is_lost_after_import(copy_of_the_package, tmp_path):
     assert probe(copy_of_the_package, cache, code)[:2] == (0, 3.0)
 
 
+PIECES = ("cache", "counting", "wrappers", "callees", "literals", "lock", "pool")
+
+# Each piece has something to do: a callee with a literal argument, a parallel loop, an array.
+PIECEMEAL = """
+from numba import prange
+from ._jit import jit
+from .activations import leaky_relu
+from .linear import fill
+from .memory import window
+
+@jit(inline=False)
+def slope(z, times):
+    return leaky_relu(z) * times
+
+@jit(parallel=True, inline=False)
+def on_threads(x, parts):
+    for part in prange(parts):
+        fill(window(x, 16 * part, 16), x.dtype.type(part), 0, 16)
+
+@jit(entry=True)
+def probed(x, z):
+    on_threads(x, len(x) // 16)
+    return slope(z, 2.0) + slope(z, 3) + x[-1]
+"""
+
+PIECEMEAL_PROBE = """
+import numpy as np
+from fastbp.kernels import loop_threads, set_loop_threads
+from fastbp.kernels.probe import probed
+set_loop_threads(1)
+assert loop_threads() == 1
+x = np.zeros(64, np.float32)
+value = probed(x, 3.0)
+assert x.tolist() == np.repeat(range(4), 16).tolist()
+print(sum(probed.stats.cache_hits.values()), value, probed.stats.cache_path)
+"""
+
+
+@pytest.mark.parametrize("piece", ["", *PIECES, "all"])
+def test_without_a_private_piece_of_numba_everything_works(copy_of_the_package, tmp_path, piece):
+    (copy_of_the_package / "fastbp" / "kernels" / "probe.py").write_text(PIECEMEAL)
+    environment = {"FASTBP_WITHOUT": piece, "NUMBA_NUM_THREADS": "2"}
+    cache = tmp_path / "cache"
+    for hits in (0, 1):
+        found = probe(copy_of_the_package, cache, PIECEMEAL_PROBE, **environment)
+        assert found[:2] == (hits, 18.0)
+        assert found[2].startswith(str(cache))
+
+
+def test_a_piece_that_numba_lacks_is_done_without(copy_of_the_package, tmp_path):
+    """As when a later numba has renamed every private name that is looked for."""
+    numba_py = copy_of_the_package / "fastbp" / "kernels" / "_numba.py"
+    source = numba_py.read_text(encoding="utf-8")
+    names = re.findall(r'"((?:[A-Z]\w+|global_compiler_lock)\.\w+)"|"(_is_initialized)"', source)
+    for name in sorted({full or plain for full, plain in names}):
+        source = source.replace(f'"{name}"', f'"{name}_renamed"')
+    source = source.replace('("load_overload",', '("load_overload_renamed",')
+    numba_py.write_text(source, encoding="utf-8")
+    check = "from fastbp.kernels import _numba as n\nparts = " + (
+        "(n._caching, n._counting, n._wrappers, n._compiler, n._literals, n._locking, n._pool)\n"
+    )
+    check += "assert not any(parts), parts\n"
+    (copy_of_the_package / "fastbp" / "kernels" / "probe.py").write_text(PIECEMEAL)
+    cache = tmp_path / "cache"
+    for hits in (0, 1):
+        found = probe(copy_of_the_package, cache, check + PIECEMEAL_PROBE)
+        assert found[:2] == (hits, 18.0)
+
+
+@pytest.mark.skipif(DISABLED, reason="there is nothing to be done without")
+def test_this_numba_has_every_private_piece():
+    parts = {
+        "cache": _numba._caching,
+        "counting": _numba._counting,
+        "wrappers": _numba._wrappers,
+        "callees": _numba._compiler,
+        "literals": _numba._literals,
+        "lock": _numba._locking and _numba._compiling,
+        "pool": _numba._pool,
+    }
+    assert tuple(parts) == PIECES
+    assert all(parts.values()), parts
+
+
+TRAINED = """
+import numpy as np
+import fastbp
+
+X = np.random.default_rng(0).normal(size=(64, 20))
+network = fastbp.Network((20, 17, 3), activation="tanh", seed=0)
+trainer = fastbp.Trainer(network, method="sequential", weight_decay=1e-3, seed=0)
+trainer.partial_fit(X, np.arange(64) % 3)
+print(network.params.tobytes().hex())
+"""
+
+
+@compiled_only
+def test_without_private_pieces_a_training_ends_with_the_same_bits():
+    plain, usual = (
+        subprocess.run(
+            [sys.executable, "-c", TRAINED], env=os.environ | {"FASTBP_WITHOUT": without},
+            check=True, capture_output=True, text=True,
+        ).stdout
+        for without in ("all", "")
+    )  # fmt: skip
+    assert len(usual) > 1000
+    assert plain == usual
+
+
 @compiled_only
 def test_kernels_do_not_leak_references(generator):
     network = fastbp.Network((4, 5, 3), seed=0)
@@ -402,6 +464,70 @@ def test_kernels_do_not_leak_references(generator):
         network.predict(X)
         network.value_and_grad(X, [0, 1, 2])
     assert [sys.getrefcount(o) for o in (X, network.params, network.parameters.flat)] == counts
+
+
+# It takes as long to compile as the program wants.
+ANNOUNCED = """
+import sys, threading
+import numpy as np
+from numba.extending import intrinsic
+from fastbp.kernels import compiling
+from fastbp.kernels._jit import jit
+from fastbp.progress import progress_bar
+
+explain = compiling._explain
+heard = threading.Event()
+
+def noted(arguments, once):
+    explain(arguments, once)
+    heard.set()
+
+compiling._explain = noted
+compiling._PATIENCE = 0.0
+
+@intrinsic
+def waits(typing_context, x):
+    assert heard.wait(60)
+    heard.clear()
+    return x(x), lambda context, builder, signature, args: args[0]
+
+@jit(entry=True)
+def slow(x, which):
+    return waits(x[0]) + which
+
+single, double, whole = (np.ones(1, dtype) for dtype in ("float32", "float64", "int64"))
+slow(single, 1)
+slow(single, (1, 2)[0] + 0.5)
+with progress_bar(True, 10) as bar:
+    bar.update(5)
+    slow(double, np.float32(1))
+slow(whole, 1)
+slow(whole, 1)
+"""
+
+
+@compiled_only
+@pytest.mark.parametrize("no_cache", ["1", "0"])
+def test_compilation_says_so_once_for_each_dtype(no_cache, tmp_path):
+    """Above the bar, if there is one; and nothing is said of what comes from the cache."""
+    program = tmp_path / "program.py"
+    program.write_text(ANNOUNCED)
+    variables = {"FASTBP_NO_CACHE": no_cache, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+
+    def shown():
+        return subprocess.run(
+            [sys.executable, program], env=os.environ | variables, capture_output=True,
+            text=True, check=True,
+        ).stderr  # fmt: skip
+
+    where = "as there is no cache of them" if no_cache == "1" else "once on this machine"
+    lines = re.findall(r"(?:^|\r *\r|\n)(fastbp: .*)\n", shown())
+    assert lines == [
+        f"fastbp: compiling kernels{precision}, {where}: 10 to 60 s in all"
+        for precision in (" for float32", " for float64", "")
+    ]
+    if no_cache == "0":
+        assert "fastbp: " not in shown()
 
 
 OUT_OF_BOUNDS = """

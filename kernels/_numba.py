@@ -1,0 +1,311 @@
+"""Private parts of numba: what each piece is for, and what is done where numba lacks it.
+
+They make kernels fast, and keep damaged files and Ctrl-C from doing harm. Without all of them,
+compiling takes 2.4 times as long and small networks train at a half to a third of their speed, but
+results are the same, up to rounding. ``FASTBP_WITHOUT=cache,callees`` goes without the pieces that
+it names, and ``FASTBP_WITHOUT=all`` without any, as the tests do.
+"""
+
+import contextlib
+import hashlib
+import importlib
+import operator
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba import config, types
+
+WITHOUT = frozenset(os.environ.get("FASTBP_WITHOUT", "").split(",")) - {""}
+
+
+def _part(piece: str, path: str, *names: str) -> Any:
+    """A private module of numba's, or None if it lacks any of these names."""
+    if not WITHOUT.isdisjoint((piece, "all")):
+        return None
+    try:
+        module = importlib.import_module(f"numba.{path}")
+        for name in names:
+            operator.attrgetter(name)(module)
+    except (ImportError, AttributeError):
+        return None
+    return module
+
+
+# cache: numba's own raises an error if a file is cut short or cannot be written, and runs whatever
+# machine code it finds: a flipped bit crashes, or worse, gives other numbers.
+_caching = _part(
+    "cache",
+    "core.caching",
+    *(f"FunctionCache.{name}" for name in ("load_overload", "save_overload", "flush", "disable")),
+    *(f"IndexDataCacheFile.{name}" for name in ("_dump", "_open_for_write", "_data_path")),
+    *(f"IndexDataCacheFile.{name}" for name in ("_load_index", "_save_index")),
+    *(f"IndexDataCacheFile.{name}" for name in ("_load_data", "_save_data")),
+    *(f"CompileResultCacheImpl.{name}" for name in ("locator", "filename_base")),
+)
+
+_Files: Any = getattr(_caching, "IndexDataCacheFile", object)
+_Cache: Any = getattr(_caching, "FunctionCache", object)
+
+
+class _DamagedError(OSError):
+    """A file of the cache has changed since it was written; numba takes it as missing."""
+
+
+class _SealedFiles(_Files):
+    """Numba's index and data files, each behind a digest of it."""
+
+    def _save_sealed(self, path: str, content: Any) -> None:
+        pickled = self._dump(content)
+        with self._open_for_write(path) as file:
+            file.write(hashlib.sha256(pickled).digest() + pickled)
+
+    def _load_sealed(self, path: str) -> Any:
+        sealed = Path(path).read_bytes()
+        digest, pickled = sealed[:32], sealed[32:]
+        if hashlib.sha256(pickled).digest() != digest:
+            raise _DamagedError(path)
+        return pickle.loads(pickled)
+
+    def _save_index(self, overloads: Any) -> None:
+        self._save_sealed(self._index_path, (self._source_stamp, overloads))
+
+    def _load_index(self) -> Any:
+        try:
+            stamp, overloads = self._load_sealed(self._index_path)
+        except (FileNotFoundError, _DamagedError):
+            return {}
+        return overloads if stamp == self._source_stamp else {}
+
+    def _save_data(self, name: str, data: Any) -> None:
+        self._save_sealed(self._data_path(name), data)
+
+    def _load_data(self, name: str) -> Any:
+        return self._load_sealed(self._data_path(name))
+
+
+class _ForgivingCache(_Cache):
+    """Numba's disk cache, where a file that cannot be used costs a compilation only."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__(function)
+        locator = self._impl.locator
+        self._cache_file = _SealedFiles(
+            cache_path=locator.get_cache_path(),
+            filename_base=self._impl.filename_base,
+            source_stamp=locator.get_source_stamp(),
+        )
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        # Code that calls a parallel loop needs numba's launcher, which only the loop's own
+        # code would have loaded.
+        start_pool()
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:  # unpickling a foreign file can raise anything
+            self._discard()
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except Exception:  # a full or read-only disk
+            self._discard()
+
+    def _discard(self) -> None:
+        try:
+            self.flush()
+        except OSError:
+            self.disable()
+
+
+def keep_on_disk(compiled: Any, function: Callable[..., Any]) -> None:
+    """Keep machine code in files, unless there is no writable place for them."""
+    with contextlib.suppress(RuntimeError, OSError):
+        if _caching:
+            compiled._cache = _ForgivingCache(function)
+        else:
+            compiled.enable_caching()
+
+
+# counting: no kernel allocates or keeps an array, so none needs to count references. Counting them,
+# atomically and at every call, took most of the time of a small network.
+_counting = _part("counting", "core.cpu", "CPUTargetOptions._nrt")
+
+# wrappers: numba makes two of each function, for calls from C and from Python. A wrapper compiles
+# what it inlines all over again, so each is made only where it is used.
+_wrappers = _part(
+    "wrappers",
+    "core.cpu",
+    "CPUTargetOptions.no_cfunc_wrapper",
+    "CPUTargetOptions.no_cpython_wrapper",
+) and _part(
+    "wrappers", "core.dispatcher", "Dispatcher.add_overload", "Dispatcher._compile_for_args"
+)
+
+# callees: what compiled code alone calls, numba would optimise and turn into machine code, which
+# nobody runs, and then again as part of every caller: half of all time of compilation.
+_codegen = _wrappers and _part(
+    "callees",
+    "core.codegen",
+    "JITCodeLibrary._optimize_final_module",
+    "JITCodeLibrary._finalize_final_module",
+    "JITCodeLibrary.get_pointer_to_function",
+)
+_compiler = _codegen and _part("callees", "core.compiler", "Compiler")
+
+_Library: Any = getattr(_codegen, "JITCodeLibrary", object)
+_Compiler: Any = getattr(_compiler, "Compiler", object)
+
+
+class _CalleeLibrary(_Library):
+    """What LLVM has of a function, kept as it is for its callers."""
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+    def _finalize_final_module(self) -> None:
+        self._finalized = True
+
+    def get_pointer_to_function(self, name: str) -> int:
+        return 0
+
+    @property
+    def codegen(self) -> "_CalleeLibrary":
+        return self
+
+    def set_env(self, name: str, environment: Any) -> None:
+        """Nothing: there is no machine code yet that could have an environment."""
+
+
+class _CalleeCompiler(_Compiler):
+    """Numba's compiler, with a `_CalleeLibrary` as its result."""
+
+    def __init__(self, typing_context: Any, target_context: Any, _: Any, *rest: Any) -> None:
+        library = _CalleeLibrary(target_context.codegen(), "callee")
+        super().__init__(typing_context, target_context, library, *rest)
+
+
+def private_options(entry: bool, parallel: bool) -> dict[str, Any]:
+    """Options of `numba.njit` that are not documented."""
+    options: dict[str, Any] = {}
+    if _counting:
+        options |= {"_nrt": False}
+    if _wrappers:
+        options |= {"no_cfunc_wrapper": True, "no_cpython_wrapper": not entry}
+    if _compiler and not entry and not parallel:  # a parallel loop is looked up by its address
+        options |= {"pipeline_class": _CalleeCompiler}
+    return options
+
+
+def refuse_python(compiled: Any) -> None:
+    """Make a call from Python an error: without a wrapper it would crash."""
+    if not _wrappers:
+        return
+
+    def add_overload(result: Any) -> None:
+        compiled.overloads[tuple(result.signature.args)] = result
+
+    def refuse(*arguments: Any, **named: Any) -> None:
+        raise TypeError(
+            f"{compiled.py_func.__name__} is for compiled code: call it from a function that "
+            "numba.njit compiles."
+        )
+
+    compiled.add_overload = add_overload
+    compiled._compile_for_args = refuse
+
+
+# literals: numba would compile a function anew for each number that a caller writes out.
+_literals = _part("literals", "core.dispatcher", "Dispatcher.get_call_template")
+
+
+def widen_literals(compiled: Any) -> None:
+    """Compile for the types of arguments alone."""
+    if not _literals:
+        return
+    by_types = compiled.get_call_template
+
+    def get_call_template(arguments: Any, named: Any) -> Any:
+        return by_types(
+            tuple(types.unliteral(argument) for argument in arguments),
+            {name: types.unliteral(argument) for name, argument in named.items()},
+        )
+
+    compiled.get_call_template = get_call_template
+
+
+# lock: who compiles holds it. If it is not known, a fork may leave it locked in the child for good,
+# and Ctrl-C waits for LLVM, and may spoil numba's registries.
+_locking = _part(
+    "lock", "core.compiler_lock", "global_compiler_lock.acquire", "global_compiler_lock.is_locked"
+)
+_compiling = _part("lock", "core.dispatcher", "Dispatcher._compile_for_args")
+
+
+def compile_by(compiled: Any, compile_it: Callable[..., Any]) -> None:
+    """Have ``compile_it(compiled, arguments, work)`` do the compiling for calls from Python."""
+    if not _locking or not _compiling:
+        return
+    for_arguments = compiled._compile_for_args
+
+    def compile_for_arguments(*arguments: Any, **named: Any) -> Any:
+        lock = _locking.global_compiler_lock
+        if lock.is_locked():  # by this thread: Python code that numba runs while it compiles
+            return for_arguments(*arguments, **named)
+
+        def work() -> Any:
+            with lock:  # from first to last, so that a fork waits for all of it
+                return for_arguments(*arguments, **named)
+
+        return compile_it(compiled, arguments, work)
+
+        return compile_it(compiled, arguments, work)
+
+    compiled._compile_for_args = compile_for_arguments
+
+
+def _after_fork() -> None:
+    with contextlib.suppress(RuntimeError):  # not held, as Ctrl-C came before the lock
+        _locking.global_compiler_lock.release()
+
+
+# A fork waits for a thread that compiles. That thread does not exist in the child, where its lock
+# would stay locked for good and its work half done.
+if _locking and hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_locking.global_compiler_lock.acquire,
+        after_in_parent=_after_fork,
+        after_in_child=_after_fork,
+    )
+
+
+# pool: `numba.get_num_threads` takes a lock at every call, and never releases it if Ctrl-C comes
+# just then. So it is called only once.
+_pool = _part("pool", "np.ufunc.parallel", "_is_initialized")
+
+
+def _pool_runs() -> bool:
+    return bool(_pool and _pool._is_initialized)
+
+
+def start_pool() -> None:
+    """Start numba's threads, unless they run."""
+    if not _pool_runs():
+        numba.get_num_threads()
+
+
+def loop_threads() -> int:
+    """Threads that parallel loops may use, as the calling thread has set it."""
+    if _pool and not _pool_runs():
+        return int(config.NUMBA_NUM_THREADS)
+    return int(getattr(_pool, "_get_num_threads", numba.get_num_threads)())
+
+
+def set_loop_threads(n: int) -> None:
+    """Set `loop_threads`."""
+    start_pool()
+    getattr(_pool, "_set_num_threads", numba.set_num_threads)(n)

@@ -1,0 +1,86 @@
+"""Compilation beside the caller: Ctrl-C is heard at once, and a long wait is explained."""
+
+import contextlib
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+# Seconds of compiling after which a line says so.
+_PATIENCE = 1.0
+_announced: set[str] = set()
+
+
+def announce(line: str) -> None:
+    """Write a line to stderr, which goes above a progress bar that is shown there."""
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # none, or a closed one
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+
+def _precision(arguments: Any) -> str:
+    """The dtype of the floats among the arguments of a kernel, or nothing."""
+    for argument in arguments:
+        if isinstance(argument, tuple):
+            if found := _precision(argument):
+                return found
+        elif getattr(argument, "dtype", None) in (np.float32, np.float64):
+            return str(argument.dtype)
+    return ""
+
+
+def compile_aside(compiled: Any, arguments: Any, work: Callable[[], Any]) -> Any:
+    """Result of ``work``, which compiles a function or loads it from the cache, in a thread.
+
+    LLVM runs no Python for seconds, and forgets an exception that is raised when it calls Python
+    back; and numba's registries, which are filled before the first compilation of a process, stay
+    half empty for good if that is interrupted. So no signal may reach who compiles. The caller
+    waits and hears Ctrl-C; what was begun goes on, and the next call waits for it.
+    """
+    outcome: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            outcome.put((work(), None))
+        except BaseException as error:  # it is the caller's
+            outcome.put((None, error))
+
+    before, began = _misses(compiled), time.monotonic()
+    try:
+        threading.Thread(target=run, name="fastbp compiles").start()
+    except RuntimeError:  # no thread is to be had, as when the interpreter ends
+        return work()
+    while True:
+        # In short turns, for on Windows Ctrl-C does not end one.
+        with contextlib.suppress(queue.Empty):
+            result, error = outcome.get(timeout=0.2)
+            break
+        if time.monotonic() - began > _PATIENCE and _misses(compiled) > before:
+            _explain(arguments, compiled.stats.cache_path is not None)
+    try:
+        if error is not None:
+            raise error
+        return result
+    finally:
+        del error  # it holds on to this frame
+
+
+def _misses(compiled: Any) -> int:
+    """How often the function has been compiled, as it was not in the cache."""
+    return sum(compiled.stats.cache_misses.values())
+
+
+def _explain(arguments: Any, once: bool) -> None:
+    """Say what is waited for, once for each dtype."""
+    precision = _precision(arguments)
+    if precision in _announced:
+        return
+    _announced.add(precision)
+    what = f"kernels for {precision}" if precision else "kernels"
+    how_often = "once on this machine" if once else "as there is no cache of them"
+    # From a first fit to all kernels and their parallel loops, as README.md has it.
+    announce(f"fastbp: compiling {what}, {how_often}: 10 to 60 s in all")
