@@ -54,12 +54,14 @@ def hinted(function: Callable[Given, Result]) -> Callable[Given, Result]:
     """The function, which says what was probably meant by a keyword that it does not have."""
     names = tuple(inspect.signature(function).parameters)
     shown = ", ".join(name for name in names if name != "self")
-    place = function.__qualname__.removesuffix(".__init__")
 
     @functools.wraps(function)
     def call(*args: Given.args, **kwargs: Given.kwargs) -> Result:
         for name in kwargs:
             if name not in names:
+                # A method is said to be its object's, whose class may have it from another one.
+                owner = type(args[0]).__name__ if args and names[:1] == ("self",) else ""
+                place = f"{owner}.{function.__name__}".removesuffix(".__init__").lstrip(".")
                 raise TypeError(
                     f"{place} has no argument {name!r}{meant(name, names)}; it takes {shown}."
                 )

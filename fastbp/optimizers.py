@@ -324,15 +324,3 @@ def describe(optimizer: Optimizer) -> dict[str, Any]:
             "them first."
         )
     return description
-
-
-def make_rule(optimizer: Optimizer, n_params: int, dtype: np.dtype[Any]) -> kernels.Rule:
-    """The optimizer at its start, as the kernels take it."""
-    return kernels.make_rule(
-        optimizer.code,
-        optimizer.settings(),
-        optimizer.decoupled_weight_decay,
-        optimizer.n_moments,
-        n_params,
-        dtype,
-    )

@@ -1,4 +1,4 @@
-"""The options of a trainer: their checks, and how they are shown and written down.
+"""The options of a trainer: what each may be, which go together, how they are shown and written.
 
 `Trainer` has them as attributes, which may be set at any time, and documents them.
 """
@@ -6,68 +6,54 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
 
-from fastbp import checks, kernels, keywords, optimizers, passes, schedules, threads
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastbp import checks, kernels, keywords, optimizers, schedules, threads
+from fastbp.history import History
 from fastbp.network import Network
 
-Options = dict[str, Any]
 
-# Arguments of `Trainer` that are attributes of it.
-OPTIONS = (
-    "optimizer",
-    "learning_rate",
-    "batch_size",
-    "shuffle",
-    "method",
-    "block_size",
-    "n_threads",
-    "weight_decay",
-    "l1",
-    "dropout",
-    "clip_value",
-    "clip_norm",
-    "max_norm",
-    "class_weight",
-    "label_smoothing",
-    "reduction",
-)
+def _count(name: str, most: int) -> Callable[[Any, Network], int | None]:
+    """Check of an integer from 1 to ``most``, or None."""
+
+    def check(value: Any, network: Network) -> int | None:
+        return None if value is None else checks.integer(name, value, 1, most)
+
+    return check
 
 
-def checked_options(given: Mapping[str, Any], network: Network, eta: float) -> Options:
-    """Options as plain values, for a network and an epoch's learning rate.
-
-    Raises
-    ------
-    ValueError
-        If one is not allowed, or does not go with another or with the network.
-    """
-    kind, n_layers = network.dtype, len(network.sizes) - 1
-    checks.methods(given["method"], n_layers)
-    options = dict(given)
-    options["optimizer"] = optimizers.make(given["optimizer"], kind)
-    if not callable(given["learning_rate"]):
-        options["learning_rate"] = eta
-    if not callable(given["shuffle"]):
-        options["shuffle"] = checks.flag("shuffle", given["shuffle"])
-    options["batch_size"] = checks.integer("batch_size", given["batch_size"], 1)
-    for name, most in (("block_size", kernels.LONGEST_BLOCK), ("n_threads", threads.MOST)):
-        if given[name] is not None:
-            options[name] = checks.integer(name, given[name], 1, most)
-    for name in ("weight_decay", "l1"):
-        options[name] = checks.rate(name, given[name], kind, zero=True)
-    for name in ("clip_value", "clip_norm", "max_norm"):
-        options[name] = checks.limit(name, given[name], kind)
-    options["dropout"] = checks.dropout(given["dropout"], n_layers - 1)
-    options["class_weight"] = _class_weight(given["class_weight"], network)
-    options["label_smoothing"] = checks.share("label_smoothing", given["label_smoothing"])
-    options["reduction"] = checks.choice("reduction", given["reduction"], ("mean", "batch"))
-    _check_together(options, network, eta)
-    return options
+def _rate(name: str) -> Callable[[Any, Network], float]:
+    return lambda value, network: checks.rate(name, value, network.dtype, zero=True)
 
 
-def _class_weight(given: Any, network: Network) -> Any:
+def _limit(name: str) -> Callable[[Any, Network], float | None]:
+    return lambda value, network: checks.limit(name, value, network.dtype)
+
+
+def _learning_rate(value: Any, network: Network) -> float | Callable[[int], float]:
+    if callable(value) and not isinstance(value, type):
+        checks.takes("learning_rate", value, ("epoch",))
+        schedule: Callable[[int], float] = value
+        return schedule
+    return checks.rate("learning_rate", value, network.dtype)
+
+
+def _shuffle(value: Any, network: Network) -> bool | Callable[[int], ArrayLike]:
+    if callable(value) and not isinstance(value, type):
+        checks.takes("shuffle", value, ("n_samples",))
+        order: Callable[[int], ArrayLike] = value
+        return order
+    return checks.flag("shuffle", value)
+
+
+ClassWeight = str | tuple[float, ...] | dict[Any, float] | None
+
+
+def _class_weight(given: Any, network: Network) -> ClassWeight:
     """Weights of all classes, "balanced" or None; a mapping may have labels as keys.
 
     It is left as it is until the network has learned the labels.
@@ -90,46 +76,173 @@ def _class_weight(given: Any, network: Network) -> Any:
     return checks.class_weight(given, n_classes, kind)
 
 
-def _check_together(options: Options, network: Network, eta: float) -> None:
-    """Refuse what does not go together."""
-    optimizer, decay = options["optimizer"], options["weight_decay"]
-    shrinks = isinstance(optimizer, optimizers.SGD) or optimizer.decoupled_weight_decay
-    mean = options["reduction"] == "mean"
-    if shrinks and mean and passes.turns_signs(eta, decay, network.dtype):
-        raise ValueError(
-            "learning_rate * weight_decay must be below 1, or the weights change sign at every "
-            f"step; got {eta!r} * {decay!r}: lower one of them."
-        )
-    smoothing, weights = options["label_smoothing"], options["class_weight"]
-    if not network.is_classifier and (smoothing > 0 or weights is not None):
-        raise ValueError(
-            "label_smoothing and class_weight must be 0 and None for the loss "
-            f"{network.loss_name}, got {smoothing!r} and {checks.shown(weights)}."
-        )
-    is_auto = isinstance(options["method"], str) and options["method"] == "auto"
-    is_default = options["block_size"] is None and is_auto
-    if not is_default and not passes.is_per_sample(options, eta, network.dtype):
-        raise ValueError(
-            "method and block_size are for plain sgd with batch_size 1 and no regularization "
-            'but weight_decay; else they must be left at "auto" and None, got '
-            f"{checks.shown(options['method'])} and {options['block_size']!r}."
-        )
+# What each option may be: a value as it is given becomes the plain one, or raises ValueError.
+_CHECKS: dict[str, Callable[[Any, Network], Any]] = {
+    "optimizer": lambda value, network: optimizers.make(value, network.dtype),
+    "learning_rate": _learning_rate,
+    "batch_size": lambda value, network: checks.integer("batch_size", value, 1),
+    "shuffle": _shuffle,
+    "method": lambda value, network: checks.methods(value, len(network.sizes) - 1),
+    "block_size": _count("block_size", kernels.LONGEST_BLOCK),
+    "n_threads": _count("n_threads", threads.MOST),
+    "weight_decay": _rate("weight_decay"),
+    "l1": _rate("l1"),
+    "dropout": lambda value, network: checks.dropout(value, len(network.sizes) - 2),
+    "clip_value": _limit("clip_value"),
+    "clip_norm": _limit("clip_norm"),
+    "max_norm": _limit("max_norm"),
+    "class_weight": _class_weight,
+    "label_smoothing": lambda value, network: checks.share("label_smoothing", value),
+    "reduction": lambda value, network: checks.choice("reduction", value, ("mean", "batch")),
+}
+# Arguments of `Trainer` that are attributes of it.
+OPTIONS = tuple(_CHECKS)
 
 
-def described_options(options: Mapping[str, Any]) -> Options:
-    """Checked options as JSON can hold them, for `restored_options`."""
-    if callable(options["shuffle"]):
-        raise ValueError(
-            "shuffle must be True or False to be saved, got a function; set trainer.shuffle first."
+class Options:
+    """Options as plain values for a network; each is checked when it is set.
+
+    What depends on several of them and on an epoch's learning rate is checked by `check`.
+    """
+
+    network: Network
+    optimizer: optimizers.Optimizer
+    learning_rate: float | Callable[[int], float]
+    batch_size: int
+    shuffle: bool | Callable[[int], ArrayLike]
+    method: tuple[str, ...]
+    """One per layer."""
+    block_size: int | None
+    n_threads: int | None
+    weight_decay: float
+    l1: float
+    dropout: tuple[float, ...]
+    """One per hidden layer."""
+    clip_value: float | None
+    clip_norm: float | None
+    max_norm: float | None
+    class_weight: ClassWeight
+    """One per class; a dict has labels that the network does not know yet."""
+    label_smoothing: float
+    reduction: str
+    of_single_samples: bool
+    """Whether steps are plain SGD's of one sample each, for which there are methods of their own:
+    with the rate of the last `check`."""
+    _checked: float | None
+    _steps: tuple[Any, ...] | None
+
+    __slots__ = ("_checked", "_steps", "network", "of_single_samples", *OPTIONS)
+
+    def __init__(self, network: Network, given: Mapping[str, Any] | None = None) -> None:
+        object.__setattr__(self, "network", network)
+        for name, value in (given or {}).items():
+            setattr(self, name, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in _CHECKS:
+            raise AttributeError(
+                f"{name!r} is no option of a trainer{keywords.meant(name, OPTIONS)}; they are "
+                f"{', '.join(OPTIONS)}."
+            )
+        object.__setattr__(self, name, _CHECKS[name](value, self.network))
+        object.__setattr__(self, "_checked", None)
+        object.__setattr__(self, "_steps", None)
+
+    def plain(self) -> dict[str, Any]:
+        """All of them by name."""
+        return {name: getattr(self, name) for name in OPTIONS}
+
+    @property
+    def of_steps(self) -> tuple[Any, ...]:
+        """Those that steps depend on, but for the learning rate."""
+        steps = self._steps
+        if steps is None:
+            others = ("learning_rate", "shuffle", "class_weight", "label_smoothing")
+            steps = tuple(getattr(self, name) for name in OPTIONS if name not in others)
+            object.__setattr__(self, "_steps", steps)
+        return steps
+
+    def check(self, learning_rate: float) -> None:
+        """Refuse what does not go together at an epoch's rate; once, until something is set.
+
+        Raises
+        ------
+        ValueError
+            If an option does not go with another, with the rate or with the network.
+        """
+        if self._checked != learning_rate:
+            single = self._are_of_single_samples(learning_rate)
+            object.__setattr__(self, "of_single_samples", single)
+            self._check_together(learning_rate)
+            object.__setattr__(self, "_checked", learning_rate)
+
+    def _check_together(self, learning_rate: float) -> None:
+        optimizer, network = self.optimizer, self.network
+        shrinks = isinstance(optimizer, optimizers.SGD) or optimizer.decoupled_weight_decay
+        if shrinks and self.reduction == "mean" and self._turns_signs(learning_rate):
+            raise ValueError(
+                "learning_rate * weight_decay must be below 1, or the weights change sign at "
+                f"every step; got {learning_rate!r} * {self.weight_decay!r}: lower one of them."
+            )
+        smoothing, weights = self.label_smoothing, self.class_weight
+        if not network.is_classifier and (smoothing > 0 or weights is not None):
+            raise ValueError(
+                "label_smoothing and class_weight must be 0 and None for the loss "
+                f"{network.loss_name}, got {smoothing!r} and {checks.shown(weights)}."
+            )
+        is_default = self.block_size is None and {*self.method} == {"auto"}
+        if not is_default and not self.of_single_samples:
+            raise ValueError(
+                "method and block_size are for plain sgd with batch_size 1 and no regularization "
+                'but weight_decay; else they must be left at "auto" and None, got '
+                f"{checks.shown(_one_for_all(self.method))} and {self.block_size!r}."
+            )
+
+    @np.errstate(all="ignore")
+    def _turns_signs(self, learning_rate: float) -> bool:
+        """Whether a step's factor 1 − ηλ of the weights is 0 or less, in the network's dtype."""
+        T = self.network.dtype.type
+        return bool(T(learning_rate) * T(self.weight_decay) >= 1)
+
+    def _are_of_single_samples(self, learning_rate: float) -> bool:
+        """See `of_single_samples`: their methods divide by 1 − ηλ, which must be above 0."""
+        return (
+            self.batch_size == 1
+            and isinstance(self.optimizer, optimizers.SGD)
+            and self.optimizer.n_moments == 0
+            and not self._turns_signs(learning_rate)
+            and self.l1 == 0
+            and not any(self.dropout)
+            and self.clip_value is self.clip_norm is self.max_norm is None
         )
-    return dict(options) | {
-        "optimizer": optimizers.describe(options["optimizer"]),
-        "learning_rate": schedules.describe(options["learning_rate"]),
-    }
+
+    def described(self) -> dict[str, Any]:
+        """As JSON can hold them, for `restored_options`.
+
+        Raises
+        ------
+        ValueError
+            If one is a function of the user's.
+        """
+        if callable(self.shuffle):
+            raise ValueError(
+                "shuffle must be True or False to be saved, got a function; set trainer.shuffle "
+                "first."
+            )
+        return self.plain() | {
+            "optimizer": optimizers.describe(self.optimizer),
+            "learning_rate": schedules.describe(self.learning_rate),
+            "method": _one_for_all(self.method),
+        }
 
 
-def restored_options(description: Mapping[str, Any]) -> Options:
-    """Options that `described_options` has described; of what it leaves out nothing is said.
+def _one_for_all(values: tuple[Any, ...]) -> Any:
+    """The value that all have in common, or all of them: for networks of any depth."""
+    return values[0] if len(set(values)) == 1 else values
+
+
+def restored_options(description: Mapping[str, Any]) -> dict[str, Any]:
+    """Options that `Options.described` has described; of what it leaves out nothing is said.
 
     Raises
     ------
@@ -157,9 +270,128 @@ def shown_options(given: Mapping[str, Any], signature: inspect.Signature) -> lis
     defaults = {name: each.default for name, each in signature.parameters.items()}
     defaults["optimizer"] = optimizers.SGD()
     for name in ("learning_rate", "weight_decay"):  # None stands for the optimizer's
-        defaults[name] = getattr(optimizer, name, None)
+        defaults[name] = getattr(optimizer, name)
     for name, value in given.items():
         is_plain = value is None or isinstance(value, (bool, int, float, str, optimizers.Optimizer))
         if not (is_plain and value == defaults[name]):
             parts.append(f"{name}={value!r}")
     return parts
+
+
+class Configured:
+    """What has a network and, as attributes, options as they were given: the base of `Trainer`."""
+
+    network: Network
+    history: History
+    optimizer: optimizers.Optimizer
+    learning_rate: float | Callable[[int], float]
+    batch_size: int
+    shuffle: bool | Callable[[int], ArrayLike]
+    method: str | Sequence[str]
+    block_size: int | None
+    n_threads: int | None
+    weight_decay: float
+    l1: float
+    dropout: float | Sequence[float]
+    clip_value: float | None
+    clip_norm: float | None
+    max_norm: float | None
+    class_weight: str | Mapping[Any, float] | Sequence[float] | None
+    label_smoothing: float
+    reduction: str
+    _seed: int | None
+    _options: Options
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        kind = {"network": Network, "history": History}.get(name)
+        # Those that a class names itself; a class that does not may have any.
+        others = vars(type(self)).get("_others")
+        if name in OPTIONS:
+            setattr(self._options, name, value)
+            if name == "optimizer":
+                value = self._options.optimizer
+        elif kind is not None:
+            if not isinstance(value, kind):
+                raise ValueError(
+                    f"{name} must be a fastbp.{kind.__name__}, got {type(value).__name__}."
+                )
+        elif others is not None and not name.startswith("_") and name not in others:
+            raise AttributeError(
+                f"{type(self).__name__} has no attribute {name!r}{keywords.meant(name, OPTIONS)}; "
+                f"it has {', '.join(OPTIONS)}."
+            )
+        super().__setattr__(name, value)
+
+    def _given(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in OPTIONS}
+
+    @property
+    def current_learning_rate(self) -> float:
+        """η of the next epoch, or of the one that is going on."""
+        return self.learning_rate_of(self.network)
+
+    def learning_rate_of(self, network: Network) -> float:
+        """`current_learning_rate` for a network, which may be another one by now."""
+        rate = self.options_of(network).learning_rate
+        return schedules.rate_at(rate, len(self.history), network.dtype) if callable(rate) else rate
+
+    def options_of(self, network: Network, learning_rate: float | None = None) -> Options:
+        """Options as plain values for a network, checked with an epoch's rate if one is given."""
+        if self._options.network is not network:
+            self._options = Options(network, self._given())
+        if learning_rate is not None:
+            self._options.check(learning_rate)
+        return self._options
+
+    @property
+    def options(self) -> Options:
+        """Options as plain values, checked for the next epoch."""
+        return self.options_of(self.network, self.current_learning_rate)
+
+    def get_params(self) -> dict[str, Any]:
+        """Options as plain values, which JSON and TOML can hold, for `from_params`.
+
+        What is None is left out, and the seed as well, of a trainer that was loaded.
+
+        Raises
+        ------
+        ValueError
+            If an option is a function, which is no plain value.
+        """
+        params = self.options.described()
+        if len(set(params["dropout"])) < 2:  # for networks of any depth
+            params["dropout"] = max(params["dropout"], default=0.0)
+        params["seed"] = self._seed
+        return {
+            name: list(value) if isinstance(value, (tuple, np.ndarray)) else value
+            for name, value in params.items()
+            if value is not None
+        }
+
+    @classmethod
+    def from_params(cls, network: Network, params: Mapping[str, Any]) -> Self:
+        """A new trainer with options as `get_params` gives them.
+
+        Parameters
+        ----------
+        network : Network
+        params : mapping
+            Options by name. An optimizer is a name, or a mapping with its ``"name"`` and settings;
+            so is a schedule for ``"learning_rate"``. What is left out has its default.
+
+        Raises
+        ------
+        ValueError
+            If an option is not known, or its value is not allowed.
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> params = {"optimizer": {"name": "sgd", "momentum": 0.9}, "batch_size": 32}
+        >>> fastbp.Trainer.from_params(fastbp.Network((4, 3), seed=0), params).optimizer
+        SGD(momentum=0.9)
+        """
+        options = dict(params)
+        seed = options.pop("seed", None)
+        make: Callable[..., Self] = cls
+        return make(network, seed=seed, **restored_options(options))

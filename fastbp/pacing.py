@@ -26,6 +26,9 @@ def paced(n: int, operations: int, block: int = 1, pieces: int = 1) -> Iterator[
     measured speed sets the rest.
     """
     rows = max(1.0, _TARGET_SECONDS * 5e8 / (operations + _PER_ROW))
+    if n <= rows and pieces == 1:
+        yield 0, n
+        return
     start = 0
     while start < n:
         length = min(int(rows), n // pieces)
@@ -42,10 +45,6 @@ def paced(n: int, operations: int, block: int = 1, pieces: int = 1) -> Iterator[
 _COMPILING, _LOADING = 15.0, 0.5
 
 
-def _no_code_needed() -> bool:
-    return True
-
-
 class Crew:
     """Decides from what was measured whether one thread or several take the next samples.
 
@@ -60,8 +59,6 @@ class Crew:
         Threads of the larger team.
     fixed : bool
         Whether that team is to be taken always, and at once.
-    has_code : callable, optional
-        Whether the parallel code is there, in memory or in the cache; by default it is.
     """
 
     # A team is first timed on 8 blocks. The slower is retried in chunks 1, 2, 4, … and every 32nd,
@@ -71,12 +68,9 @@ class Crew:
     # Seconds that tell: a shorter part, as an epoch begins with, is spent on waking up the pool.
     _TELLING = 1e-3
 
-    def __init__(
-        self, most: int, fixed: bool, has_code: Callable[[], bool] = _no_code_needed
-    ) -> None:
+    def __init__(self, most: int, fixed: bool) -> None:
         self.most = most
         self._is_fixed = fixed or most == 1
-        self._has_code = has_code
         self._teams: tuple[int, ...] = (most,) if self._is_fixed else (1,)
         self._price: float | None = None  # seconds of work that the parallel code must be for
         self._seconds: dict[int, float] = {}
@@ -94,30 +88,31 @@ class Crew:
         start: int,
         stop: int,
         block: int = 1,
-        ahead: int = 0,
     ) -> None:
-        """Have ``work(start, stop, threads)`` do all of [start, stop), cut at whole blocks.
-
-        ``ahead`` is the number of samples that are known to come after them.
-        """
+        """Have ``work(start, stop, threads)`` do all of [start, stop), cut at whole blocks."""
         if self.most == 1:
             work(start, stop, 1)
             return
-        self.call_up(stop - start + ahead)
         for first, last, team_size in self.parts(start, stop, block):
             began = time.perf_counter()
             threads.team(team_size, functools.partial(work, first, last))
             self.record(team_size, last - first, time.perf_counter() - began)
 
-    def call_up(self, samples: int) -> None:
-        """Have the larger team, if there is enough work: with so many samples known to come."""
+    def call_up(self, samples: int, has_code: Callable[[], bool]) -> bool:
+        """Whether the larger team is called up now, because there is enough work.
+
+        ``samples`` are known to come. The caller then loads the parallel code, and ``has_code``
+        says whether it is there, in memory or in the cache.
+        """
         if self._is_fixed or len(self._teams) > 1:
-            return
+            return False
         seconds = max(self._spent, samples * self._seconds.get(1, 0.0))
         if seconds > _LOADING and self._price is None:
-            self._price = _LOADING if self._has_code() else _COMPILING
-        if self._price is not None and seconds > self._price:
-            self._teams = (1, self.most)
+            self._price = _LOADING if has_code() else _COMPILING
+        if self._price is None or seconds <= self._price:
+            return False
+        self._teams = (1, self.most)
+        return True
 
     def parts(self, start: int, stop: int, block: int) -> Iterator[tuple[int, int, int]]:
         """Cut [start, stop) at whole blocks and yield (start, stop, threads) of each part."""

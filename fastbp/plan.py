@@ -119,6 +119,15 @@ def skips_zeros(
     return skips, f"{zeros:.0%} of X is zero, {'skipped' if skips else 'not skipped'}"
 
 
+def first_layer_kind(
+    layout: kernels.Layout, dtype: np.dtype, inputs: kernels.Inputs, asked: str
+) -> tuple[bool, bool]:
+    """What `choose` finds out about X: whether it is sparse, and whether its zeros are skipped."""
+    if not _zeros_matter(layout, dtype, inputs, asked):
+        return inputs.is_sparse, False
+    return False, zero_share(inputs) >= _SPARSE
+
+
 def lists_zeros(layout: kernels.Layout, dtype: np.dtype, inputs: kernels.Inputs) -> bool:
     """`skips_zeros` for one look at each row, where a few rows are over before that is known."""
     return (

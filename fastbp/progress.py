@@ -10,15 +10,6 @@ from collections.abc import Iterator
 from typing import Any
 
 
-class _NoBar:
-    """Takes the place of a bar that is not shown."""
-
-    disable = True
-
-    def update(self, samples: int) -> None:
-        """Nothing."""
-
-
 class _Unfailing:
     """A stream for the bar: training goes on even if it is closed or its reader has gone."""
 
@@ -86,17 +77,17 @@ def _made_bar(total: int, stream: Any) -> Any:
 
 @contextlib.contextmanager
 def progress_bar(progress: bool | None, total: int) -> Iterator[Any]:
-    """A bar for so many samples, with tqdm's ``update`` and its setters of texts.
+    """A bar for so many samples, with tqdm's ``update`` and its setters of texts, or None for none.
 
-    None shows it in a notebook, and where stderr is a terminal. What this thread prints meanwhile
-    goes above a bar of text.
+    ``progress=None`` shows it in a notebook, and where stderr is a terminal. What this thread
+    prints meanwhile goes above a bar of text.
     """
     stream = sys.stderr
     shows = progress
     if shows is None:
         shows = _is_terminal(stream) or _in_notebook()
     if not shows or stream is None:
-        yield _NoBar()  # tqdm's own, even if disabled, runs Python code when it is collected
+        yield None  # tqdm's own, even if disabled, runs Python code when it is collected
         return
     with contextlib.ExitStack() as endings:
         bar = _made_bar(total, stream)

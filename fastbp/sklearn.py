@@ -166,7 +166,7 @@ class _Epochs(Callback):
         mlp = self.mlp
         if self.shift is not None:
             mlp._scale = mlp._scale[0], self.shift()
-        self._record(mlp._on_their_scale(trainer.history.train_loss[-1]) + trainer._penalty)
+        self._record(mlp._on_their_scale(trainer.history.train_loss[-1]) + trainer.penalty)
         if mlp.verbose:
             print(f"Iteration {mlp.n_iter_}, loss = {mlp.loss_:.8f}")
         if self._score_is_nan():
@@ -624,7 +624,7 @@ class _Engine(BaseMultilayerPerceptron):
             reduction="batch",
             seed=int(self._random_state.randint(2**31)) if draws else 0,
         )
-        self.trainer_._knows_sizes = True  # scikit-learn does not warn of them
+        self.trainer_.knows_sizes = True  # scikit-learn does not warn of them
         self._set_rate()
 
     def _set_rate(self) -> None:
@@ -676,7 +676,7 @@ class _Engine(BaseMultilayerPerceptron):
         trainer.weight_decay = self._decay(sample_weight, network.dtype)
         trainer.dropout = self.dropout
         trainer.n_threads = self._n_threads()
-        trainer._clip = self._note_scale(y, sample_weight)
+        trainer.clip = self._note_scale(y, sample_weight)
         self._set_rate()
         orders = _Shuffled(self._random_state)
         trainer.shuffle = orders if self.shuffle else False

@@ -17,7 +17,7 @@ from fastbp import checks, files, optimizers, schema
 from fastbp.callbacks import CallbackState
 from fastbp.history import History
 from fastbp.network import Network
-from fastbp.options import described_options, restored_options
+from fastbp.options import restored_options
 from fastbp.preparation import Preparation
 from fastbp.samples import FloatArray
 from fastbp.trainer import Trainer
@@ -144,17 +144,14 @@ def _description(
     trainer: Trainer, network: Network
 ) -> tuple[optimizers.Optimizer, dict[str, Any], FloatArray]:
     """The optimizer, the trainer's part of the header, and the optimizer's moments, a row each."""
-    options = trainer._checked_options()
-    optimizer = options["optimizer"]
-    rule = trainer._current_rule(network, optimizer)
+    state = trainer.optimizer_state
     part = {
-        "options": described_options(options),
+        "options": trainer.options.described(),
         "history": trainer.history.described(),
-        "generator": trainer._generator.bit_generator.state,
-        "key": trainer._key,
-        "counts": rule.counts.tolist(),
+        **trainer.orders.described(),
+        "counts": state.counts.tolist(),
     }
-    return optimizer, part, rule.moments.reshape(-1, rule.n_params)
+    return state.optimizer, part, state.moments
 
 
 def _callbacks(trainer: Trainer, vectors: list[tuple[str, FloatArray]]) -> dict[str, Any]:
@@ -345,9 +342,9 @@ def _allocated(
     """Vectors of zeros for parameters, moments and what callbacks keep, in the order of a file."""
     vectors = [network.params]
     if trainer:
-        rule = trainer._current_rule(network, trainer.optimizer)
-        rule.counts[:] = header["trainer"].get("counts", _NO_COUNTS)
-        vectors.extend(rule.moments.reshape(-1, rule.n_params))
+        state = trainer.optimizer_state
+        state.counts[:] = header["trainer"].get("counts", _NO_COUNTS)
+        vectors.extend(state.moments)
         kept = []
         for each in header["trainer"].get("callbacks", []):
             arrays = {name: np.zeros_like(network.params) for name in each["vectors"]}
@@ -391,9 +388,8 @@ def _restored_trainer(network: Network, part: dict[str, Any]) -> Trainer:
     n = len(part["history"]["seconds"])
     once = {"method": ["sequential"] * n, "learning_rate": [trainer.learning_rate] * n}
     trainer.history = History.restored(once | part["history"])
-    trainer._checked_options()  # as they are for its next epoch
+    _ = trainer.options  # as they are for its next epoch
     if not isinstance(trainer.optimizer, optimizers.NAdam) and part.get("counts", _NO_COUNTS)[1]:
         raise ValueError("trainer.counts[1] must be 0 for any optimizer but nadam")
-    trainer._generator.bit_generator.state = part["generator"]
-    trainer._key = tuple(part.get("key", trainer._key))
+    trainer.orders.restore(part)
     return trainer

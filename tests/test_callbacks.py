@@ -45,7 +45,7 @@ def chunks_of_ten(monkeypatch):
         for start in range(0, n, 10):
             yield start, min(n, start + 10)
 
-    monkeypatch.setattr("fastbp.trainer.paced", paced)
+    monkeypatch.setattr("fastbp.runs.paced", paced)
 
 
 def test_the_order_of_calls(trainer, data, chunks_of_ten):
@@ -346,7 +346,7 @@ def test_stop_loses_nothing_of_a_long_batch(monkeypatch, generator):
         for start in range(0, n, 256):
             yield start, min(n, start + 256)
 
-    monkeypatch.setattr("fastbp.trainer.paced", paced)
+    monkeypatch.setattr("fastbp.runs.paced", paced)
     X, y = generator.normal(size=(600, 4)), generator.integers(0, 3, 600)
     networks = [Network((4, 3), seed=0) for _ in range(2)]
     for network, listeners in zip(networks, ([], [Stop()]), strict=True):
@@ -562,7 +562,7 @@ def test_only_a_callback_of_the_same_settings_goes_on(trainer, data):
     for patience, best_epoch in ((5, 1), (6, 4)):
         other = pickle.loads(saved[-1])
         other.history.eval_loss[:] = [0.0, 0.0, 0.0]
-        other._callback_states[0].values.update(best=0.0, best_epoch=1)
+        other.callback_states()[0].values.update(best=0.0, best_epoch=1)
         early = EarlyStopping(patience=patience)
         other.fit(*data, epochs=1, eval_set=data, callbacks=early, progress=False)
         assert early.best_epoch == best_epoch

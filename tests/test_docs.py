@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
         "fastbp.network",
         "fastbp.trainer",
         "fastbp.metrics",
+        "fastbp.options",
         "fastbp.optimizers",
         "fastbp.schedules",
         "fastbp.callbacks",

@@ -498,7 +498,7 @@ def test_loading_draws_no_weights(trainer, path, monkeypatch):
 
 def spoilt(part, index, value):
     model = trained()
-    where = model.network.params if part == "params" else model._rule[2].moments
+    where = model.network.params if part == "params" else model.optimizer_state.moments[0]
     where[index] = value
     return model
 
@@ -570,7 +570,7 @@ def test_extra_that_json_can_hold(trainer, path):
         (lambda t: t.history.train_loss.__setitem__(0, "a"), r"train_loss\[0\] must be a number"),
         (lambda t: t.history.seconds.__setitem__(0, {1}), "trainer must hold what JSON can hold"),
         (lambda t: setattr(t, "shuffle", np.arange), "shuffle must be True or False to be saved"),
-        (lambda t: setattr(t, "batch_size", 0), "batch_size must be an integer of at least 1"),
+        (lambda t: setattr(t, "method", "deferred"), "method and block_size are for plain sgd"),
     ],
 )
 def test_trainers_that_cannot_be_saved(change, message, path):

@@ -117,7 +117,7 @@ def test_labels_that_change_after_the_check_end_in_an_error(options, monkeypatch
     network = Network((5, 6, 3), seed=0)
     before = network.params.copy()
     trainer = Trainer(network, seed=0, **options)
-    checked = trainer._training_samples
+    checked = network.training_samples
 
     def changed(*arguments):
         samples = checked(*arguments)
@@ -125,7 +125,7 @@ def test_labels_that_change_after_the_check_end_in_an_error(options, monkeypatch
         labels[2] = 10**9
         return samples._replace(labels=kernels.read_only(labels))
 
-    monkeypatch.setattr(trainer, "_training_samples", changed)
+    monkeypatch.setattr(network, "training_samples", changed)
     X = np.random.default_rng(0).normal(size=(4, 5))
     with pytest.raises(ArithmeticError, match="not finite"):
         trainer.partial_fit(X, [0, 1, 2, 0])

@@ -134,7 +134,7 @@ def called_up():
     """A crew that may use two threads already."""
     crew = pacing.Crew(2, fixed=False)
     crew.record(1, 1, 2 * pacing._LOADING)
-    crew.call_up(0)
+    crew.call_up(0, lambda: True)
     crew._seconds.clear()
     return crew
 
@@ -192,11 +192,11 @@ def test_a_moment_of_another_program_does_not_decide_for_long():
     assert taken.count(1) == 0
 
 
-def worked_off(crew, chunks, seconds_per_sample, ahead=0, length=1000):
+def worked_off(crew, chunks, seconds_per_sample, has_code, ahead=0, length=1000):
     """Sizes of the teams that take so many chunks, one after the other."""
     sizes = []
     for k in range(chunks):
-        crew.call_up((chunks - k) * length + ahead)
+        crew.call_up((chunks - k) * length + ahead, has_code)
         for start, stop, size in crew.parts(0, length, 10):
             crew.record(size, stop - start, (stop - start) * seconds_per_sample / size)
             sizes.append(size)
@@ -215,11 +215,11 @@ def test_parallel_code_waits_for_work_that_is_worth_it(has_code, comes):
 
     for seconds, is_enough in ((0.4, False), (2, has_code), (20, True)):
         asked.clear()
-        crew = pacing.Crew(2, False, answer)
+        crew = pacing.Crew(2, False)
         if comes == "it is known to come":
-            sizes = worked_off(crew, 2, 1e-4, ahead=int(seconds / 1e-4))
+            sizes = worked_off(crew, 2, 1e-4, answer, ahead=int(seconds / 1e-4))
         else:
-            sizes = worked_off(crew, int(seconds / 0.1) + 1, 1e-4)
+            sizes = worked_off(crew, int(seconds / 0.1) + 1, 1e-4, answer)
             assert sizes[0] == 1
         assert (2 in sizes) == is_enough, seconds
         assert crew.team == (2 if is_enough else 1)
@@ -227,8 +227,8 @@ def test_parallel_code_waits_for_work_that_is_worth_it(has_code, comes):
 
 
 def test_threads_that_are_asked_for_do_not_wait():
-    crew = pacing.Crew(2, True, lambda: pytest.fail("it was asked for"))
-    assert set(worked_off(crew, 3, 1e-9)) == {2}
+    crew = pacing.Crew(2, True)
+    assert set(worked_off(crew, 3, 1e-9, lambda: pytest.fail("it was asked for"))) == {2}
 
 
 def test_one_thread_needs_no_crew():
@@ -254,8 +254,6 @@ def test_a_decay_that_rounds_to_one_is_refused():
 
 
 def test_chunks_of_whole_blocks_change_no_bit(generator, monkeypatch):
-    import fastbp.trainer
-
     X, y = generator.normal(size=(203, 90)), generator.integers(0, 3, 203)
     results = []
     for rows in (1, 50, 1000):
@@ -265,7 +263,7 @@ def test_chunks_of_whole_blocks_change_no_bit(generator, monkeypatch):
             for start in range(0, n, size):
                 yield start, min(n, start + size)
 
-        monkeypatch.setattr(fastbp.trainer, "paced", paced)
+        monkeypatch.setattr("fastbp.runs.paced", paced)
         network = Network((90, 128, 3), seed=0)
         Trainer(network, learning_rate=0.05, weight_decay=0.1).partial_fit(X, y)
         results.append(network.params.copy())

@@ -272,7 +272,7 @@ def test_chunks_of_whole_batches_change_no_bit(optimizer, monkeypatch):
                 yield start, stop
                 start = stop
 
-        monkeypatch.setattr("fastbp.trainer.paced", paced)
+        monkeypatch.setattr("fastbp.runs.paced", paced)
         Trainer(network, optimizer, batch_size=32).partial_fit(X, y)
         results.append(network.params.copy())
     np.testing.assert_array_equal(*results)

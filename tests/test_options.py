@@ -145,11 +145,82 @@ def test_a_trainer_shows_what_differs_from_the_defaults(options, text):
     assert repr(Trainer(network, **options)) == f"Trainer({network!r}{text})"
 
 
-def test_a_trainer_shows_itself_even_with_options_that_cannot_be():
+# Values that cannot be, and what is said of them.
+WRONG = [
+    ("optimizer", "adm", "optimizer must be one of sgd"),
+    ("learning_rate", 0, "learning_rate must be a finite float32 number above 0, got 0"),
+    ("learning_rate", 1e-60, "learning_rate must be a finite float32 number above 0"),
+    ("batch_size", None, "batch_size must be an integer of at least 1, got None"),
+    ("batch_size", True, "batch_size must be an integer"),
+    ("shuffle", 1, "shuffle must be True or False, got 1"),
+    ("method", "fast", "method must be one of auto"),
+    ("method", ["auto"], "method must be one name or 2 names"),
+    ("block_size", 65, "block_size must be an integer from 1 to 64"),
+    ("n_threads", 0, "n_threads must be an integer of at least 1"),
+    ("weight_decay", -1, "weight_decay must be a finite float32 number of at least 0"),
+    ("l1", np.nan, "l1 must be a finite float32 number of at least 0"),
+    ("dropout", 1.0, "dropout must be a number from 0 to below 1"),
+    ("dropout", [0.1, 0.1], "dropout must be one number or 1 numbers"),
+    ("clip_value", 0, "clip_value must be a finite float32 number above 0"),
+    ("clip_norm", "1", "clip_norm must be a finite float32 number above 0"),
+    ("max_norm", 1e60, "max_norm must be a finite float32 number above 0"),
+    ("class_weight", [1.0], 'class_weight must be "balanced", 3 weights'),
+    ("class_weight", {5: 1.0}, "class_weight must name classes from 0 to 2"),
+    ("label_smoothing", 1, "label_smoothing must be a number from 0 to below 1"),
+    ("reduction", "sum", "reduction must be one of mean, batch"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "message"), WRONG)
+def test_a_wrong_option_is_refused_when_it_is_set_and_changes_nothing(name, value, message):
     trainer = made()
-    trainer.optimizer, trainer.batch_size = "adm", None
-    assert "optimizer='adm', " in repr(trainer)
-    assert "batch_size=None, " in repr(trainer)
+    before, params = repr(trainer), trainer.get_params()
+    with pytest.raises(ValueError, match=message):
+        setattr(trainer, name, value)
+    assert (repr(trainer), trainer.get_params()) == (before, params)
+
+
+def test_there_is_a_wrong_value_for_every_option():
+    assert {name for name, *_ in WRONG} == set(OPTIONS)
+
+
+def test_what_does_not_go_together_is_refused_before_a_pass_and_only_there():
+    """One of two options may be set before the other."""
+    X, y = np.eye(4), np.arange(4) % 3
+    trainer = made(method="deferred")
+    trainer.batch_size = 2
+    for use in (lambda: trainer.partial_fit(X, y), lambda: trainer.fit(X, y, progress=False)):
+        with pytest.raises(ValueError, match="method and block_size are for plain sgd"):
+            use()
+    trainer.method = "auto"
+    trainer.partial_fit(X, y)
+    trainer.learning_rate, trainer.weight_decay = 2, 3
+    with pytest.raises(ValueError, match=r"must be below 1, .* got 2.0 \* 3.0"):
+        trainer.partial_fit(X, y)
+    trainer.weight_decay = 0.1
+    trainer.partial_fit(X, y)
+
+
+def test_options_are_checked_again_for_another_network():
+    X, y = np.eye(4), np.arange(4) % 3
+    trainer = made(dropout=[0.5], learning_rate=1e-40)
+    trainer.network = Network((4, 8, 8, 3), seed=0)
+    with pytest.raises(ValueError, match="dropout must be one number or 2 numbers"):
+        trainer.partial_fit(X, y)
+    trainer.dropout = 0.5
+    assert trainer.partial_fit(X, y).options.dropout == (0.5, 0.5)
+    trainer = made(class_weight={2: 3.0})
+    trainer.network = Network((4, 2), seed=0)
+    with pytest.raises(ValueError, match="class_weight must name classes from 0 to 1"):
+        trainer.fit(X, y, progress=False)
+
+
+def test_plain_options_say_which_one_was_meant():
+    options = made().options
+    options.batch_size = np.int64(3)
+    assert type(options.batch_size) is int
+    with pytest.raises(AttributeError, match=r"'lr' is no option .*mean 'learning_rate'"):
+        options.lr = 0.1
 
 
 @pytest.mark.parametrize(

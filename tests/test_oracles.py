@@ -181,7 +181,7 @@ def test_losses_of_clipped_probabilities(loss, clip, generator):
     for y in [each] if loss == "binary_cross_entropy" else [labels, each]:
         for way in ways:
             trainer = Trainer(network.copy(), learning_rate=1e-30, seed=0, **way)
-            trainer._clip = clip
+            trainer.clip = clip
             trainer.fit(X, y, epochs=1, progress=False)
             np.testing.assert_allclose(trainer.history.train_loss, expected.mean(), rtol=1e-12)
         samples = network.samples(X, y)._replace(clip=clip)

@@ -316,12 +316,12 @@ OTHERS = [
 def test_a_fitted_model_stays_as_it_was_fitted(others):
     model = MLPRegressor(**SMALL).fit(X, REAL)
     trainer, before = model.trainer_, model.predict(X)
-    moments = trainer._rule[2].moments.copy()
+    moments = trainer.optimizer_state.moments.copy()
     model.set_params(**others)
     for one in (model, pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
         np.testing.assert_array_equal(one.predict(X), before)
         assert len(one.trainer_.history) == 5
-        np.testing.assert_array_equal(one.trainer_._rule[2].moments, moments)
+        np.testing.assert_array_equal(one.trainer_.optimizer_state.moments, moments)
     np.testing.assert_allclose(model.to_sklearn().predict(X), before, rtol=1e-9)
     assert model.trainer_ is trainer
 

@@ -74,7 +74,7 @@ def test_chunk_sizes_change_no_bit(blobs, monkeypatch):
         def cut(n, operations, *_, rows=rows):
             yield from ((i, min(n, i + rows)) for i in range(0, n, rows))
 
-        monkeypatch.setattr("fastbp.trainer.paced", cut)
+        monkeypatch.setattr("fastbp.runs.paced", cut)
         monkeypatch.setattr("fastbp.parameters.paced", cut)
         params, other = fitted(*blobs)
         np.testing.assert_array_equal(params, first)
@@ -91,7 +91,7 @@ def test_chunk_sizes_change_no_bit(blobs, monkeypatch):
 def test_every_long_call_is_cut_into_chunks(entry, use, places, blobs, monkeypatch):
     """Ctrl-C, bars and checks rely on it: the cuts of `paced` are the kernel's rows."""
     cuts = [(0, 50), (50, 53), (53, 120)]
-    monkeypatch.setattr("fastbp.trainer.paced", lambda n, *_: iter(cuts))
+    monkeypatch.setattr("fastbp.runs.paced", lambda n, *_: iter(cuts))
     monkeypatch.setattr("fastbp.parameters.paced", lambda n, *_: iter(cuts))
     real, seen = getattr(kernels, entry), []
 
@@ -307,7 +307,7 @@ def test_divergence_keeps_the_state_of_the_last_chunk(blobs, monkeypatch):
     """Not that of the epoch's start: what was learned up to the chunk stays."""
     network = Network((4, 3), seed=0)
     cuts = [(0, 9), (9, 50), (50, 120)]
-    monkeypatch.setattr("fastbp.trainer.paced", lambda n, *_: iter(cuts))
+    monkeypatch.setattr("fastbp.runs.paced", lambda n, *_: iter(cuts))
 
     def train(params, layout, work, samples, order, start, stop, *rest):
         network.biases[0][...] = np.nan if start == 50 else stop
@@ -510,12 +510,12 @@ def test_a_child_forked_while_a_thread_trains_may_train(blobs):
 def test_ctrl_c_anywhere_leaves_a_trainer_that_can_be_used(blobs):
     """At every line of what says that a thread is training, and ends saying so."""
     trainer = Trainer(Network((4, 3), seed=1), seed=0)
-    names = {"_alone", "_within", "forget", "partial_fit", "_partial_fit"}
+    files = {sys.modules[f"fastbp.{name}"].__file__ for name in ("trainer", "turns")}
     place = count = 0
 
     def trace(frame, event, argument):
         nonlocal count
-        if frame.f_code.co_name not in names or frame.f_code.co_filename != trainer_file:
+        if frame.f_code.co_filename not in files:
             return None
         if event == "line":
             count += 1
@@ -523,7 +523,6 @@ def test_ctrl_c_anywhere_leaves_a_trainer_that_can_be_used(blobs):
                 raise KeyboardInterrupt
         return trace
 
-    trainer_file = sys.modules["fastbp.trainer"].__file__
     kept = sys.gettrace()
     while count >= place:
         place, count = place + 1, 0

@@ -1,0 +1,178 @@
+"""Evaluation: rows that are held out or given, and how good a network's predictions are on them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastbp import checks, kernels, keywords, scoring, splitting
+from fastbp.metrics import STANDARD
+from fastbp.network import Network
+from fastbp.samples import FloatArray
+from fastbp.scoring import Array, Judged, Score
+
+
+class EvalSet(NamedTuple):
+    """Rows that are evaluated."""
+
+    samples: kernels.Samples
+    true: Array
+    """As `scoring.truth` has it."""
+
+
+def eval_sets(network: Network, given: Any) -> list[EvalSet]:
+    """The sets of a fit: one pair (X, y), or a list of such tuples."""
+    if given is None:
+        return []
+    several = isinstance(given, list) and all(isinstance(each, tuple) for each in given)
+    if several and not given:
+        raise ValueError("eval_set must be a pair (X, y) or a list of such pairs, got [].")
+    sets = []
+    for i, each in enumerate(given if several else [given]):
+        name = f"eval_set[{i}]" if several and len(given) > 1 else "eval_set"
+        X, y = checks.pair(name, each)
+        samples = network.samples(X, y, prefix=f"{name} ")
+        sets.append(EvalSet(samples, scoring.truth(network, samples, y)))
+    return sets
+
+
+def split_off(
+    network: Network, samples: kernels.Samples, y: ArrayLike, share: Any, seed: int
+) -> tuple[kernels.Samples, EvalSet]:
+    """Samples to train on, and a set of so large a share; each class is divided alike."""
+    share = checks.share("validation_split", share, zero=False)
+    true = scoring.truth(network, samples, y)
+    n = samples.inputs.n
+    labels = true if network.is_classifier and true.ndim == 1 else None
+    try:
+        parts = splitting.split(n, labels=labels, held_out=share, validation=0, seed=seed)
+    except ValueError as error:
+        raise ValueError(f"validation_split={share} cannot be taken: {error}") from None
+    held_out = _rows_of(samples, parts.test)
+    return _rows_of(samples, parts.train), EvalSet(held_out, true[parts.test])
+
+
+def _rows_of(samples: kernels.Samples, rows: splitting.Rows) -> kernels.Samples:
+    """Some of the samples, their weights scaled to a mean of 1 again."""
+    weights = samples.weights[rows] if len(samples.weights) > 0 else samples.weights
+    if len(weights) > 0:
+        if not weights.any():
+            raise ValueError("sample_weight must be above 0 in some rows of validation_split.")
+        weights = weights / weights.mean()
+    return kernels.Samples(
+        _inputs_of(samples.inputs, rows),
+        kernels.read_only(samples.labels[rows] if len(samples.labels) > 0 else samples.labels),
+        kernels.read_only(samples.targets[rows] if len(samples.targets) > 0 else samples.targets),
+        kernels.read_only(weights),
+    )
+
+
+def _inputs_of(inputs: kernels.Inputs, rows: splitting.Rows) -> kernels.Inputs:
+    if not inputs.is_sparse:
+        return kernels.dense_inputs(kernels.read_only(inputs.X[rows]))
+    lengths = np.diff(inputs.indptr)[rows]
+    indptr = np.zeros(len(rows) + 1, inputs.indptr.dtype)
+    np.cumsum(lengths, out=indptr[1:])
+    places = np.arange(indptr[-1]) + np.repeat(inputs.indptr[rows] - indptr[:-1], lengths)
+    return inputs._replace(
+        data=kernels.read_only(inputs.data[places]),
+        indices=kernels.read_only(inputs.indices[places]),
+        indptr=kernels.read_only(indptr),
+    )
+
+
+def evaluated(
+    network: Network,
+    rows: EvalSet,
+    scores: Sequence[Score],
+    n_threads: int | None = None,
+    given: Any = None,
+) -> dict[str, float]:
+    """Loss, accuracy of a classification, and scores; ``given`` is X, if it is still to be checked.
+
+    One pass gives outputs and losses.
+    """
+    outputs = None
+    if scores:
+        outputs = np.empty((rows.samples.inputs.n, network.sizes[-1]), network.dtype)
+    loss, accuracy = network.parameters.evaluate(rows.samples, n_threads, given, outputs)
+    figures = {"loss": loss}
+    if accuracy is not None:
+        figures["accuracy"] = accuracy
+    if outputs is not None:
+        judged = Judged(network, rows.true, outputs)
+        figures |= {each.name: each.of(judged) for each in scores}
+    return figures
+
+
+class Predicting:
+    """What has a network, whose predictions it makes and judges: a base of `Trainer`."""
+
+    network: Network
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """Predict; see `Network.predict`."""
+        return self.network.predict(X)
+
+    def predict_proba(self, X: ArrayLike) -> FloatArray:
+        """Probability of each class or label; see `Network.predict_proba`."""
+        return self.network.predict_proba(X)
+
+    @keywords.hinted
+    def evaluate(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        metrics: Any = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> dict[str, float]:
+        """Loss and figures of how good the predictions are.
+
+        Parameters
+        ----------
+        X, y
+            As `Network.evaluate`.
+        metrics : iterable of str or callable, or one of them, optional
+            As `fit`. By default balanced_accuracy, log_loss and roc_auc of a classification; r2,
+            mae and rmse of a regression.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the loss alone.
+
+        Returns
+        -------
+        dict
+            ``"loss"``, of a classification ``"accuracy"``, and each metric by its name. NaN for
+            what is not defined, such as the AUC of rows of one class.
+
+        Raises
+        ------
+        ValueError
+            If an argument does not fit the network, or if an output is not finite.
+        """
+        network = self.network
+        if metrics is None:
+            metrics = STANDARD["classification" if network.is_classifier else "regression"]
+        scores = scoring.scores(metrics, network)
+        prepared = network.prepared(X)
+        samples = network.samples_of(prepared, y, sample_weight, whole=False)
+        rows = EvalSet(samples, scoring.truth(network, samples, y))
+        figures = evaluated(network, rows, scores, given=prepared)
+        if not math.isfinite(figures["loss"]):
+            network.parameters.check_outputs(network.outputs(X, check=False))
+        return figures
+
+    def score(self, X: ArrayLike, y: ArrayLike) -> float:
+        """Accuracy of a classification, R² of a regression, as scikit-learn's estimators.
+
+        Raises
+        ------
+        ValueError
+            As `evaluate`.
+        """
+        name = "accuracy" if self.network.is_classifier else "r2"
+        return self.evaluate(X, y, metrics=name)[name]

@@ -1,0 +1,266 @@
+"""A fit: its epochs, and what callbacks and the progress bar do in between."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import ArrayLike
+
+from fastbp import checks, kernels, schedules, scoring
+from fastbp.callbacks import (
+    Callback,
+    CallbackState,
+    EarlyStopping,
+    listeners_of,
+    resume,
+    state_of,
+)
+from fastbp.divergence import DivergenceError
+from fastbp.evaluation import eval_sets, split_off
+from fastbp.network import Network
+from fastbp.options import Options
+from fastbp.orders import Orders
+from fastbp.preparation import ScaleWarning, scale_hint
+from fastbp.progress import progress_bar
+from fastbp.runs import Pass, Runs
+from fastbp.samples import with_class_weight
+from fastbp.turns import Turns
+from fastbp.watching import Watch, verbosity
+
+if TYPE_CHECKING:
+    from fastbp.trainer import Trainer
+
+
+class Listening:
+    """The callbacks of the fit that is going on, and states for those of the next one."""
+
+    def __init__(self, states: Iterable[CallbackState] = ()) -> None:
+        self.listeners: tuple[Callback, ...] = ()
+        self.loaded = list(states)
+
+    def states(self) -> list[CallbackState]:
+        """What a trainer that is saved now keeps of its callbacks; see `Callback.state`."""
+        return [*self.loaded, *filter(None, map(state_of, self.listeners))]
+
+
+@dataclass
+class Workings:
+    """What a trainer works with, and what carries on from fit to fit."""
+
+    orders: Orders
+    runs: Runs
+    turns: Turns = field(default_factory=Turns)
+    listening: Listening = field(default_factory=Listening)
+
+    def kept(self, network: Network) -> tuple[Any, ...]:
+        """For a pickle of a trainer of this network: without what was measured on this machine."""
+        return self.orders, self.runs.kept(network), self.listening.states()
+
+    @classmethod
+    def restored(cls, network: Network, kept: tuple[Any, ...]) -> Workings:
+        """What `kept` has kept."""
+        orders, runs, states = kept
+        return cls(orders, Runs.restored(network, orders, runs), listening=Listening(states))
+
+
+def weighted(
+    network: Network, samples: kernels.Samples, options: Options, clip: float
+) -> kernels.Samples:
+    """Samples as they are trained on: weighted by class, and with smoothed targets.
+
+    ``clip`` is that of `kernels.Samples`.
+    """
+    if isinstance(options.class_weight, dict) and network.classes is not None:
+        options.class_weight = options.class_weight  # by number, now that classes have labels
+    smoothing, weights = options.label_smoothing, options.class_weight
+    if isinstance(weights, dict):
+        raise ValueError(
+            "class_weight must name class numbers where y holds them, got "
+            f"{checks.shown(next(iter(weights)))}."
+        )
+    if weights is not None:
+        samples = with_class_weight(samples, weights)
+    if smoothing > 0:
+        n_classes = network.sizes[-1] if network.loss_name == "cross_entropy" else 2
+        samples = samples._replace(kept=1 - smoothing, shared=smoothing / n_classes)
+    return samples._replace(clip=clip) if clip > 0 else samples
+
+
+def _warn_of_sizes(trainer: Trainer, samples: kernels.Samples) -> None:
+    """Say once what to do about numbers that are far from unit size."""
+    hint = "" if trainer.knows_sizes else scale_hint(samples, trainer.network.loss_name)
+    trainer.knows_sizes = True
+    if hint:
+        warnings.warn(hint, ScaleWarning, stacklevel=5)
+
+
+def prepared(
+    trainer: Trainer,
+    workings: Workings,
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    epochs: int,
+    eval_set: Any,
+    validation_split: float | None,
+    metrics: Any,
+    sample_weight: ArrayLike | None,
+    callbacks: Any,
+    progress: bool | None,
+    verbose: int | None,
+) -> Fit:
+    """The fit that `Trainer.fit` is asked for, checked before anything is done."""
+    network, options = trainer.network, trainer.options
+    samples = network.training_samples(X, y, sample_weight)
+    _warn_of_sizes(trainer, samples)
+    epochs = checks.integer("epochs", epochs, 0)
+    # What can be known about the epochs to come is checked before the first one.
+    done, rate = len(trainer.history), options.learning_rate
+    eta = schedules.highest_rate(rate, done, max(1, epochs), network.dtype)
+    if eta is not None:
+        options.check(eta)
+    if progress is not None:
+        checks.flag("progress", progress)
+    sets = eval_sets(network, eval_set)
+    if validation_split is not None:
+        if sets:
+            raise ValueError("validation_split must be None if there is an eval_set.")
+        seed = workings.orders.split_seed
+        samples, *sets = split_off(network, samples, y, validation_split, seed)
+    samples = weighted(network, samples, options, trainer.clip)
+    scores = scoring.scores(metrics, network)
+    watch = Watch(sets, scores, done + epochs, verbosity(verbose))
+    listeners = listeners_of(callbacks)
+    for listener in listeners:
+        listener.check(watch.columns(network))
+    return Fit(trainer, workings, samples, epochs, watch, listeners, progress)
+
+
+class Fit:
+    """One fit of a trainer.
+
+    Parameters
+    ----------
+    trainer : Trainer
+    workings : Workings
+        The trainer's.
+    samples : kernels.Samples
+        To train on.
+    epochs : int
+    watch : Watch
+    listeners : tuple of Callback
+    progress : bool or None
+
+    Attributes
+    ----------
+    outcome : str
+        What is said of the fit, if a callback has stopped it.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        workings: Workings,
+        samples: kernels.Samples,
+        epochs: int,
+        watch: Watch,
+        listeners: tuple[Callback, ...],
+        progress: bool | None,
+    ) -> None:
+        self.trainer, self.samples, self.epochs = trainer, samples, epochs
+        self.watch, self.listeners, self.progress = watch, listeners, progress
+        self.outcome = ""
+        self._network = trainer.network  # a callback may set another one, for the next fit
+        self._orders, self._runs = workings.orders, workings.runs
+        self._turns, self._listening = workings.turns, workings.listening
+
+    def run(self) -> None:
+        """Train, and end well whatever happens: each callback's end comes, even if others fail."""
+        with contextlib.ExitStack() as endings:
+            endings.callback(self._leave_callbacks, self._listening.listeners)
+            self._begin_callbacks(endings)
+            try:
+                self._train(endings)
+            except DivergenceError as error:
+                outcomes = [each.on_divergence(self.trainer, error) for each in self.listeners]
+                if not any(outcomes):
+                    raise
+                text = error.text(next(filter(None, outcomes)))
+                warnings.warn(text, RuntimeWarning, stacklevel=6)
+
+    def _begin_callbacks(self, endings: contextlib.ExitStack) -> None:
+        trainer, listening = self.trainer, self._listening
+        for listener in self.listeners:
+            listener.epochs_seen = len(trainer.history)
+            listener.on_begin(trainer)
+            endings.callback(listener.on_end, trainer)
+            listener.checked_every()
+        listening.listeners = self.listeners
+        states, listening.loaded = listening.loaded, []
+        for listener in self.listeners:
+            resume(listener, states, trainer)
+        self._note_best()
+
+    def _leave_callbacks(self, outer: tuple[Callback, ...]) -> None:
+        """Go back to the callbacks of the outer fit, or keep those whose state is to be saved."""
+        kept = tuple(each for each in self._listening.listeners if each.keeps_state)
+        self._listening.listeners = outer if self._turns.is_nested else kept
+
+    def _note_best(self) -> None:
+        """Tell the history which epoch `EarlyStopping` takes for the best.
+
+        Of several, the first one's parameters stay, for callbacks end in reverse order.
+        """
+        stopping = [each for each in self.listeners if isinstance(each, EarlyStopping)]
+        deciding = [each for each in stopping if each.restore_best] or stopping
+        self.trainer.history.chosen_epoch = deciding[0].best_epoch if deciding else 0
+
+    def _train(self, endings: contextlib.ExitStack) -> None:
+        """All epochs, or until stopped."""
+        n = self.samples.inputs.n
+        for k in range(self.epochs):
+            if self._turns.stopped:
+                break
+            order = self._orders.of(n, self.trainer.options_of(self._network).shuffle)
+            eta = self.trainer.learning_rate_of(self._network)  # once: a function may give others
+            options = self.trainer.options_of(self._network, eta)
+            this = self._runs.begin(self._network, self.samples, order, eta, options)
+            if k == 0:
+                this.load()  # before the bar, which shows how fast it goes
+                bar = progress_bar(self.progress, self.epochs * n)
+                self.watch.bar = endings.enter_context(bar)
+            self._epoch(this, options.n_threads, (self.epochs - 1 - k) * n)
+        if self._turns.stopped:
+            self.outcome = self.watch.stopped(self.trainer.history)
+
+    def _epoch(self, this: Pass, n_threads: int | None, ahead: int) -> None:
+        """Train for an epoch, or until stopped; evaluate, record, and tell the callbacks."""
+        trainer, history = self.trainer, self.trainer.history
+        self.watch.begin(history)
+        for chunk, done in enumerate(this.chunks(len(history) + 1, ahead), start=1):
+            if self.watch.bar is not None:
+                self.watch.bar.update(done)
+            for listener in self.listeners:
+                if chunk % listener.checked_every() == 0:
+                    listener.on_chunk(trainer, this.done, this.loss)
+            if self.listeners:  # they may have changed the parameters
+                self._network.parameters.check_finite()
+            this.stops = self._turns.stopped
+        self._runs.end(this)
+        row = {
+            "train_loss": this.loss,
+            "learning_rate": this.eta,
+            "samples_per_second": this.done / this.seconds,
+            "seconds": this.seconds,
+            "method": this.run.way.method,
+        }
+        history.append(row | self.watch.measured(self._network, n_threads))
+        self.watch.end(history)
+        for listener in self.listeners:
+            listener.on_epoch(trainer)
+            listener.epochs_seen = len(trainer.history)
+            self._note_best()  # for the callbacks after it, which may save the trainer

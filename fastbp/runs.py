@@ -1,0 +1,436 @@
+"""Passes over samples: the kernel that makes them, its scratch, and how they are checked.
+
+All calls of the kernels that train stand here.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp import kernels, plan, threads
+from fastbp.divergence import DivergenceError
+from fastbp.moments import OptimizerState
+from fastbp.network import Network
+from fastbp.optimizers import Optimizer
+from fastbp.options import Options
+from fastbp.orders import Orders
+from fastbp.pacing import Crew, paced
+from fastbp.penalties import sampled_penalty
+
+Order = NDArray[np.int64]
+
+
+class Way(NamedTuple):
+    """How passes over samples of one kind are made."""
+
+    entry: str
+    """Name of the kernel."""
+    arguments: Callable[[kernels.Samples, Order, int, int, int, float], tuple[Any, ...]]
+    """Its arguments, to train on samples start to stop of an order, on so many threads; the last is
+    the sum of losses, which the kernel returns."""
+    block: int
+    """Samples that a cut between two calls must leave together."""
+    n_threads: int
+    """Most threads that it can use."""
+    method: str
+    """In a few words, for `History.method`."""
+    lines: Callable[[int], tuple[str, ...]]
+    """For `Trainer.summary`, if so many threads have been called up."""
+    penalty: Callable[[], float] | None = None
+    """Sum over samples of what penalties added to their batches' losses since last asked for."""
+
+
+@np.errstate(all="ignore")
+def _by_samples(
+    network: Network, inputs: kernels.Inputs, learning_rate: float, options: Options
+) -> Way:
+    """Plain SGD, one sample after the other."""
+    params, layout, dtype = network.parameters.flat, network.parameters.layout, network.dtype
+    rates = dtype.type(learning_rate), dtype.type(options.weight_decay)
+    decay = float(dtype.type(1) - rates[0] * rates[1])
+    choice = plan.choose(
+        layout, dtype, inputs, options.method, options.block_size, decay, options.n_threads
+    )
+    work = kernels.make_work(layout, dtype)
+
+    def lines(team: int) -> tuple[str, ...]:
+        layers = zip(choice.reasons, choice.layer_threads, strict=True)
+        each = (
+            f"layer {i}  {why}" + (f"; {team} threads" if team > 1 and n > 1 else "")
+            for i, (why, n) in enumerate(layers, start=1)
+        )
+        blocks = f"blocks of {choice.block_size} samples"
+        return (*each, *[blocks] * (not choice.is_sequential))
+
+    def arguments(
+        samples: kernels.Samples, order: Order, start: int, stop: int, n: int, loss_sum: float
+    ) -> tuple[Any, ...]:
+        return params, layout, work, samples, order, start, stop, *rates, loss_sum
+
+    if choice.is_sequential:
+        return Way("train_sequential", arguments, 1, 1, choice.label, lines)
+    block = kernels.make_block(layout, choice.plan, choice.block_size, dtype)
+    plans = choice.on_one_thread, choice.plan
+
+    def of_blocks(
+        samples: kernels.Samples, order: Order, start: int, stop: int, n: int, loss_sum: float
+    ) -> tuple[Any, ...]:
+        chosen = plans[n > 1]
+        return params, layout, chosen, work, block, samples, order, start, stop, *rates, loss_sum
+
+    n_threads = choice.n_threads
+    return Way("train_deferred", of_blocks, choice.block_size, n_threads, choice.label, lines)
+
+
+def _kind_of_samples(
+    network: Network, inputs: kernels.Inputs, options: Options
+) -> tuple[bool, bool]:
+    """What scratch for single samples depends on besides the options."""
+    layout = network.parameters.layout
+    return plan.first_layer_kind(layout, network.dtype, inputs, options.method[0])
+
+
+class _Batches(NamedTuple):
+    """What scratch for mini-batches depends on besides the options."""
+
+    size: int
+    is_sparse: bool
+    is_listed: bool
+    is_plain: bool
+
+
+def _batches_of(
+    network: Network, samples: kernels.Samples, learning_rate: float, options: Options
+) -> tuple[_Batches, str]:
+    """The batches of a pass, and why zeros are skipped or not."""
+    is_listed, why = plan.skips_zeros(network.parameters.layout, network.dtype, samples.inputs)
+    size = min(options.batch_size, samples.inputs.n)
+    is_plain = (
+        options.optimizer.n_moments == 0
+        and options.l1 == 0
+        and options.clip_value is None
+        and _keeps_signs(samples, size, learning_rate, options)
+    )
+    return _Batches(size, samples.inputs.is_sparse, is_listed, is_plain), why
+
+
+@np.errstate(all="ignore")
+def _keeps_signs(
+    samples: kernels.Samples, size: int, learning_rate: float, options: Options
+) -> bool:
+    """Whether 1 − ηλ, which the plain step divides by, is above 0.
+
+    With reduction="batch", λ is divided by the batch's weight, at worst one light sample's.
+    """
+    weights, least = samples.weights, 1.0
+    if options.reduction == "batch" and size > 1 and len(weights) > 0:
+        least = float(weights[weights > 0].min())
+    kind = options.network.dtype
+    return bool(kind.type(learning_rate * options.weight_decay / least) < 1)
+
+
+@np.errstate(all="ignore")
+def _by_batches(
+    batches: _Batches,
+    why: str,
+    learning_rate: float,
+    options: Options,
+    state: OptimizerState,
+    key: tuple[int, ...],
+) -> Way:
+    """Mini-batches, with the optimizer's state; ``key`` is that of dropout's masks."""
+    network, optimizer, rule = state.network, options.optimizer, state.rule
+    params, layout, dtype = network.parameters.flat, network.parameters.layout, network.dtype
+    eta, size = dtype.type(learning_rate), batches.size
+    by_batch = options.reduction == "batch" and size > 1  # alone, all weights would cancel
+    moment_bytes = optimizer.n_moments * dtype.itemsize
+    most = plan.batch_threads(layout, size, options.n_threads, moment_bytes)
+    names = ("weight_decay", "l1", "dropout", "clip_value", "clip_norm", "max_norm")
+    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    regularization = kernels.make_regularization(
+        len(network.sizes) - 2, dtype, key=key, by_batch=by_batch, **given
+    )
+    batch = kernels.make_batch(
+        layout,
+        size,
+        dtype,
+        is_listed=batches.is_listed,
+        is_sparse=batches.is_sparse,
+        is_plain=batches.is_plain,
+        is_whole=options.clip_norm is not None,
+        drops=any(options.dropout),
+        threads=most,
+    )
+
+    def arguments(
+        samples: kernels.Samples, order: Order, start: int, stop: int, n: int, loss_sum: float
+    ) -> tuple[Any, ...]:
+        return (
+            params, layout, batch, rule, regularization, samples, order, start, stop, size, eta,
+            loss_sum, n if n > 1 else None,
+        )  # fmt: skip
+
+    def penalty() -> float:
+        value = float(batch.penalty[0])
+        batch.penalty[0] = 0
+        return value
+
+    def lines(team: int) -> tuple[str, ...]:
+        what = f"mini-batches of {size}, {optimizer}"
+        return ("; ".join(filter(None, [what, why, f"{team} threads" * (team > 1)])),)
+
+    block = min(size, batch.length)
+    asks = penalty if by_batch else None
+    return Way("train_minibatch", arguments, block, most, "mini-batches", lines, asks)
+
+
+class Run:
+    """A way to train a network, with its scratch: kept from call to call, without the data.
+
+    Parameters
+    ----------
+    network : Network
+    way : Way
+    crew : Crew
+    state : OptimizerState or None
+        None if the steps need none.
+    made_for : tuple
+        What it depends on.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        way: Way,
+        crew: Crew,
+        state: OptimizerState | None,
+        made_for: tuple[Any, ...],
+    ) -> None:
+        self.network, self.way, self.crew, self.state = network, way, crew, state
+        self.made_for = made_for
+        self.params = network.parameters.flat
+        self.operations = 6 * network.n_params
+        self.last_finite = np.empty_like(self.params)
+        self.is_loaded = False
+
+    def spoilt(self, loss_sum: float) -> tuple[int | None, bool] | None:
+        """Which layer is not finite, if any is, and whether it is the moments alone; or None."""
+        layer = self.network.first_nonfinite_layer()
+        moments = layer is None and math.isfinite(loss_sum)
+        if moments and (self.state is None or self.state.is_finite()):
+            return None
+        return layer, moments
+
+
+class Pass:
+    """One pass over samples.
+
+    Attributes
+    ----------
+    done : int
+        Samples so far.
+    loss_sum : float
+        Of these.
+    seconds : float
+        In kernels, and in checks of what they made.
+    stops : bool
+        Set it to end the pass after the batch that is going on.
+    """
+
+    def __init__(
+        self, run: Run, samples: kernels.Samples, order: Order, eta: float, options: Options
+    ) -> None:
+        self.run, self.samples, self.order, self.eta = run, samples, order, eta
+        self.done, self.loss_sum, self.seconds = 0, 0.0, 0.0
+        self.stops = False
+        self._batch_size = options.batch_size
+        self._sampled = None
+        if options.reduction == "batch" and run.way.penalty is None:
+            factors = options.weight_decay, options.l1
+            self._sampled = sampled_penalty(run.network, *factors, samples.inputs.n, eta)
+
+    def load(self) -> None:
+        """Compile or load the kernel, by a call without rows, outside of what is timed."""
+        threads.team(self.run.crew.team, partial(self._step, 0, 0))
+        self.run.is_loaded = True
+
+    def chunks(self, epoch: int, ahead: int = 0) -> Iterator[int]:
+        """Train, and yield the length of each chunk; ``ahead`` samples come after the pass.
+
+        Raises
+        ------
+        ValueError
+            If parameters are not finite to begin with.
+        DivergenceError
+            If something is not finite then; parameters are those before the chunk, and the
+            optimizer begins anew.
+        """
+        run, n, block = self.run, self.samples.inputs.n, self.run.way.block
+        run.network.parameters.check_finite()
+        if not run.is_loaded:
+            self.load()
+        pieces = self._sampled.pieces if self._sampled else 1
+        for start, stop in paced(n, run.operations, block, pieces):
+            if self.stops:  # in the midst of a batch, which is the last
+                stop = min(stop, -(-start // self._batch_size) * self._batch_size)
+            if run.crew.call_up(n - start + ahead, self._has_code):
+                self.load()
+            self._chunk(start, stop, epoch)
+            if self._sampled:
+                self._sampled.add(stop - start)
+            self.done = stop
+            yield stop - start
+            if self.stops and stop % self._batch_size == 0:
+                return
+
+    def _chunk(self, start: int, stop: int, epoch: int) -> None:
+        run = self.run
+        np.copyto(run.last_finite, run.params)
+        began = time.perf_counter()
+        try:
+            run.crew.share(self._step, start, stop, run.way.block)
+        finally:  # also when Ctrl-C came meanwhile
+            spoilt = run.spoilt(self.loss_sum)
+            if spoilt is not None:
+                np.copyto(run.params, run.last_finite)
+                if run.state is not None:
+                    run.state.reset()
+        self.seconds += time.perf_counter() - began
+        if spoilt is not None:
+            raise DivergenceError(epoch, spoilt[0], self.eta, spoilt[1])
+
+    def _step(self, start: int, stop: int, n_threads: int) -> None:
+        way = self.run.way
+        self.loss_sum = getattr(kernels, way.entry)(
+            *way.arguments(self.samples, self.order, start, stop, n_threads, self.loss_sum)
+        )
+
+    def _has_code(self) -> bool:
+        """Whether the kernel with parallel loops is there, in memory or in the cache."""
+        return True
+
+    @property
+    def loss(self) -> float:
+        """Mean loss so far."""
+        return self.loss_sum / self.done
+
+    @property
+    def penalty(self) -> float:
+        """What penalties added to the mean loss so far, if reduction is "batch"; to ask once."""
+        total = 0.0
+        if self.run.way.penalty is not None:
+            total = self.run.way.penalty()
+        elif self._sampled:
+            total = self._sampled.sum
+        return total / self.done
+
+
+class Runs:
+    """The passes of a trainer, and what is kept between them.
+
+    Parameters
+    ----------
+    orders : Orders
+        Of the trainer: dropout's masks follow from its key.
+
+    Attributes
+    ----------
+    state : OptimizerState or None
+        None before the first pass that needs it.
+    penalty : float
+        What penalties added to the mean loss in the last pass, if reduction is "batch".
+    """
+
+    def __init__(self, orders: Orders) -> None:
+        self._orders = orders
+        self.state: OptimizerState | None = None
+        self.penalty = 0.0
+        self._last: tuple[Way, Crew] | None = None
+        self._lines: tuple[str, ...] = ()  # of a trainer that was copied, before the next pass
+        self._spare: Run | None = None
+        self._crew: tuple[Any, Crew] | None = None
+
+    def optimizer_state(self, network: Network, optimizer: Optimizer) -> OptimizerState:
+        """The optimizer's state; a new one where the optimizer or the network is another one."""
+        if self.state is None or not self.state.is_of(network, optimizer):
+            self.state = OptimizerState(network, optimizer)
+        return self.state
+
+    def kept(self, network: Network) -> tuple[Any, ...]:
+        """Its part of a pickle of a trainer of this network, for `restored`."""
+        state = None
+        if self.state is not None and self.state.network is network:
+            state = self.state.optimizer, self.state.moments, self.state.counts
+        return state, self.lines, self.penalty
+
+    @classmethod
+    def restored(cls, network: Network, orders: Orders, kept: tuple[Any, ...]) -> Runs:
+        """What `kept` has kept."""
+        state, lines, penalty = kept
+        runs = cls(orders)
+        runs.penalty, runs._lines = penalty, lines
+        if state is not None:  # arrays as the kernels take them: aligned, read-only where they are
+            optimizer, moments, counts = state
+            ours = runs.optimizer_state(network, optimizer)
+            ours.moments[:], ours.counts[:] = moments, counts
+        return runs
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """How the last pass was computed and why, for `Trainer.summary`."""
+        if self._last is None:
+            return self._lines
+        way, crew = self._last
+        return way.lines(crew.team)
+
+    def begin(
+        self,
+        network: Network,
+        samples: kernels.Samples,
+        order: Order,
+        learning_rate: float,
+        options: Options,
+    ) -> Pass:
+        """A pass, by the last run if it is for such a pass; `end` gives the run back.
+
+        Until then it is not here, so that a pass within the pass has scratch of its own.
+        """
+        state: OptimizerState | None = None
+        kind: tuple[Any, ...]
+        make: Callable[[], Way]
+        if options.of_single_samples:
+            kind = _kind_of_samples(network, samples.inputs, options)
+            make = partial(_by_samples, network, samples.inputs, learning_rate, options)
+        else:
+            state = self.optimizer_state(network, options.optimizer)
+            kind, why = batches, _ = _batches_of(network, samples, learning_rate, options)
+            key = self._orders.key
+            make = partial(_by_batches, batches, why, learning_rate, options, state, key)
+        made_for = network, learning_rate, options.of_steps, state, kind
+        run, self._spare = self._spare, None
+        if run is None or run.made_for != made_for:
+            way = make()
+            run = Run(
+                network, way, self._crew_for(network, way, options.n_threads), state, made_for
+            )
+        self._last = run.way, run.crew
+        return Pass(run, samples, order, learning_rate, options)
+
+    def _crew_for(self, network: Network, way: Way, n_threads: int | None) -> Crew:
+        """The last crew again if it worked on the same: its measurements hold for that alone."""
+        key = id(network), way.method, way.block, way.n_threads, n_threads
+        if self._crew is None or self._crew[0] != key:
+            self._crew = key, Crew(way.n_threads, n_threads is not None)
+        return self._crew[1]
+
+    def end(self, this: Pass) -> None:
+        """After a pass that came to its end: one that did not may have begun a batch."""
+        self.penalty = this.penalty
+        self._spare = this.run

@@ -1,0 +1,88 @@
+"""Who is training: one thread at a time, perhaps a fit within another, until it is told to stop."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+# Another one in a forked child, whose parent's threads go on without it.
+_process = [object()]
+
+
+def _note_fork() -> None:
+    _process[0] = object()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
+
+
+class Turns:
+    """The work of a trainer that is going on, one within the other.
+
+    Attributes
+    ----------
+    stopped : bool
+        Whether the innermost is to end.
+    """
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self._depth = 0
+        # Process, thread and call that are at work.
+        self._by: dict[str, tuple[object, int, object]] = {}
+
+    @property
+    def is_nested(self) -> bool:
+        """Whether there is work within work."""
+        return self._depth > 1
+
+    def take(self, network_by: dict[str, Any], work: Callable[[], Result]) -> Result:
+        """Do ``work``, unless another thread is training this trainer or its network.
+
+        ``network_by`` is where the network notes who is training it. Ctrl-C may come between any
+        two lines. So the user is noted inside the try, and forgotten twice, in case Ctrl-C
+        interrupts the first time.
+
+        Raises
+        ------
+        RuntimeError
+            If another thread is at work.
+        """
+        me = _process[0], threading.get_ident(), object()
+        users = self._by, network_by
+        try:
+            try:
+                for user in users:
+                    other = user.setdefault("now", me)
+                    if other[0] is not me[0]:  # of the process that this one was forked from
+                        user["now"] = me
+                    elif other[1] != me[1]:
+                        raise RuntimeError(
+                            "another thread is training this trainer or its network: wait for it, "
+                            "or give each thread a trainer and a network of its own."
+                        )
+                return self._within(work)
+            finally:
+                _forget(me, users)
+        finally:
+            _forget(me, users)
+
+    def _within(self, work: Callable[[], Result]) -> Result:
+        """Do ``work``, perhaps in a callback of another fit; `stopped` is that of the innermost."""
+        depth, stopped = self._depth, self.stopped
+        try:
+            self._depth, self.stopped = depth + 1, False
+            return work()
+        finally:
+            self._depth, self.stopped = depth, stopped
+
+
+def _forget(me: object, users: tuple[dict[str, Any], ...]) -> None:
+    for user in users:
+        if user.get("now") is me:
+            user.clear()
