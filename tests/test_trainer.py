@@ -1,5 +1,6 @@
 """The trainer: reproducibility, order, history, chunks, divergence, Ctrl-C."""
 
+import gc
 import os
 import pickle
 import signal
@@ -8,6 +9,7 @@ import sys
 import threading
 import time
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -626,3 +628,74 @@ def test_ctrl_c_leaves_a_whole_network():
         child.kill()
         child.stdout.close()
         child.wait()
+
+
+@pytest.mark.parametrize(
+    ("options", "made"),
+    [({}, "make_work"), ({"method": "deferred"}, "make_block"), ({"batch_size": 32}, "make_batch")],
+)
+def test_scratch_is_kept_from_call_to_call_but_never_the_data(options, made, monkeypatch):
+    real, count = getattr(kernels, made), []
+    monkeypatch.setattr(kernels, made, lambda *a, **k: count.append(1) or real(*a, **k))
+    trainer = Trainer(Network((4, 8, 3), seed=1), seed=0, **options)
+    X, y = np.ones((32, 4), np.float32), np.arange(32) % 3
+    for use in (trainer.partial_fit, lambda X, y: trainer.fit(X, y, epochs=2, progress=False)):
+        data = X.copy()
+        alive = weakref.ref(data)
+        use(data, y)
+        del data
+        gc.collect()
+        assert alive() is None
+    assert count == [1]
+    trainer.l1 = 0.5 if options == {"batch_size": 32} else 0.0
+    trainer.weight_decay = 0.5
+    trainer.partial_fit(X, y)
+    assert count == [1, 1]
+
+
+def test_a_pass_that_ends_within_a_batch_leaves_no_sums_behind(blobs, monkeypatch):
+    """Its gradient of half a batch must not enter the next one's."""
+    X, y = np.tile(blobs[0], (5, 1)), np.tile(blobs[1], 5)
+    params = []
+    for is_interrupted in (False, True):
+        trainer = Trainer(Network((4, 8, 3), seed=1), batch_size=600, seed=0)
+        if is_interrupted:
+            cuts = iter([(0, 256), (256, 512)])
+            with monkeypatch.context() as patch:
+                patch.setattr("fastbp.runs.paced", lambda *_, cuts=cuts: cuts)
+                real, calls = kernels.train_minibatch, []
+
+                def train(*arguments, real=real, calls=calls):
+                    calls.append(arguments)
+                    if len(calls) == 3:  # the first has no rows
+                        raise KeyboardInterrupt
+                    return real(*arguments)
+
+                patch.setattr(kernels, "train_minibatch", train)
+                with pytest.raises(KeyboardInterrupt):
+                    trainer.partial_fit(X, y)
+        trainer.partial_fit(X, y)
+        params.append(trainer.network.params.copy())
+    np.testing.assert_array_equal(*params)
+
+
+def test_a_kernel_is_loaded_before_the_bar_is_made(blobs, monkeypatch):
+    seen = []
+    real, real_bar = kernels.train_sequential, fastbp.progress.progress_bar
+
+    def train(*arguments):
+        seen.append("rows" if arguments[6] > arguments[5] else "load")
+        return real(*arguments)
+
+    def bar(*arguments):
+        seen.append("bar")
+        return real_bar(*arguments)
+
+    monkeypatch.setattr(kernels, "train_sequential", train)
+    monkeypatch.setattr("fastbp.fitting.progress_bar", bar)
+    trainer = Trainer(Network((4, 3), seed=0))
+    trainer.fit(*blobs, epochs=2, progress=False)
+    assert [what for k, what in enumerate(seen) if what not in seen[:k]] == ["load", "bar", "rows"]
+    seen.clear()
+    trainer.fit(*blobs, epochs=0, progress=True)
+    assert seen == []
