@@ -302,7 +302,7 @@ def dtype(value: Any) -> np.dtype[Any]:
         known = False
     if not known:
         raise ValueError(f"dtype must be one of {', '.join(_DTYPES)}; got {shown(value)}.")
-    return kind
+    return np.dtype(kind.name)  # the one object that arrays of this dtype have
 
 
 def dtypes(value: Any) -> tuple[np.dtype[Any], ...]:

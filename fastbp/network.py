@@ -247,7 +247,7 @@ class Network:
     def predictions(self, outputs: FloatArray) -> NDArray[Any]:
         """What `predict` makes of outputs, before classes get their labels."""
         if self.loss_name == "cross_entropy":
-            classes: NDArray[np.int64] = np.argmax(outputs, axis=1)
+            classes: NDArray[np.int64] = outputs.argmax(axis=1)
             return classes
         if self.is_classifier:
             outputs = (outputs > 0.5).astype(np.int64)
@@ -338,9 +338,9 @@ class Network:
         """
         own, samples = self.parameters, self.samples(X, y, sample_weight)
         if out is None:
-            gradient = kernels.aligned_zeros(own.flat.size, self.dtype)
+            gradient = np.empty(own.flat.size, self.dtype)
         else:
-            gradient = checked_buffer(out, own.flat, *samples.inputs, *samples[1:4])
+            gradient = checked_buffer(out, own.flat, samples)
         loss = own.differentiate(samples, gradient)
         return loss, own.views(gradient)
 
@@ -432,7 +432,9 @@ class Network:
         prefix: str = "",
     ) -> kernels.Samples:
         """Raw rows and targets as kernels take them."""
-        return self.samples_of(self.prepared(X, prefix), y, sample_weight, prefix)
+        if self.preparation is not None:
+            X = self.prepared(X, prefix)
+        return self.samples_of(X, y, sample_weight, prefix)
 
     def prepared(self, X: ArrayLike, prefix: str = "") -> ArrayLike:
         """Raw rows as `preparation` makes inputs of them; without one, as they are."""

@@ -10,8 +10,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastbp import kernels, plan, threads
-from fastbp.pacing import paced
-from fastbp.samples import FloatArray, checked_rows, is_plain, plain
+from fastbp.pacing import Crew, paced
+from fastbp.samples import (
+    NO_LABELS,
+    NO_WEIGHTS,
+    FloatArray,
+    checked_rows,
+    is_plain,
+    no_targets,
+    plain,
+)
 
 
 class Gradients(NamedTuple):
@@ -32,11 +40,6 @@ class Evaluation(NamedTuple):
     """Share of rows predicted correctly (every label of the row); None for a regression."""
 
 
-# Stand-ins for what predictions do without.
-_NO_LABELS = kernels.read_only(np.empty(0, np.int64))
-_NO_WEIGHTS = kernels.read_only(np.empty(0))
-
-
 def _of_rows(
     samples: kernels.Samples, start: int, stop: int, dtype: np.dtype[Any], given: Any, check: bool
 ) -> kernels.Samples:
@@ -53,6 +56,10 @@ def _of_rows(
         targets=plain(samples.targets[start:stop], dtype),
         weights=samples.weights[start:stop],
     )
+
+
+# Multiply-adds of a call that is too short to be cut, or shared by threads: some 10 µs.
+_SHORT = 100_000
 
 
 class Parameters:
@@ -95,7 +102,18 @@ class Parameters:
         self.dtype = dtype
         self.layout = kernels.make_layout(sizes, activations, loss_name, dtype)
         self.n_params = sum((a + 1) * b for a, b in itertools.pairwise(sizes))
-        self._kept: dict[Any, Any] = {}
+        # Where a layer's rows lie in a flat vector, and in them its weights and biases.
+        self._places = [
+            (slice(start, stop), (n_in + 1, -1), np.s_[:n_in, :n_out], np.s_[n_in, :n_out])
+            for (start, stop), (n_in, n_out) in zip(
+                itertools.pairwise(self.layout.blocks.tolist()),
+                itertools.pairwise(sizes),
+                strict=True,
+            )
+        ]
+        self._zero = dtype.type(0)
+        self._may_list = plan.zeros_matter(self.layout, dtype)
+        self._kept: dict[str, tuple[Any, Any]] = {}  # scratch of the last call, by its use
 
     @functools.cached_property
     def flat(self) -> FloatArray:
@@ -104,7 +122,12 @@ class Parameters:
 
     def views(self, flat: FloatArray) -> Gradients:
         """Weights and biases of each layer as views of any vector laid out as ``self.flat``."""
-        return Gradients(*kernels.layer_views(flat, self.layout))
+        weights, biases = [], []
+        for block, shape, its_weights, its_biases in self._places:
+            rows = flat[block].reshape(shape)
+            weights.append(rows[its_weights].T)
+            biases.append(rows[its_biases])
+        return Gradients(tuple(weights), tuple(biases))
 
     @property
     def weights(self) -> tuple[FloatArray, ...]:
@@ -161,7 +184,8 @@ class Parameters:
         X as the caller passed it.
         """
         outputs = np.empty((inputs.n, self.sizes[-1]), self.dtype)
-        samples = kernels.Samples(inputs, _NO_LABELS, kernels.read_only(outputs[:0]), _NO_WEIGHTS)
+        targets = no_targets(self.sizes[-1], self.dtype)
+        samples = kernels.Samples(inputs, NO_LABELS, targets, NO_WEIGHTS)
         self.infer(samples, outputs, n_threads, check, given)
         if check:
             self.check_outputs(outputs)
@@ -218,10 +242,9 @@ class Parameters:
         """
         inputs = samples.inputs
         n, is_sparse = inputs.n, inputs.is_sparse
-        is_listed = plan.lists_zeros(self.layout, self.dtype, inputs)
-        length = min(n, kernels.LONGEST_STRETCH)
-        key = ("infer", length, is_listed, is_sparse)
-        spare = self._kept.pop(key, [])
+        is_listed = self._may_list and plan.lists_zeros(self.layout, self.dtype, inputs)
+        kind = min(n, kernels.LONGEST_STRETCH), is_listed, is_sparse
+        spare = self._taken("infer", kind) or []
         converts = not (is_plain(inputs.X, self.dtype) and is_plain(samples.targets, self.dtype))
         # The kernel checks rows that need no conversion itself, while they are in the cache.
         checks = check and not (is_sparse or converts)
@@ -230,14 +253,7 @@ class Parameters:
             try:
                 batch = spare.pop()
             except IndexError:
-                batch = kernels.make_batch(
-                    self.layout,
-                    length,
-                    self.dtype,
-                    is_listed=is_listed,
-                    is_sparse=is_sparse,
-                    trains=False,
-                )
+                batch = self._batch(*kind, trains=False)
             part, out, first, last = samples, outputs, start, stop
             if converts:
                 part = _of_rows(samples, start, stop, self.dtype, given, check)
@@ -252,49 +268,60 @@ class Parameters:
                 raise ValueError("X must not change while it is used.")
             return loss_sum, n_correct
 
-        sums = threads.spread(block, n, 2 * self.flat.size, n_threads)
-        self._keep(key, spare)
-        return sum(loss for loss, _ in sums), sum(n_correct for _, n_correct in sums)
+        if n * self.flat.size <= _SHORT:
+            loss_sum, n_correct = block(0, n)
+        else:
+            loss_sum, n_correct = 0.0, 0
+            for loss, correct in threads.spread(block, n, 2 * self.flat.size, n_threads):
+                loss_sum += loss
+                n_correct += correct
+        self._kept["infer"] = kind, spare
+        return loss_sum, n_correct
 
     # Back ---------------------------------------------------------------------------------------
 
     def differentiate(self, samples: kernels.Samples, gradient: FloatArray) -> float:
         """Mean loss of all samples; its gradient replaces what is in ``gradient``."""
         inputs = samples.inputs
-        n, layout = inputs.n, self.layout
-        is_listed = plan.lists_zeros(layout, self.dtype, inputs)
-        most = plan.batch_threads(layout, n, None)
-        key = "gradient", min(n, kernels.LONGEST_STRETCH), is_listed, inputs.is_sparse
-        scratch = self._kept.pop(key, None) or (
-            kernels.make_batch(
-                layout,
-                n,
-                self.dtype,
-                is_listed=is_listed,
-                is_sparse=inputs.is_sparse,
-                gradient=gradient[:0],
-            ),
+        n = inputs.n
+        is_listed = self._may_list and plan.lists_zeros(self.layout, self.dtype, inputs)
+        length = min(n, kernels.LONGEST_STRETCH)
+        kind = length, is_listed, inputs.is_sparse, threads.available()
+        scratch = self._taken("gradient", kind) or (
+            self._batch(*kind[:3], gradient=gradient[:0]),
             kernels.make_rule(kernels.NO_STEP, (), False, 0, 0, self.dtype),
             kernels.make_regularization(len(self.sizes) - 2, self.dtype),
+            Crew(plan.batch_threads(self.layout, length, None), False),
         )
-        batch, rule, regularization = scratch
+        batch, rule, regularization, crew = scratch
         batch = batch._replace(gradient=gradient)
-        zero = self.dtype.type(0)
-        gradient[:] = 0
+        gradient.fill(0)
         loss_sum = 0.0
 
-        def run(start: int, stop: int, loss_sum: float, n_threads: int) -> Any:
-            return kernels.train_minibatch(
-                self.flat, layout, batch, rule, regularization, samples, kernels.IN_ORDER, start,
-                stop, n, zero, loss_sum, n_threads if most > 1 else None,
+        def work(start: int, stop: int, n_threads: int) -> None:
+            nonlocal loss_sum
+            loss_sum = kernels.train_minibatch(
+                self.flat, self.layout, batch, rule, regularization, samples, kernels.IN_ORDER,
+                start, stop, n, self._zero, loss_sum, n_threads if n_threads > 1 else None,
             )  # fmt: skip
 
-        for start, stop in paced(n, 6 * self.n_params, batch.length):
-            loss_sum = threads.team(most, functools.partial(run, start, stop, loss_sum))
-        self._keep(key, scratch)
+        if n * self.flat.size <= _SHORT:
+            work(0, n, 1)
+        else:
+            for start, stop in paced(n, 6 * self.n_params, batch.length):
+                crew.share(work, start, stop, batch.length, n - stop)
+        self._kept["gradient"] = kind, scratch
         return loss_sum / n
 
-    def _keep(self, key: Any, scratch: Any) -> None:
-        """Keep scratch for the next call of its kind; only one, and never one in use."""
-        self._kept.clear()
-        self._kept[key] = scratch
+    # Scratch ------------------------------------------------------------------------------------
+
+    def _batch(self, length: int, is_listed: bool, is_sparse: bool, **options: Any) -> Any:
+        """Scratch for stretches of so many rows."""
+        return kernels.make_batch(
+            self.layout, length, self.dtype, is_listed=is_listed, is_sparse=is_sparse, **options
+        )
+
+    def _taken(self, use: str, kind: tuple[Any, ...]) -> Any:
+        """The last scratch of a use, if it is of this kind: nobody else has it now."""
+        last, scratch = self._kept.pop(use, (None, None))
+        return scratch if last == kind else None

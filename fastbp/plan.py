@@ -141,7 +141,12 @@ def _zeros_matter(
     """Whether the first layer's method depends on the share of zeros in X."""
     if inputs.is_sparse or asked not in ("auto", "deferred"):
         return False
-    return asked == "deferred" or _layer_bytes(layout, dtype, 0) > L1 // 8
+    return asked == "deferred" or zeros_matter(layout, dtype)
+
+
+def zeros_matter(layout: kernels.Layout, dtype: np.dtype) -> bool:
+    """Whether the first layer has so many weights that zeros in X are worth finding."""
+    return _layer_bytes(layout, dtype, 0) > L1 // 8
 
 
 def _layer_bytes(layout: kernels.Layout, dtype: np.dtype, l: int) -> int:

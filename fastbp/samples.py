@@ -3,7 +3,8 @@
 A message names the argument, what was given and what is allowed.
 """
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -72,6 +73,8 @@ def checked_order(name: str, rows: Any, n: int) -> NDArray[np.int64]:
 
 
 def _array(name: str, values: ArrayLike) -> NDArray[Any]:
+    if type(values) is np.ndarray:
+        return values
     if frames.is_frame(values):
         return frames.to_array(name, values)
     if frames.is_series(values):
@@ -89,11 +92,12 @@ def _array(name: str, values: ArrayLike) -> NDArray[Any]:
 
 
 def _numeric(name: str, values: ArrayLike, hint: str = "") -> NDArray[Any]:
-    """``values`` as an array of real numbers, not converted yet; the hint is for texts.
+    """``values`` as a read-only array of real numbers, not converted yet; the hint is for texts.
 
     It is a new view, because the caller may set the shape or the dtype of theirs meanwhile.
     """
     array = (values if type(values) is np.ndarray else _array(name, values)).view()
+    array.setflags(write=False)
     if array.dtype.kind not in "biuf":
         if not _is_text(array):
             is_open = array.dtype.kind == "O" and array.ndim > 0
@@ -114,16 +118,14 @@ def _bare(name: str) -> str:
     return name.rpartition(" ")[2]
 
 
-def _matrix(name: str, values: ArrayLike, columns: int, what: str, hint: str = "") -> NDArray[Any]:
-    array = _numeric(name, values)
+def _refuse_shape(name: str, array: NDArray[Any], columns: int, what: str, hint: str) -> NoReturn:
+    """Say what an array should be that is no matrix of so many columns; the hint is for vectors."""
     if array.ndim != 2:
         raise ValueError(
             f"{name} must be two-dimensional, (n_samples, {columns}); "
             f"got shape {array.shape}{hint if array.ndim == 1 else ''}."
         )
-    if array.shape[1] != columns:
-        raise ValueError(f"{name} must have {columns} columns, {what}; got shape {array.shape}.")
-    return array
+    raise ValueError(f"{name} must have {columns} columns, {what}; got shape {array.shape}.")
 
 
 def _kernel_array(
@@ -131,27 +133,24 @@ def _kernel_array(
 ) -> FloatArray:
     """Read-only, native, C-contiguous and finite; a view where ``array`` is so already."""
     converted = plain(array, kind)
-    for start, stop in _pieces(array):
-        _check_finite(name, converted[start:stop], array, start, given)
+    _check_finite(name, converted, array, 0, given)
     return converted
-
-
-def _pieces(array: NDArray[Any]) -> Iterator[tuple[int, int]]:
-    rows = max(1, _SCAN // max(1, array[:1].size))
-    return ((start, start + rows) for start in range(0, len(array), rows))
 
 
 def is_plain(array: NDArray[Any], kind: np.dtype[Any]) -> bool:
     """Whether kernels can take the array as it is."""
-    return array.dtype == kind and array.flags.c_contiguous and array.flags.aligned
+    flags = array.flags
+    return array.dtype == kind and flags.c_contiguous and flags.aligned
 
 
 def plain(array: NDArray[Any], kind: np.dtype[Any]) -> FloatArray:
-    """Read-only, native and C-contiguous; a view where ``array`` is so already."""
+    """Read-only, native and C-contiguous: the array itself where it is so already."""
     if not is_plain(array, kind):
         with np.errstate(all="ignore"):  # what overflows is reported with its place
             array = array.astype(kind, order="C")
-    return kernels.read_only(np.asarray(array, dtype=kind))
+    elif array.dtype is not kind:  # it may have metadata, which kernels do not know
+        array = array.view(kind)
+    return kernels.read_only(array) if array.flags.writeable else array
 
 
 def checked_rows(
@@ -173,9 +172,14 @@ def _check_finite(
     name: str, converted: FloatArray, array: NDArray[Any], first_row: int, given: Any = None
 ) -> None:
     """Refuse NaN and infinity in some rows of an array as they were converted."""
-    place = kernels.first_nonfinite(converted.reshape(-1), 0, converted.size)
-    if place < 0:
-        return
+    flat, n = converted.reshape(-1), converted.size
+    stop = n if n < _SCAN else _SCAN
+    place = kernels.first_nonfinite(flat, 0, stop)
+    while place < 0:
+        if stop == n:
+            return
+        start, stop = stop, min(n, stop + _SCAN)
+        place = kernels.first_nonfinite(flat, start, stop)
     row, *column = np.unravel_index(place, converted.shape)
     where = f"row {first_row + row}"
     if column:
@@ -197,19 +201,21 @@ def checked_inputs(
 
     With ``whole=False`` dense rows are left as given; the caller converts them by `checked_rows`.
     """
-    if sparse.is_sparse(X):
+    if type(X) is not np.ndarray and sparse.is_sparse(X):
         return _sparse_inputs(X, n_inputs, kind, name)
-    array, hint = _numeric(name, X), ""
-    if n_inputs == 1:
-        hint = f"; for samples of one number pass {_bare(name)}.reshape(-1, 1)"
-    elif array.shape == (n_inputs,):
-        hint = f"; for one sample pass {_bare(name)}.reshape(1, -1)"
-    array = _matrix(name, array, n_inputs, "one per input of the network", hint)
+    array = _numeric(name, X)
+    if array.ndim != 2 or array.shape[1] != n_inputs:
+        hint = ""
+        if n_inputs == 1:
+            hint = f"; for samples of one number pass {_bare(name)}.reshape(-1, 1)"
+        elif array.shape == (n_inputs,):
+            hint = f"; for one sample pass {_bare(name)}.reshape(1, -1)"
+        _refuse_shape(name, array, n_inputs, "one per input of the network", hint)
     if len(array) == 0:
         raise ValueError(f"{name} must have at least one row, got shape {array.shape}.")
     if whole:
-        return kernels.dense_inputs(_kernel_array(name, array, kind, X))
-    return kernels.dense_inputs(kernels.read_only(array), kind)
+        array = _kernel_array(name, array, kind, X)
+    return kernels.dense_inputs(array, kind)
 
 
 def _sparse_inputs(X: Any, n_inputs: int, kind: np.dtype[Any], name: str) -> kernels.Inputs:
@@ -220,7 +226,7 @@ def _sparse_inputs(X: Any, n_inputs: int, kind: np.dtype[Any], name: str) -> ker
             f"{name} must have at least one row and {n_inputs} columns, one per input of the "
             f"network; got shape {shape}."
         )
-    values = plain(data, kind)
+    values = kernels.read_only(plain(data, kind))  # not the caller's own
     place = kernels.first_nonfinite(values, 0, values.size)
     if place >= 0:
         row = int(np.searchsorted(indptr, place, side="right")) - 1
@@ -239,32 +245,42 @@ _NUMBER_THEM = (
 )
 
 _NAME_THEM = (
-    "text becomes the network's classes by Trainer.fit, or by Network(classes=...), if they are as "
-    "many as its outputs"
+    "; text becomes the network's classes by Trainer.fit, or by Network(classes=...), if they are "
+    "as many as its outputs"
 )
+
+
+@np.errstate(all="ignore")
+def _whole(name: str, array: NDArray[Any], n_classes: int) -> NDArray[np.int64]:
+    """Floats as integers, those that are too large as numbers of no class."""
+    whole = np.isfinite(array) & (array == np.floor(array))
+    if not whole.all():
+        row = int(np.argmin(whole))
+        raise ValueError(
+            f"{name} must hold whole class numbers from 0 to {n_classes - 1}, "
+            f"got {array[row]} in row {row}."
+        )
+    return array.astype(np.int64)
 
 
 def _labels(name: str, given: NDArray[Any], n_classes: int) -> NDArray[np.int64]:
     # A copy, because labels are used as indices and the caller may change theirs at any time.
-    array = np.array(given)
-    if array.dtype.kind == "f":
-        whole = np.isfinite(array) & (array == np.floor(array))
-        if not whole.all():
-            row = int(np.argmin(whole))
-            raise ValueError(
-                f"{name} must hold whole class numbers from 0 to {n_classes - 1}, "
-                f"got {array[row]} in row {row}."
-            )
-    legal = (array >= 0) & (array < n_classes)
-    if not legal.all():
-        row = int(np.argmin(legal))
-        from_one = array.min() == 1 and array.max() == n_classes
+    if given.dtype.kind == "f":
+        labels = _whole(name, np.array(given), n_classes)
+    else:
+        labels = given.astype(np.int64)
+    # As unsigned numbers, those below 0 are the largest.
+    unsigned = labels.view(np.uint64)
+    if unsigned.item(unsigned.argmax()) >= n_classes:
+        row = int(np.argmax(unsigned >= n_classes))
+        from_one = given.min() == 1 and given.max() == n_classes
         hint = "subtract 1, or use fastbp.sklearn" if from_one else _NUMBER_THEM
         raise ValueError(
             f"{name} must hold class numbers from 0 to {n_classes - 1}, one per output of the "
-            f"network; got {array[row]} in row {row}: {hint}."
+            f"network; got {given[row]} in row {row}: {hint}."
         )
-    return array.astype(np.int64, copy=False)
+    labels.setflags(write=False)
+    return labels
 
 
 def _targets(
@@ -277,42 +293,58 @@ def _targets(
     whole: bool,
 ) -> NDArray[Any]:
     if array.ndim == 1 and n_outputs == 1:
-        array = array[:, np.newaxis]
-    eye = f"numpy.eye({n_outputs})[{_bare(name)}]"
-    hint = f"; for class numbers use the loss cross_entropy, or pass {eye}"
-    array = _matrix(name, array, n_outputs, "one per output of the network", hint)
-    targets = plain(array, kind) if whole else kernels.read_only(array)
-    for start, stop in _pieces(array):
-        piece = plain(targets[start:stop], kind)
+        array = array.reshape(-1, 1)
+    if array.ndim != 2 or array.shape[1] != n_outputs:
+        eye = f"numpy.eye({n_outputs})[{_bare(name)}]"
+        hint = f"; for class numbers use the loss cross_entropy, or pass {eye}"
+        _refuse_shape(name, array, n_outputs, "one per output of the network", hint)
+    targets = plain(array, kind) if whole else array
+    rows = max(1, _SCAN // n_outputs)
+    for start in range(0, len(array), rows):
+        piece = plain(targets[start : start + rows], kind)
         _check_finite(name, piece, array, start, given)
-        _check_legal(name, piece, start, loss)
+        if loss in _LEGAL:
+            _check_legal(name, piece, start, loss)
     return targets
 
 
-def _check_legal(name: str, targets: FloatArray, first_row: int, loss: str) -> None:
-    """Refuse targets that a loss cannot take."""
-    if loss == "binary_cross_entropy":
-        legal = (targets >= 0) & (targets <= 1)
-        allowed = "be between 0 and 1"
-    elif loss == "poisson":
-        legal = targets >= 0
-        allowed = "be at least 0"
-    elif loss == "cross_entropy":
-        row_sums = targets.sum(axis=1, dtype=np.float64)
-        # Loose enough for distributions that were stored in half precision.
-        legal = (targets >= 0) & (np.abs(row_sums - 1) < 1e-3)[:, np.newaxis]
-        allowed = "be class numbers, or rows of probabilities that sum to 1,"
-    else:
-        return
-    if not legal.all():
-        row = int(np.argmin(legal.all(axis=1)))
-        raise ValueError(
-            f"{name} must {allowed} for the loss {loss}; got {checks.shown(targets[row])} in row "
-            f"{first_row + row}."
-        )
+# What targets of a loss must be; those of the others may be any numbers.
+_LEGAL = {
+    "binary_cross_entropy": "be between 0 and 1",
+    "poisson": "be at least 0",
+    "cross_entropy": "be class numbers, or rows of probabilities that sum to 1,",
+}
 
 
 @np.errstate(all="ignore")
+def _check_legal(name: str, targets: FloatArray, first_row: int, loss: str) -> None:
+    """Refuse targets that a loss cannot take."""
+    legal = targets >= 0
+    if loss == "binary_cross_entropy":
+        legal &= targets <= 1
+    elif loss == "cross_entropy":
+        row_sums = targets.sum(axis=1, dtype=np.float64)
+        # Loose enough for distributions that were stored in half precision.
+        legal &= (np.abs(row_sums - 1) < 1e-3)[:, np.newaxis]
+    if not legal.all():
+        row = int(np.argmin(legal.all(axis=1)))
+        raise ValueError(
+            f"{name} must {_LEGAL[loss]} for the loss {loss}; got {checks.shown(targets[row])} in "
+            f"row {first_row + row}."
+        )
+
+
+# What samples have in place of what they do without.
+NO_LABELS = kernels.read_only(np.empty(0, np.int64))
+NO_WEIGHTS = kernels.read_only(np.empty(0))
+
+
+@functools.lru_cache
+def no_targets(n_outputs: int, kind: np.dtype[Any]) -> FloatArray:
+    """No rows of targets."""
+    return kernels.read_only(np.empty((0, n_outputs), kind))
+
+
 def checked_samples(
     X: ArrayLike,
     y: ArrayLike,
@@ -329,41 +361,37 @@ def checked_samples(
     With ``whole=False`` dense rows and targets are left as given; the caller converts rows, and
     checks them, by `checked_rows`, and targets, which have been checked here, by `plain`.
     """
-    n_outputs = sizes[-1]
     rows = checked_inputs(X, sizes[0], kind, f"{prefix}X", whole=whole)
-    name = f"{prefix}y"
-    array = _numeric(name, y, f"; {_NAME_THEM}" if loss in kernels.CLASSIFICATION else "")
-    if array.ndim == 0 or len(array) != rows.n:
+    name, n, n_outputs = f"{prefix}y", rows.n, sizes[-1]
+    array = _numeric(name, y, _NAME_THEM if loss in kernels.CLASSIFICATION else "")
+    if array.ndim == 0 or len(array) != n:
         raise ValueError(
-            f"{name} must have one entry per row of {prefix}X, {rows.n}; got shape {array.shape}."
+            f"{name} must have one entry per row of {prefix}X, {n}; got shape {array.shape}."
         )
-    labels: NDArray[np.int64] = np.empty(0, np.int64)
-    targets: NDArray[Any] = np.empty((0, n_outputs), kind)
-    is_column = array.ndim == 2 and array.shape[1] == 1
-    if loss == "cross_entropy" and (array.ndim == 1 or is_column):
-        labels = _labels(name, array.reshape(-1), n_outputs)
+    labels, targets = NO_LABELS, no_targets(n_outputs, kind)
+    is_column = array.ndim == 1 or (array.ndim == 2 and array.shape[1] == 1)
+    if loss == "cross_entropy" and is_column:
+        labels = _labels(name, array if array.ndim == 1 else array.reshape(-1), n_outputs)
     else:
         targets = _targets(name, array, n_outputs, loss, kind, y, whole)
-    return kernels.Samples(
-        rows, kernels.read_only(labels), kernels.read_only(targets), _weights(sample_weight, rows.n)
-    )
+    weights = NO_WEIGHTS if sample_weight is None else _weights(sample_weight, n)
+    return kernels.Samples(rows, labels, targets, weights)
 
 
-def _weights(sample_weight: ArrayLike | None, n: int) -> NDArray[np.float64]:
-    if sample_weight is None:
-        weights = np.empty(0)
-    else:
-        given = _numeric("sample_weight", sample_weight)
-        if given.shape != (n,):
-            raise ValueError(
-                f"sample_weight must have one entry per row of X, shape ({n},); "
-                f"got shape {given.shape}."
-            )
-        whole = _kernel_array("sample_weight", given, np.dtype(np.float64))
-        if whole.min() < 0 or whole.max() <= 0:
-            raise ValueError("sample_weight must be at least 0 everywhere and above 0 somewhere.")
-        weights = whole / whole.max()  # their sum cannot overflow
-        weights /= weights.mean()
+@np.errstate(all="ignore")
+def _weights(sample_weight: ArrayLike, n: int) -> NDArray[np.float64]:
+    """Weights with a mean of 1."""
+    given = _numeric("sample_weight", sample_weight)
+    if given.shape != (n,):
+        raise ValueError(
+            f"sample_weight must have one entry per row of X, shape ({n},); "
+            f"got shape {given.shape}."
+        )
+    whole = _kernel_array("sample_weight", given, np.dtype(np.float64))
+    if whole.min() < 0 or whole.max() <= 0:
+        raise ValueError("sample_weight must be at least 0 everywhere and above 0 somewhere.")
+    weights = whole / whole.max()  # their sum cannot overflow
+    weights /= weights.mean()
     return kernels.read_only(weights)
 
 
@@ -409,16 +437,14 @@ def checked_parameters(params: Any, buffer: FloatArray) -> FloatArray:
     return _kernel_array("params", array, buffer.dtype)
 
 
-def checked_buffer(out: Any, params: FloatArray, *samples: NDArray[Any]) -> FloatArray:
-    """``out`` if a gradient of ``params`` can be written to it."""
+def checked_buffer(out: Any, params: FloatArray, samples: kernels.Samples) -> FloatArray:
+    """``out`` if the gradient of ``params`` over the samples can be written to it."""
     if isinstance(out, np.ndarray) and not isinstance(out, np.ma.MaskedArray):
         out = out.view(np.ndarray)  # nobody else can set its shape
     if (
         type(out) is not np.ndarray
         or out.shape != params.shape
-        or out.dtype != params.dtype
-        or not out.flags.c_contiguous
-        or not out.flags.aligned
+        or not is_plain(out, params.dtype)
         or not out.flags.writeable
     ):
         given = type(out).__name__
@@ -430,6 +456,8 @@ def checked_buffer(out: Any, params: FloatArray, *samples: NDArray[Any]) -> Floa
             f"out must be a writable contiguous {params.dtype} array of shape {params.shape}, as "
             f"numpy.empty_like(network.params) makes it; got {given}."
         )
-    if any(np.may_share_memory(out, other) for other in (params, *samples)):
-        raise ValueError("out must not share memory with network.params or the data.")
+    # Labels, weights and the index arrays of sparse rows are copies.
+    for other in (params, samples.inputs.X, samples.inputs.data, samples.targets):
+        if np.may_share_memory(out, other):
+            raise ValueError("out must not share memory with network.params or the data.")
     return out

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 from naive import Naive, one_hot
+from test_jit import DISABLED
 from test_minibatch import TIGHT, problem
 
 from fastbp import Network, Trainer, kernels, threads
@@ -67,6 +68,73 @@ def test_threads_change_no_bit(dtype, small_blocks):
         outputs = np.zeros((3000, 5), dtype)
         results.append((*network.parameters.infer(samples, outputs, n_threads), outputs.tobytes()))
     assert results[0] == results[1] == results[2]
+
+
+@pytest.mark.parametrize("form", [np.asarray, scipy.sparse.csr_array, np.float32])
+@pytest.mark.parametrize("loss", ["cross_entropy", "squared_error"])
+def test_short_calls_give_the_bits_of_long_ones(form, loss, monkeypatch):
+    X, y = problem((6, 5, 3), 300)
+    network = Network((6, 5, 3), loss=loss, dtype="float64", seed=0)
+    X, y = form(X), one_hot(y, 3)
+
+    def results():
+        evaluated = network.evaluate(X, y)
+        loss, gradients = network.value_and_grad(X, y)
+        return network.predict(X).tobytes(), evaluated, loss, gradients.weights[0].tobytes()
+
+    short = results()
+    monkeypatch.setattr("fastbp.parameters._SHORT", 0)
+    assert results() == short
+
+
+def test_a_gradient_waits_for_work_that_is_worth_compiling_parallel_loops(monkeypatch):
+    monkeypatch.setattr(threads, "available", lambda: 2)
+    real, seen = kernels.train_minibatch, []
+
+    def spy(*arguments):
+        seen.append(arguments[-1])
+        return real(*arguments)
+
+    monkeypatch.setattr(kernels, "train_minibatch", spy)
+    for sizes in ((8, 16, 4), (64, 128, 10)):
+        X, y = problem(sizes, 256)
+        network = Network(sizes, seed=0)
+        network.value_and_grad(X, y)
+        network.objective(X, y)(network.params)
+    Network((8, 16, 4), seed=0).check_gradients(*problem((8, 16, 4), 8))
+    assert len(seen) >= 5
+    assert set(seen) == {None}
+
+
+@pytest.mark.skipif(DISABLED, reason="each line of a kernel is a call then")
+@pytest.mark.parametrize(
+    ("use", "most"),
+    [
+        (lambda network, X, y: network.predict(X[:1]), 45),
+        (lambda network, X, y: network.training_samples(X, y), 45),
+        (lambda network, X, y: network.evaluate(X, y), 70),
+        (lambda network, X, y: network.value_and_grad(X, y), 75),
+    ],
+)
+def test_small_calls_do_little_beside_the_kernel(use, most):
+    """What they cost is the calls of functions on the way: some 0.1 µs each."""
+    network = Network((8, 16, 4), seed=0)
+    X, y = problem((8, 16, 4), 32)
+    X = X.astype(np.float32)
+    use(network, X, y)
+    calls = []
+
+    def note(frame, event, function):
+        if event in ("call", "c_call"):
+            calls.append(function or frame.f_code.co_name)
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        use(network, X, y)
+    finally:
+        sys.setprofile(before)
+    assert len(calls) <= most, calls
 
 
 def test_callers_on_many_threads(small_blocks):

@@ -95,6 +95,7 @@ def test_every_long_call_is_cut_into_chunks(entry, use, places, blobs, monkeypat
     cuts = [(0, 50), (50, 53), (53, 120)]
     monkeypatch.setattr("fastbp.runs.paced", lambda n, *_: iter(cuts))
     monkeypatch.setattr("fastbp.parameters.paced", lambda n, *_: iter(cuts))
+    monkeypatch.setattr("fastbp.parameters._SHORT", 0)
     real, seen = getattr(kernels, entry), []
 
     def spy(*arguments):

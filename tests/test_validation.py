@@ -89,8 +89,26 @@ def test_every_piece_of_a_long_array_is_scanned(monkeypatch):
     monkeypatch.setattr("fastbp.samples._SCAN", 4)
     for row in range(6):
         bad = with_value(X, (row, 1), np.nan)
-        with pytest.raises(ValueError, match=f"got nan in row {row}, column 1"):
-            Network((3, 2)).predict(bad)
+        for call in (Network((3, 2)).predict, lambda X: Network((3, 2)).value_and_grad(X, Y)):
+            with pytest.raises(ValueError, match=f"got nan in row {row}, column 1"):
+                call(bad)
+
+
+@pytest.mark.parametrize("dtype", [*"bBhHiIlLqQ", "float16", "float32", "float64", "longdouble"])
+def test_class_numbers_of_every_dtype(dtype):
+    network = Network((3, 4, 2), seed=0)
+    given = Y.astype(dtype)
+    kept = network.samples(X, given).labels
+    np.testing.assert_array_equal(kept, Y)
+    assert kept.dtype == np.int64
+    given[:] = 9  # while kernels use them as indices
+    np.testing.assert_array_equal(kept, Y)
+    limits = np.finfo(dtype) if given.dtype.kind == "f" else np.iinfo(dtype)
+    for wrong in (2, limits.max, limits.min if limits.min < 0 else 3):
+        given = Y.astype(dtype)
+        given[4] = wrong
+        with pytest.raises(ValueError, match=r"class numbers from 0 to 1.* in row 4"):
+            network.samples(X, given)
 
 
 @pytest.mark.parametrize("case", BAD_Y)
