@@ -309,7 +309,9 @@ class Parameters:
             work(0, n, 1)
         else:
             for start, stop in paced(n, 6 * self.n_params, batch.length):
-                crew.share(work, start, stop, batch.length, n - stop)
+                if crew.call_up(n - start, lambda: True):
+                    threads.team(crew.team, functools.partial(work, 0, 0))  # loads the code
+                crew.share(work, start, stop, batch.length)
         self._kept["gradient"] = kind, scratch
         return loss_sum / n
 
