@@ -45,6 +45,10 @@ def paced(n: int, operations: int, block: int = 1, pieces: int = 1) -> Iterator[
 _COMPILING, _LOADING = 15.0, 0.5
 
 
+def _unknown() -> bool:
+    return False
+
+
 class Crew:
     """Decides from what was measured whether one thread or several take the next samples.
 
@@ -88,31 +92,41 @@ class Crew:
         start: int,
         stop: int,
         block: int = 1,
+        ahead: int = 0,
+        has_code: Callable[[], bool] = _unknown,
     ) -> None:
-        """Have ``work(start, stop, threads)`` do all of [start, stop), cut at whole blocks."""
+        """Have ``work(start, stop, threads)`` do all of [start, stop), cut at whole blocks.
+
+        ``ahead`` samples are known to come after them; ``has_code`` is that of `call_up`.
+        """
         if self.most == 1:
             work(start, stop, 1)
             return
+        self.call_up(work, stop - start + ahead, has_code)
         for first, last, team_size in self.parts(start, stop, block):
             began = time.perf_counter()
             threads.team(team_size, functools.partial(work, first, last))
             self.record(team_size, last - first, time.perf_counter() - began)
 
-    def call_up(self, samples: int, has_code: Callable[[], bool]) -> bool:
-        """Whether the larger team is called up now, because there is enough work.
+    def load(self, work: Callable[[int, int, int], None]) -> None:
+        """Compile or load what ``work`` needs, by work on no samples."""
+        threads.team(self.team, functools.partial(work, 0, 0))
 
-        ``samples`` are known to come. The caller then loads the parallel code, and ``has_code``
-        says whether it is there, in memory or in the cache.
+    def call_up(
+        self, work: Callable[[int, int, int], None], samples: int, has_code: Callable[[], bool]
+    ) -> None:
+        """Have the larger team from now on, if there is enough work: so many samples will come.
+
+        ``has_code`` says whether its code is there, in memory or in the cache.
         """
         if self._is_fixed or len(self._teams) > 1:
-            return False
+            return
         seconds = max(self._spent, samples * self._seconds.get(1, 0.0))
         if seconds > _LOADING and self._price is None:
             self._price = _LOADING if has_code() else _COMPILING
-        if self._price is None or seconds <= self._price:
-            return False
-        self._teams = (1, self.most)
-        return True
+        if self._price is not None and seconds > self._price:
+            self._teams = (1, self.most)
+            self.load(work)
 
     def parts(self, start: int, stop: int, block: int) -> Iterator[tuple[int, int, int]]:
         """Cut [start, stop) at whole blocks and yield (start, stop, threads) of each part."""

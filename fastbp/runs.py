@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp import kernels, plan, threads
+from fastbp import kernels, plan
 from fastbp.divergence import DivergenceError
 from fastbp.moments import OptimizerState
 from fastbp.network import Network
@@ -258,7 +258,7 @@ class Pass:
 
     def load(self) -> None:
         """Compile or load the kernel, by a call without rows, outside of what is timed."""
-        threads.team(self.run.crew.team, partial(self._step, 0, 0))
+        self.run.crew.load(self._step)
         self.run.is_loaded = True
 
     def chunks(self, epoch: int, ahead: int = 0) -> Iterator[int]:
@@ -280,8 +280,7 @@ class Pass:
         for start, stop in paced(n, run.operations, block, pieces):
             if self.stops:  # in the midst of a batch, which is the last
                 stop = min(stop, -(-start // self._batch_size) * self._batch_size)
-            if run.crew.call_up(n - start + ahead, self._has_code):
-                self.load()
+            run.crew.call_up(self._step, n - start + ahead, self._has_code)
             self._chunk(start, stop, epoch)
             if self._sampled:
                 self._sampled.add(stop - start)
@@ -314,7 +313,9 @@ class Pass:
 
     def _has_code(self) -> bool:
         """Whether the kernel with parallel loops is there, in memory or in the cache."""
-        return True
+        way = self.run.way
+        arguments = way.arguments(self.samples, self.order, 0, 0, self.run.crew.most, 0.0)
+        return kernels.has_code(getattr(kernels, way.entry), *arguments)
 
     @property
     def loss(self) -> float:

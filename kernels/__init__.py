@@ -7,7 +7,7 @@ for one sample at a time; ``deferred`` takes the same steps in blocks, each laye
 """
 
 from ._jit import cache_directory
-from ._numba import loop_threads, set_loop_threads
+from ._numba import has_code, loop_threads, set_loop_threads
 from .activations import ACTIVATIONS, HIDDEN
 from .blocks import launch
 from .checks import first_nonfinite
@@ -95,6 +95,7 @@ __all__ = [
     "dense_inputs",
     "first_nonfinite",
     "forward",
+    "has_code",
     "infer",
     "launch",
     "layer_views",

@@ -131,6 +131,34 @@ def keep_on_disk(compiled: Any, function: Callable[..., Any]) -> None:
             compiled.enable_caching()
 
 
+# index: what the cache has is written in its index, which numba reads only to load it.
+_index = _caching and _part(
+    "index", "core.caching", "Cache._index_key", "IndexDataCacheFile._load_index"
+)
+
+
+def has_code(compiled: Any, *arguments: Any) -> bool:
+    """Whether a compiled function has machine code for these arguments, in memory or in the cache.
+
+    False where that is not known.
+    """
+    if not hasattr(compiled, "signatures"):  # nothing is compiled
+        return True
+    types_of = tuple(map(numba.typeof, arguments))
+    if types_of in compiled.signatures:
+        return True
+    files = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    if not _index or files is None:
+        return False
+    try:
+        return (
+            compiled._cache._index_key(types_of, compiled.targetctx.codegen())
+            in files._load_index()
+        )
+    except Exception:  # unpickling a foreign file can raise anything
+        return False
+
+
 # counting: no kernel allocates or keeps an array, so none needs to count references. Counting them,
 # atomically and at every call, took most of the time of a small network.
 _counting = _part("counting", "core.cpu", "CPUTargetOptions._nrt")

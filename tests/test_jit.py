@@ -343,7 +343,7 @@ def test_a_place_that_is_lost_after_import(copy_of_the_package, tmp_path):
     assert probe(copy_of_the_package, cache, code)[:2] == (0, 3.0)
 
 
-PIECES = ("cache", "counting", "wrappers", "callees", "literals", "lock", "pool")
+PIECES = ("cache", "index", "counting", "wrappers", "callees", "literals", "lock", "pool")
 
 # Each piece has something to do: a callee with a literal argument, a parallel loop, an array.
 PIECEMEAL = """
@@ -596,3 +596,29 @@ assert np.isclose(loss, history.train_loss[-1], rtol=1e-5)
 
 def test_kernels_can_be_called_from_compiled_code():
     subprocess.run([sys.executable, "-c", USED_BY_OTHERS], check=True)
+
+
+HAS_CODE = """
+import sys
+import numpy as np
+from fastbp import kernels
+from fastbp.kernels._numba import has_code
+
+arguments = np.zeros(4), 0, 4
+before = has_code(kernels.first_nonfinite, *arguments)
+kernels.first_nonfinite(*arguments)
+print(before, has_code(kernels.first_nonfinite, *arguments), has_code(kernels.first_nonfinite, 1))
+"""
+
+
+@compiled_only
+@pytest.mark.parametrize("without", ["", "index", "cache"])
+def test_machine_code_is_known_to_be_there_before_it_is_loaded(without, tmp_path):
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "FASTBP_WITHOUT": without}
+    environment.pop("FASTBP_NO_CACHE", None)
+    for answer in ("False True False", f"{without == ''} True False"):
+        done = subprocess.run(
+            [sys.executable, "-c", HAS_CODE], env=environment, capture_output=True, text=True,
+            check=True, timeout=300,
+        )  # fmt: skip
+        assert done.stdout.strip() == answer

@@ -134,7 +134,7 @@ def called_up():
     """A crew that may use two threads already."""
     crew = pacing.Crew(2, fixed=False)
     crew.record(1, 1, 2 * pacing._LOADING)
-    crew.call_up(0, lambda: True)
+    crew.call_up(lambda *_: None, 0, lambda: True)
     crew._seconds.clear()
     return crew
 
@@ -196,7 +196,7 @@ def worked_off(crew, chunks, seconds_per_sample, has_code, ahead=0, length=1000)
     """Sizes of the teams that take so many chunks, one after the other."""
     sizes = []
     for k in range(chunks):
-        crew.call_up((chunks - k) * length + ahead, has_code)
+        crew.call_up(lambda *_: None, (chunks - k) * length + ahead, has_code)
         for start, stop, size in crew.parts(0, length, 10):
             crew.record(size, stop - start, (stop - start) * seconds_per_sample / size)
             sizes.append(size)

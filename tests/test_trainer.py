@@ -700,3 +700,39 @@ def test_a_kernel_is_loaded_before_the_bar_is_made(blobs, monkeypatch):
     seen.clear()
     trainer.fit(*blobs, epochs=0, progress=True)
     assert seen == []
+
+
+@pytest.mark.parametrize(
+    ("entry", "options"), [("train_minibatch", {"batch_size": 256}), ("train_deferred", {})]
+)
+@pytest.mark.parametrize("n_threads", [None, 2])
+def test_parallel_code_is_called_for_when_it_is_worth_it(entry, options, n_threads, monkeypatch):
+    """With a fit of a second it is not; threads that are asked for come at once."""
+    monkeypatch.setattr("fastbp.threads.available", lambda: 2)
+    monkeypatch.setattr(kernels, "set_loop_threads", lambda n: None)
+    real, seen, now = getattr(kernels, entry), [], [0.0]
+
+    def is_parallel(arguments):
+        return (
+            arguments[2].block_threads if entry == "train_deferred" else arguments[-1]
+        ) is not None
+
+    def train(*arguments):
+        seen.append(is_parallel(arguments))
+        start, stop = arguments[7:9]
+        now[0] += (stop - start) * 1e-3
+        return arguments[-2] if entry == "train_minibatch" else arguments[-1]
+
+    monkeypatch.setattr(kernels, entry, train)
+    monkeypatch.setattr(pacing.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(kernels, "has_code", lambda *_: False)
+    X, y = np.ones((1000, 500), np.float32), np.arange(1000) % 3
+    for epochs in (1, 40):
+        seen.clear()
+        network = Network((500, 500, 3), seed=0)
+        trainer = Trainer(network, n_threads=n_threads, **options)
+        trainer.fit(X, y, epochs=epochs, progress=False)
+        assert any(seen) == (n_threads == 2 or epochs == 40)
+        assert not all(seen) or n_threads == 2
+        assert ("; 2 threads" in trainer.summary()) == any(seen)
+    assert real is not None
