@@ -39,6 +39,14 @@ from fastbp.objective import Objective
 from fastbp.samples import FloatArray, balanced_weights
 from fastbp.trainer import Trainer
 
+
+def _too_new(what: str) -> ImportError:
+    return ImportError(
+        f"fastbp.sklearn overrides what scikit-learn {sys.modules['sklearn'].__version__} lacks "
+        f"({what}): install an earlier version, such as 1.9."
+    )
+
+
 try:
     import joblib
     import sklearn
@@ -55,7 +63,34 @@ try:
     from sklearn.utils.multiclass import unique_labels
     from sklearn.utils.validation import check_is_fitted, validate_data
 except ImportError as error:
-    raise missing("fastbp.sklearn needs scikit-learn 1.9", "sklearn") from error
+    if not hasattr(sys.modules.get("sklearn"), "__version__"):
+        raise missing("fastbp.sklearn needs scikit-learn 1.7 or later", "sklearn") from error
+    raise _too_new(str(error)) from error
+
+# What is overridden below. Under another name, scikit-learn's own engine would work unnoticed.
+_HOOKS = (
+    "_fit",
+    "_fit_lbfgs",
+    "_fit_stochastic",
+    "_forward_pass_fast",
+    "_init_coef",
+    "_initialize",
+    "_loss_grad_lbfgs",
+    "_parameter_constraints",
+    "_score",
+    "_unpack",
+    "_validate_input",
+)
+
+
+def _require_hooks() -> None:
+    for theirs in (sklearn.neural_network.MLPClassifier, sklearn.neural_network.MLPRegressor):
+        for hook in _HOOKS:
+            if not hasattr(theirs, hook):
+                raise _too_new(f"{theirs.__name__} has no {hook}")
+
+
+_require_hooks()
 
 # scikit-learn's name of a unit's activation, and ours.
 _OUR_NAMES = {"logistic": "sigmoid"}
