@@ -416,6 +416,7 @@ def test_a_piece_that_numba_lacks_is_done_without(copy_of_the_package, tmp_path)
 def test_this_numba_has_every_private_piece():
     parts = {
         "cache": _numba._caching,
+        "index": _numba._index,
         "counting": _numba._counting,
         "wrappers": _numba._wrappers,
         "callees": _numba._compiler,
