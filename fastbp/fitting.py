@@ -53,18 +53,21 @@ class Workings:
 
     orders: Orders
     runs: Runs
+    outcome: str = ""
+    """What is said of the last fit, if a callback has stopped it."""
     turns: Turns = field(default_factory=Turns)
     listening: Listening = field(default_factory=Listening)
 
     def kept(self, network: Network) -> tuple[Any, ...]:
         """For a pickle of a trainer of this network: without what was measured on this machine."""
-        return self.orders, self.runs.kept(network), self.listening.states()
+        return self.orders, self.runs.kept(network), self.outcome, self.listening.states()
 
     @classmethod
     def restored(cls, network: Network, kept: tuple[Any, ...]) -> Workings:
         """What `kept` has kept."""
-        orders, runs, states = kept
-        return cls(orders, Runs.restored(network, orders, runs), listening=Listening(states))
+        orders, runs, outcome, states = kept
+        runs = Runs.restored(network, orders, runs)
+        return cls(orders, runs, outcome, listening=Listening(states))
 
 
 def weighted(
@@ -154,11 +157,6 @@ class Fit:
     watch : Watch
     listeners : tuple of Callback
     progress : bool or None
-
-    Attributes
-    ----------
-    outcome : str
-        What is said of the fit, if a callback has stopped it.
     """
 
     def __init__(
@@ -173,13 +171,13 @@ class Fit:
     ) -> None:
         self.trainer, self.samples, self.epochs = trainer, samples, epochs
         self.watch, self.listeners, self.progress = watch, listeners, progress
-        self.outcome = ""
         self._network = trainer.network  # a callback may set another one, for the next fit
-        self._orders, self._runs = workings.orders, workings.runs
+        self._workings, self._runs = workings, workings.runs
         self._turns, self._listening = workings.turns, workings.listening
 
     def run(self) -> None:
         """Train, and end well whatever happens: each callback's end comes, even if others fail."""
+        self._workings.outcome = ""
         with contextlib.ExitStack() as endings:
             endings.callback(self._leave_callbacks, self._listening.listeners)
             self._begin_callbacks(endings)
@@ -225,7 +223,7 @@ class Fit:
         for k in range(self.epochs):
             if self._turns.stopped:
                 break
-            order = self._orders.of(n, self.trainer.options_of(self._network).shuffle)
+            order = self._workings.orders.of(n, self.trainer.options_of(self._network).shuffle)
             eta = self.trainer.learning_rate_of(self._network)  # once: a function may give others
             options = self.trainer.options_of(self._network, eta)
             this = self._runs.begin(self._network, self.samples, order, eta, options)
@@ -235,7 +233,7 @@ class Fit:
                 self.watch.bar = endings.enter_context(bar)
             self._epoch(this, options.n_threads, (self.epochs - 1 - k) * n)
         if self._turns.stopped:
-            self.outcome = self.watch.stopped(self.trainer.history)
+            self._workings.outcome = self.watch.stopped(self.trainer.history)
 
     def _epoch(self, this: Pass, n_threads: int | None, ahead: int) -> None:
         """Train for an epoch, or until stopped; evaluate, record, and tell the callbacks."""

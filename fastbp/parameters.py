@@ -298,20 +298,24 @@ class Parameters:
         gradient.fill(0)
         loss_sum = 0.0
 
-        def work(start: int, stop: int, n_threads: int) -> None:
-            nonlocal loss_sum
-            loss_sum = kernels.train_minibatch(
+        def arguments(start: int, stop: int, n_threads: int) -> tuple[Any, ...]:
+            return (
                 self.flat, self.layout, batch, rule, regularization, samples, kernels.IN_ORDER,
                 start, stop, n, self._zero, loss_sum, n_threads if n_threads > 1 else None,
             )  # fmt: skip
+
+        def work(start: int, stop: int, n_threads: int) -> None:
+            nonlocal loss_sum
+            loss_sum = kernels.train_minibatch(*arguments(start, stop, n_threads))
+
+        def has_code() -> bool:
+            return kernels.has_code(kernels.train_minibatch, *arguments(0, 0, crew.most))
 
         if n * self.flat.size <= _SHORT:
             work(0, n, 1)
         else:
             for start, stop in paced(n, 6 * self.n_params, batch.length):
-                if crew.call_up(n - start, lambda: True):
-                    threads.team(crew.team, functools.partial(work, 0, 0))  # loads the code
-                crew.share(work, start, stop, batch.length)
+                crew.share(work, start, stop, batch.length, n - stop, has_code)
         self._kept["gradient"] = kind, scratch
         return loss_sum / n
 

@@ -201,7 +201,9 @@ class _Epochs(Callback):
         mlp = self.mlp
         if self.shift is not None:
             mlp._scale = mlp._scale[0], self.shift()
-        self._record(mlp._on_their_scale(trainer.history.train_loss[-1]) + trainer.penalty)
+        self._record(
+            mlp._on_their_scale(trainer.history.train_loss[-1]) + trainer.workings.runs.penalty
+        )
         if mlp.verbose:
             print(f"Iteration {mlp.n_iter_}, loss = {mlp.loss_:.8f}")
         if self._score_is_nan():

@@ -148,7 +148,7 @@ def _description(
     part = {
         "options": trainer.options.described(),
         "history": trainer.history.described(),
-        **trainer.orders.described(),
+        **trainer.workings.orders.described(),
         "counts": state.counts.tolist(),
     }
     return state.optimizer, part, state.moments
@@ -157,7 +157,7 @@ def _description(
 def _callbacks(trainer: Trainer, vectors: list[tuple[str, FloatArray]]) -> dict[str, Any]:
     """The field of what is kept of callbacks, if any is; arrays are added to the vectors."""
     kept = []
-    for k, (callback, epochs_seen, values) in enumerate(trainer.callback_states()):
+    for k, (callback, epochs_seen, values) in enumerate(trainer.workings.listening.states()):
         arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
         for name, array in arrays.items():
             if array.shape != trainer.network.params.shape or array.dtype != trainer.network.dtype:
@@ -352,7 +352,7 @@ def _allocated(
             kept.append(
                 CallbackState(each["callback"], each["epochs_seen"], each["values"] | arrays)
             )
-        trainer.resume_callbacks(kept)
+        trainer.workings.listening.loaded = kept
     return vectors
 
 
@@ -391,5 +391,5 @@ def _restored_trainer(network: Network, part: dict[str, Any]) -> Trainer:
     _ = trainer.options  # as they are for its next epoch
     if not isinstance(trainer.optimizer, optimizers.NAdam) and part.get("counts", _NO_COUNTS)[1]:
         raise ValueError("trainer.counts[1] must be 0 for any optimizer but nadam")
-    trainer.orders.restore(part)
+    trainer.workings.orders.restore(part)
     return trainer

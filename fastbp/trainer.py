@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from fastbp import checks, kernels, keywords, optimizers
-from fastbp.callbacks import Callback, CallbackState
+from fastbp.callbacks import Callback
 from fastbp.evaluation import Predicting
 from fastbp.fitting import Workings, prepared, weighted
 from fastbp.history import History
@@ -107,10 +107,9 @@ class Trainer(Configured, Predicting):
     array([0, 1, 1, 0])
     """
 
-    # Attributes that adapters of other libraries set besides the options: where probabilities in
-    # losses are clipped, as `kernels.Samples` has it, and whether a fit has looked at the sizes of
-    # the inputs.
-    _others = ("clip", "knows_sizes")
+    # Attributes that are no options: where probabilities in losses are clipped, as in
+    # `kernels.Samples`; whether a fit has looked at the sizes of the inputs; what it works with.
+    _others = ("clip", "knows_sizes", "workings")
 
     @keywords.hinted
     def __init__(
@@ -146,8 +145,7 @@ class Trainer(Configured, Predicting):
         _ = self.options  # which go together
         self._seed = checks.seed(seed)
         orders = Orders(self._seed)
-        self._workings = Workings(orders, Runs(orders))
-        self._outcome = ""
+        self.workings = Workings(orders, Runs(orders))
         self.clip, self.knows_sizes = 0.0, False
 
     @keywords.hinted
@@ -228,14 +226,11 @@ class Trainer(Configured, Predicting):
         batch, where one takes longer than that.
         """
         fit = prepared(
-            self, self._workings, X, y, epochs=epochs, eval_set=eval_set,
+            self, self.workings, X, y, epochs=epochs, eval_set=eval_set,
             validation_split=validation_split, metrics=metrics, sample_weight=sample_weight,
             callbacks=callbacks, progress=progress, verbose=verbose,
         )  # fmt: skip
-        try:
-            self._workings.turns.take(self.network.trained_by, fit.run)
-        finally:
-            self._outcome = fit.outcome
+        self.workings.turns.take(self.network.trained_by, fit.run)
         return self.history
 
     def partial_fit(
@@ -243,15 +238,13 @@ class Trainer(Configured, Predicting):
     ) -> Trainer:
         """Make one pass over the rows in the order given; arguments and errors as `fit`.
 
-        Weights are relative to the mean weight of these rows alone.
-
-        Nothing is added to `history`.
+        Weights are relative to the mean weight of these rows alone. Nothing is added to `history`.
         """
         network, eta = self.network, self.current_learning_rate
         options = self.options_of(network, eta)
         samples = network.training_samples(X, y, sample_weight)
         samples = weighted(network, samples, options, self.clip)
-        turns, runs = self._workings.turns, self._workings.runs
+        turns, runs = self.workings.turns, self.workings.runs
 
         def work() -> None:
             this = runs.begin(network, samples, kernels.IN_ORDER, eta, options)
@@ -268,14 +261,14 @@ class Trainer(Configured, Predicting):
         A batch that is longer than a chunk is trained to its end first. An epoch that is cut short
         has its row in the history, with the mean loss of the samples that it had.
         """
-        self._workings.turns.stopped = True
+        self.workings.turns.stopped = True
 
     def summary(self) -> str:
         """Table of the network's layers and, after a pass, how each was computed and why.
 
         After a fit that a callback has stopped, also where it ended, and the best epoch.
         """
-        lines = self.network.summary(), *self._workings.runs.lines, self._outcome
+        lines = self.network.summary(), *self.workings.runs.lines, self.workings.outcome
         return "\n".join(filter(None, lines))
 
     def __repr__(self) -> str:
@@ -284,31 +277,11 @@ class Trainer(Configured, Predicting):
             shown.append(f"seed={self._seed}")
         return f"{type(self).__name__}({', '.join(shown)})"
 
-    # What carries on ----------------------------------------------------------------------------
-
-    @property
-    def penalty(self) -> float:
-        """What penalties added to the mean loss in the last pass, if reduction is "batch"."""
-        return self._workings.runs.penalty
-
-    @property
-    def orders(self) -> Orders:
-        """What is drawn at random."""
-        return self._workings.orders
-
     @property
     def optimizer_state(self) -> OptimizerState:
         """Moments and counts of the optimizer, as the next pass begins with them."""
         optimizer = self.options_of(self.network).optimizer
-        return self._workings.runs.optimizer_state(self.network, optimizer)
-
-    def callback_states(self) -> list[CallbackState]:
-        """What a trainer that is saved now keeps of its callbacks; see `Callback.state`."""
-        return self._workings.listening.states()
-
-    def resume_callbacks(self, states: Iterable[CallbackState]) -> None:
-        """Have the next fit give these states to its callbacks, as `callback_states` had them."""
-        self._workings.listening.loaded = list(states)
+        return self.workings.runs.optimizer_state(self.network, optimizer)
 
     def save(self, path: str | os.PathLike[str], *, extra: dict[str, Any] | None = None) -> None:
         """Write the trainer to a model file: `fastbp.save` has the arguments and errors."""
@@ -318,11 +291,9 @@ class Trainer(Configured, Predicting):
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what was measured on this machine; the optimizer's state as plain arrays."""
-        workings = self._workings
-        own = {"_options": None, "_workings": workings.kept(self.network)}
-        return dict(vars(self)) | own
+        return dict(vars(self), _options=None, workings=self.workings.kept(self.network))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._options = Options(self.network, self._given())
-        self._workings = Workings.restored(self.network, state["_workings"])
+        self.workings = Workings.restored(self.network, state["workings"])

@@ -562,11 +562,11 @@ def test_only_a_callback_of_the_same_settings_goes_on(trainer, data):
     for patience, best_epoch in ((5, 1), (6, 4)):
         other = pickle.loads(saved[-1])
         other.history.eval_loss[:] = [0.0, 0.0, 0.0]
-        other.callback_states()[0].values.update(best=0.0, best_epoch=1)
+        other.workings.listening.states()[0].values.update(best=0.0, best_epoch=1)
         early = EarlyStopping(patience=patience)
         other.fit(*data, epochs=1, eval_set=data, callbacks=early, progress=False)
         assert early.best_epoch == best_epoch
-        assert other.callback_states() == []
+        assert other.workings.listening.states() == []
     trainer.fit(*data, epochs=1, eval_set=data, callbacks=early, progress=False)
     assert early.best_epoch == 4  # a fit that has ended is over
 

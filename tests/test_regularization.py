@@ -49,7 +49,7 @@ def masks_of(rate, n, size=33, seed=0):
 
 def test_masks_are_the_oracles():
     network = Network((1, 33, 33))
-    key = Trainer(network, seed=5).orders.key
+    key = Trainer(network, seed=5).workings.orders.key
     expected = [m[0] for m in dropout_masks((0.3,), (33,), key, range(20))]
     np.testing.assert_allclose(masks_of(0.3, 20, seed=5), expected, rtol=1e-5)
 
@@ -119,7 +119,9 @@ def test_every_combination_equals_the_oracle(
     masks = None
     if dropout:
         hidden = sizes[1:-1]
-        masks = dropout_masks((dropout,) * len(hidden), hidden, trainer.orders.key, range(n))
+        masks = dropout_masks(
+            (dropout,) * len(hidden), hidden, trainer.workings.orders.key, range(n)
+        )
     targets = (1 - smoothing) * one_hot(y, sizes[-1]) + smoothing / sizes[-1]
     oracle.train_batches(
         X, targets, np.arange(n), min(batch_size, n), Steps(kind, 0.05, **options),

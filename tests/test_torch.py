@@ -207,7 +207,7 @@ def test_dropout_under_the_same_masks(activation):
     kinds = {"tanh": torch.tanh, "relu": F.relu, "silu": F.silu}
     model = Model(network, kinds[activation])
     trainer = Trainer(network, "adam", batch_size=BATCH, dropout=(0.5, 0.2), seed=3)
-    masks = dropout_masks((0.5, 0.2), sizes[1:-1], trainer.orders.key, range(len(X)))
+    masks = dropout_masks((0.5, 0.2), sizes[1:-1], trainer.workings.orders.key, range(len(X)))
     masks = [torch.from_numpy(np.array(layer)) for layer in zip(*masks, strict=True)]
     X_t, y_t = torch.from_numpy(X), torch.from_numpy(y)
     model.train(

@@ -710,7 +710,7 @@ def test_parallel_code_is_called_for_when_it_is_worth_it(entry, options, n_threa
     """With a fit of a second it is not; threads that are asked for come at once."""
     monkeypatch.setattr("fastbp.threads.available", lambda: 2)
     monkeypatch.setattr(kernels, "set_loop_threads", lambda n: None)
-    real, seen, now = getattr(kernels, entry), [], [0.0]
+    seen, now = [], [0.0]
 
     def is_parallel(arguments):
         return (
@@ -735,4 +735,26 @@ def test_parallel_code_is_called_for_when_it_is_worth_it(entry, options, n_threa
         assert any(seen) == (n_threads == 2 or epochs == 40)
         assert not all(seen) or n_threads == 2
         assert ("; 2 threads" in trainer.summary()) == any(seen)
-    assert real is not None
+
+
+def test_a_gradient_compiles_parallel_loops_for_long_work_alone(monkeypatch):
+    monkeypatch.setattr("fastbp.threads.available", lambda: 2)
+    monkeypatch.setattr(kernels, "set_loop_threads", lambda n: None)
+    seen, now = [], [0.0]
+
+    def train(*arguments):
+        seen.append(arguments[-1] is not None)
+        now[0] += (arguments[8] - arguments[7]) * 1e-3
+        return arguments[-2]
+
+    monkeypatch.setattr(kernels, "train_minibatch", train)
+    monkeypatch.setattr(pacing.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(kernels, "has_code", lambda *_: False)
+    X, y = np.ones((1000, 500), np.float32), np.arange(1000) % 3
+    network = Network((500, 500, 3), seed=0)
+    for _ in range(10):
+        network.value_and_grad(X, y)
+    assert not any(seen)
+    for _ in range(10):
+        network.value_and_grad(X, y)
+    assert any(seen)
