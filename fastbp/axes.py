@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from fastbp.history import History
+from fastbp.history import History
 
 # An axis is logarithmic where the largest loss is this many times the least,
 _WIDE = 4.0

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from fastbp import checks, html
+from fastbp import checks
 
 
 class _BesideColumns:
@@ -150,7 +150,9 @@ class History(_BesideColumns):
 
     def _repr_html_(self) -> str:
         """What notebooks show: the best and the last epoch, and the losses as a plot."""
-        return html.of_history(self)
+        from fastbp.html import of_history  # which imports this module
+
+        return of_history(self)
 
     def described(self) -> dict[str, Any]:
         """Itself as a JSON object for `restored`, with metrics only where there are any."""

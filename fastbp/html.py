@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import axes, metrics
-
-if TYPE_CHECKING:
-    from fastbp.history import History
+from fastbp.history import History
 
 _WIDTH, _HEIGHT = 560, 200
 # What is left of it for the curves: from the left, from the top, width, height.
