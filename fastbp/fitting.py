@@ -53,21 +53,27 @@ class Workings:
 
     orders: Orders
     runs: Runs
-    outcome: str = ""
-    """What is said of the last fit, if a callback has stopped it."""
+    stopped_at: int = 0
+    """The last epoch of the last fit, if a callback has stopped it."""
     turns: Turns = field(default_factory=Turns)
     listening: Listening = field(default_factory=Listening)
 
+    @classmethod
+    def begun(cls, seed: int | None) -> Workings:
+        """For a new trainer."""
+        orders = Orders(seed)
+        return cls(orders, Runs(orders))
+
     def kept(self, network: Network) -> tuple[Any, ...]:
         """For a pickle of a trainer of this network: without what was measured on this machine."""
-        return self.orders, self.runs.kept(network), self.outcome, self.listening.states()
+        return self.orders, self.runs.kept(network), self.stopped_at, self.listening.states()
 
     @classmethod
     def restored(cls, network: Network, kept: tuple[Any, ...]) -> Workings:
         """What `kept` has kept."""
-        orders, runs, outcome, states = kept
+        orders, runs, stopped_at, states = kept
         runs = Runs.restored(network, orders, runs)
-        return cls(orders, runs, outcome, listening=Listening(states))
+        return cls(orders, runs, stopped_at, listening=Listening(states))
 
 
 def weighted(
@@ -177,7 +183,7 @@ class Fit:
 
     def run(self) -> None:
         """Train, and end well whatever happens: each callback's end comes, even if others fail."""
-        self._workings.outcome = ""
+        self._workings.stopped_at = 0
         with contextlib.ExitStack() as endings:
             endings.callback(self._leave_callbacks, self._listening.listeners)
             self._begin_callbacks(endings)
@@ -233,7 +239,8 @@ class Fit:
                 self.watch.bar = endings.enter_context(bar)
             self._epoch(this, options.n_threads, (self.epochs - 1 - k) * n)
         if self._turns.stopped:
-            self._workings.outcome = self.watch.stopped(self.trainer.history)
+            self._workings.stopped_at = len(self.trainer.history)
+            self.watch.stopped(self.trainer.history)
 
     def _epoch(self, this: Pass, n_threads: int | None, ahead: int) -> None:
         """Train for an epoch, or until stopped; evaluate, record, and tell the callbacks."""

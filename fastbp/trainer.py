@@ -17,8 +17,7 @@ from fastbp.history import History
 from fastbp.moments import OptimizerState
 from fastbp.network import Network
 from fastbp.options import OPTIONS, Configured, Options, shown_options
-from fastbp.orders import Orders
-from fastbp.runs import Runs
+from fastbp.watching import stopped_at
 
 
 class Trainer(Configured, Predicting):
@@ -144,8 +143,7 @@ class Trainer(Configured, Predicting):
             setattr(self, name, value)
         _ = self.options  # which go together
         self._seed = checks.seed(seed)
-        orders = Orders(self._seed)
-        self.workings = Workings(orders, Runs(orders))
+        self.workings = Workings.begun(self._seed)
         self.clip, self.knows_sizes = 0.0, False
 
     @keywords.hinted
@@ -268,8 +266,10 @@ class Trainer(Configured, Predicting):
 
         After a fit that a callback has stopped, also where it ended, and the best epoch.
         """
-        lines = self.network.summary(), *self.workings.runs.lines, self.workings.outcome
-        return "\n".join(filter(None, lines))
+        lines = [self.network.summary(), *self.workings.runs.lines]
+        if (epoch := self.workings.stopped_at) > 0:
+            lines.append(stopped_at(epoch, self.history))
+        return "\n".join(lines)
 
     def __repr__(self) -> str:
         shown = [repr(self.network), *shown_options(self._given(), inspect.signature(Trainer))]

@@ -13,8 +13,8 @@ from fastbp.trainer import Trainer
 def warmup(dtypes: str | Sequence[str] = ("float32", "float64")) -> float:
     """Compile every kernel, or load it from the cache, so that the first fit does not wait.
 
-    One compiled function serves every architecture. The parallel loops are compiled by the first
-    network that is large enough for several threads.
+    One compiled function serves every architecture. Parallel loops are compiled by the first fit
+    that is long enough for it, or that asks for several threads by ``n_threads``.
 
     Parameters
     ----------

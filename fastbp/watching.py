@@ -58,14 +58,16 @@ class Watch:
         if self.verbose:
             print(history.row(-1))
 
-    def stopped(self, history: History) -> str:
-        """What is said of a fit that a callback has stopped."""
-        text = f"stopped at epoch {len(history)}"
-        if history.best_epoch:
-            text += f", best {history.best_epoch}"
+    def stopped(self, history: History) -> None:
+        """After a fit that a callback has stopped."""
         if self.verbose:
-            print(text)
-        return text
+            print(stopped_at(len(history), history))
+
+
+def stopped_at(epoch: int, history: History) -> str:
+    """What is said of a fit that a callback has stopped after an epoch, which is not 0."""
+    best = history.best_epoch
+    return f"stopped at epoch {epoch}" + (f", best {best}" if best else "")
 
 
 def verbosity(verbose: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -178,6 +179,21 @@ _POINTS = {
 }
 
 
+# Classes whose methods are known to take the calls of a fit: it takes some 10 µs each to find out.
+_checked: weakref.WeakSet[type] = weakref.WeakSet()
+
+
+def _check_points(callback: Callback) -> None:
+    """Refuse a callback with a method that does not take the calls of a fit."""
+    kind = type(callback)
+    for point, given in _POINTS.items():
+        if point in vars(callback) or (
+            kind not in _checked and getattr(kind, point) is not getattr(Callback, point)
+        ):
+            checks.takes(f"{kind.__name__}.{point}", getattr(callback, point), given)
+    _checked.add(kind)
+
+
 def listeners_of(callbacks: Any) -> tuple[Callback, ...]:
     """Callbacks as `Trainer.fit` takes them, once each is known to take the calls of a fit.
 
@@ -186,12 +202,8 @@ def listeners_of(callbacks: Any) -> tuple[Callback, ...]:
     listeners: list[Callback] = []
     for callback in tuple(callbacks) if isinstance(callbacks, Iterable) else (callbacks,):
         if isinstance(callback, Callback):
-            name = type(callback).__name__
             callback.checked_every()
-            for point, given in _POINTS.items():
-                method = getattr(callback, point)
-                if getattr(method, "__func__", None) is not getattr(Callback, point):
-                    checks.takes(f"{name}.{point}", method, given)
+            _check_points(callback)
             listeners.append(callback)
         elif callable(callback) and not isinstance(callback, type):
             checks.takes("a function in callbacks", callback, ("trainer",))
