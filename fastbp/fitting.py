@@ -6,7 +6,7 @@ import contextlib
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from numpy.typing import ArrayLike
 
@@ -107,46 +107,45 @@ def _warn_of_sizes(trainer: Trainer, samples: kernels.Samples) -> None:
         warnings.warn(hint, ScaleWarning, stacklevel=5)
 
 
-def prepared(
-    trainer: Trainer,
-    workings: Workings,
-    X: ArrayLike,
-    y: ArrayLike,
-    *,
-    epochs: int,
-    eval_set: Any,
-    validation_split: float | None,
-    metrics: Any,
-    sample_weight: ArrayLike | None,
-    callbacks: Any,
-    progress: bool | None,
-    verbose: int | None,
-) -> Fit:
-    """The fit that `Trainer.fit` is asked for, checked before anything is done."""
+class Asked(NamedTuple):
+    """Arguments of `Trainer.fit`, besides X and y."""
+
+    epochs: int
+    eval_set: Any
+    validation_split: float | None
+    metrics: Any
+    sample_weight: ArrayLike | None
+    callbacks: Any
+    progress: bool | None
+    verbose: int | None
+
+
+def prepared(trainer: Trainer, X: ArrayLike, y: ArrayLike, asked: Asked) -> Fit:
+    """The fit that is asked for, checked before anything is done."""
     network, options = trainer.network, trainer.options
-    samples = network.training_samples(X, y, sample_weight)
+    samples = network.training_samples(X, y, asked.sample_weight)
     _warn_of_sizes(trainer, samples)
-    epochs = checks.integer("epochs", epochs, 0)
+    epochs = checks.integer("epochs", asked.epochs, 0)
     # What can be known about the epochs to come is checked before the first one.
     done, rate = len(trainer.history), options.learning_rate
     eta = schedules.highest_rate(rate, done, max(1, epochs), network.dtype)
     if eta is not None:
         options.check(eta)
-    if progress is not None:
-        checks.flag("progress", progress)
-    sets = eval_sets(network, eval_set)
-    if validation_split is not None:
+    if asked.progress is not None:
+        checks.flag("progress", asked.progress)
+    sets = eval_sets(network, asked.eval_set)
+    if asked.validation_split is not None:
         if sets:
             raise ValueError("validation_split must be None if there is an eval_set.")
-        seed = workings.orders.split_seed
-        samples, *sets = split_off(network, samples, y, validation_split, seed)
+        seed = trainer.workings.orders.split_seed
+        samples, *sets = split_off(network, samples, y, asked.validation_split, seed)
     samples = weighted(network, samples, options, trainer.clip)
-    scores = scoring.scores(metrics, network)
-    watch = Watch(sets, scores, done + epochs, verbosity(verbose))
-    listeners = listeners_of(callbacks)
+    scores = scoring.scores(asked.metrics, network)
+    watch = Watch(sets, scores, done + epochs, verbosity(asked.verbose))
+    listeners = listeners_of(asked.callbacks)
     for listener in listeners:
         listener.check(watch.columns(network))
-    return Fit(trainer, workings, samples, epochs, watch, listeners, progress)
+    return Fit(trainer, samples, epochs, watch, listeners, asked.progress)
 
 
 class Fit:
@@ -155,8 +154,6 @@ class Fit:
     Parameters
     ----------
     trainer : Trainer
-    workings : Workings
-        The trainer's.
     samples : kernels.Samples
         To train on.
     epochs : int
@@ -168,7 +165,6 @@ class Fit:
     def __init__(
         self,
         trainer: Trainer,
-        workings: Workings,
         samples: kernels.Samples,
         epochs: int,
         watch: Watch,
@@ -178,8 +174,8 @@ class Fit:
         self.trainer, self.samples, self.epochs = trainer, samples, epochs
         self.watch, self.listeners, self.progress = watch, listeners, progress
         self._network = trainer.network  # a callback may set another one, for the next fit
-        self._workings, self._runs = workings, workings.runs
-        self._turns, self._listening = workings.turns, workings.listening
+        self._workings, self._runs = trainer.workings, trainer.workings.runs
+        self._turns, self._listening = trainer.workings.turns, trainer.workings.listening
 
     def run(self) -> None:
         """Train, and end well whatever happens: each callback's end comes, even if others fail."""

@@ -125,18 +125,26 @@ class Options:
     """One per class; a dict has labels that the network does not know yet."""
     label_smoothing: float
     reduction: str
+    is_whole: bool
+    """Whether all are set."""
     of_single_samples: bool
     """Whether steps are plain SGD's of one sample each, for which there are methods of their own:
     with the rate of the last `check`."""
     _checked: float | None
     _steps: tuple[Any, ...] | None
 
-    __slots__ = ("_checked", "_steps", "network", "of_single_samples", *OPTIONS)
+    __slots__ = ("_checked", "_steps", "is_whole", "network", "of_single_samples", *OPTIONS)
 
-    def __init__(self, network: Network, given: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, network: Network) -> None:
         object.__setattr__(self, "network", network)
-        for name, value in (given or {}).items():
-            setattr(self, name, value)
+        object.__setattr__(self, "is_whole", False)
+
+    def complete(self, given: Mapping[str, Any]) -> None:
+        """Set those that have not been set."""
+        for name, value in given.items():
+            if not hasattr(self, name):
+                setattr(self, name, value)
+        object.__setattr__(self, "is_whole", True)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in _CHECKS:
@@ -307,6 +315,8 @@ class Configured:
         # Those that a class names itself; a class that does not may have any.
         others = vars(type(self)).get("_others")
         if name in OPTIONS:
+            if self._options.network is not self.network:
+                self._options = Options(self.network)
             setattr(self._options, name, value)
             if name == "optimizer":
                 value = self._options.optimizer
@@ -338,7 +348,9 @@ class Configured:
     def options_of(self, network: Network, learning_rate: float | None = None) -> Options:
         """Options as plain values for a network, checked with an epoch's rate if one is given."""
         if self._options.network is not network:
-            self._options = Options(network, self._given())
+            self._options = Options(network)
+        if not self._options.is_whole:
+            self._options.complete(self._given())
         if learning_rate is not None:
             self._options.check(learning_rate)
         return self._options

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from fastbp import checks, kernels, keywords, optimizers
 from fastbp.callbacks import Callback
 from fastbp.evaluation import Predicting
-from fastbp.fitting import Workings, prepared, weighted
+from fastbp.fitting import Asked, Workings, prepared, weighted
 from fastbp.history import History
 from fastbp.moments import OptimizerState
 from fastbp.network import Network
@@ -223,11 +223,10 @@ class Trainer(Configured, Predicting):
         up to that point has been applied (unless training was diverging just then), or every
         batch, where one takes longer than that.
         """
-        fit = prepared(
-            self, self.workings, X, y, epochs=epochs, eval_set=eval_set,
-            validation_split=validation_split, metrics=metrics, sample_weight=sample_weight,
-            callbacks=callbacks, progress=progress, verbose=verbose,
-        )  # fmt: skip
+        asked = Asked(
+            epochs, eval_set, validation_split, metrics, sample_weight, callbacks, progress, verbose
+        )
+        fit = prepared(self, X, y, asked)
         self.workings.turns.take(self.network.trained_by, fit.run)
         return self.history
 
@@ -295,5 +294,5 @@ class Trainer(Configured, Predicting):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._options = Options(self.network, self._given())
+        self._options = Options(self.network)
         self.workings = Workings.restored(self.network, state["workings"])

@@ -209,6 +209,9 @@ def test_options_are_checked_again_for_another_network():
         trainer.partial_fit(X, y)
     trainer.dropout = 0.5
     assert trainer.partial_fit(X, y).options.dropout == (0.5, 0.5)
+    trainer.network = Network((4, 8, 8, 8, 3), seed=0)
+    trainer.dropout = [0.1, 0.2, 0.3]
+    assert trainer.partial_fit(X, y).options.dropout == (0.1, 0.2, 0.3)
     trainer = made(class_weight={2: 3.0})
     trainer.network = Network((4, 2), seed=0)
     with pytest.raises(ValueError, match="class_weight must name classes from 0 to 1"):
