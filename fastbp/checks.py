@@ -166,26 +166,35 @@ def dropout(value: Any, n_hidden: int) -> tuple[float, ...]:
     return _each("dropout", value, n_hidden, numbers.Real, "hidden layer", share)
 
 
-def class_weight(value: Any, n_classes: int, kind: np.dtype[Any]) -> str | tuple[float, ...] | None:
-    """One weight per class, 1 for what a mapping leaves out; or "balanced", or None for none."""
+def class_weight(
+    value: Any, classes: Sequence[Any], kind: np.dtype[Any]
+) -> str | tuple[float, ...] | None:
+    """One weight per class, 1 for what a mapping leaves out; or "balanced", or None for none.
+
+    ``classes`` are what a mapping may have as keys: labels in their order, or a range of numbers.
+    """
     if value is None or (isinstance(value, str) and value == "balanced"):
         return value
     if isinstance(value, Mapping):
-        unknown = [key for key in value if key not in range(n_classes)]
-        if unknown:
+        if unknown := [label for label in value if label not in classes]:
+            known = f"among {shown(list(classes))}"
+            if isinstance(classes, range):
+                known = f"from 0 to {len(classes) - 1}"
+            hint = nearest(unknown[0], map(str, classes))
             raise ValueError(
-                f"class_weight must name classes from 0 to {n_classes - 1}, "
-                f"got {shown(unknown[0])}."
+                f"class_weight must name classes {known}, got {shown(unknown[0])}{hint}."
             )
-        value = [value.get(k, 1.0) for k in range(n_classes)]
-    weights = sequence(value)
-    if weights is None or len(weights) != n_classes:
-        raise ValueError(
-            f'class_weight must be "balanced", {n_classes} weights, or a mapping from class '
-            f"numbers to weights; got {shown(value)}."
-        )
+        given = {label: value.get(label, 1.0) for label in classes}
+    else:
+        entries = sequence(value)
+        if entries is None or len(entries) != len(classes):
+            raise ValueError(
+                f'class_weight must be "balanced", {len(classes)} weights, or a mapping from '
+                f"classes to weights; got {shown(value)}."
+            )
+        given = dict(enumerate(entries))
     return tuple(
-        rate(f"class_weight[{k}]", weight, kind, zero=True) for k, weight in enumerate(weights)
+        rate(f"class_weight[{label!r}]", weight, kind, zero=True) for label, weight in given.items()
     )
 
 

@@ -334,20 +334,15 @@ def _trainer(problem: Problem, options: Options, preparation: Preparation) -> Tr
     )
     training = dict(options.training)
     if isinstance(weights := training.get("class_weight"), Mapping):
-        training["class_weight"] = _by_label(weights, problem)
+        # By label, where the command line has its text.
+        labels = {str(label): label for label in problem.classes or ()}
+        training["class_weight"] = {
+            labels.get(str(label), label): weight for label, weight in weights.items()
+        }
     trainer = Trainer(network, seed=options.seed, **training)
     if options.schedule:
         trainer.learning_rate = _scheduled(options, trainer.learning_rate)
     return trainer
-
-
-def _by_label(weights: Mapping[Any, float], problem: Problem) -> dict[Any, float]:
-    """Weights by label, where the command line has its text."""
-    labels = {str(label): label for label in problem.classes or ()}
-    if unknown := [label for label in weights if str(label) not in labels]:
-        hint = checks.nearest(str(unknown[0]), labels)
-        raise ValueError(f"class_weight names {unknown[0]!r}, which is no class{hint}.")
-    return {labels[str(label)]: weight for label, weight in weights.items()}
 
 
 def _scheduled(options: Options, rate: Any) -> schedules.Schedule:

@@ -177,6 +177,14 @@ def _is_one_of(y_true: ArrayLike, p: Array) -> bool:
     return p.shape[1] > 1 and (np.ndim(y_true) == 1 or np.shape(y_true)[1] == 1)
 
 
+def decided(probabilities: Array, is_one_of: bool) -> NDArray[np.int64]:
+    """Class numbers that probabilities speak for: the likeliest column, or 0 or 1 for each."""
+    if is_one_of:
+        classes: NDArray[np.int64] = probabilities.argmax(axis=1)
+        return classes
+    return (probabilities > 0.5).astype(np.int64)
+
+
 @np.errstate(all="ignore")
 def log_loss(y_true: ArrayLike, probabilities: ArrayLike) -> float:
     """Mean of −log of the probability of what was true; of several labels a row, their mean.
@@ -468,8 +476,7 @@ def figures(y: ArrayLike, predicted: ArrayLike, task: Task) -> dict[str, float]:
         return {name: METRICS[name].function(y, predicted) for name in STANDARD[task]}
     p = np.asarray(predicted)
     p = p[:, np.newaxis] if p.ndim == 1 else p
-    classes = np.argmax(p, axis=1) if _is_one_of(y, p) else (p > 0.5).astype(np.int64)
-    given = {"prediction": classes, "probability": p}
+    given = {"prediction": decided(p, _is_one_of(y, p)), "probability": p}
     chosen = {name: METRICS[name] for name in STANDARD[task]}
     return {name: each.function(y, given[each.needs]) for name, each in chosen.items()}
 
@@ -492,10 +499,28 @@ def baseline(y_train: ArrayLike, y_test: ArrayLike, task: Task) -> dict[str, flo
         As `figures`.
     """
     train, test = np.asarray(y_train), np.asarray(y_test)
-    if task == "regression" or (train.ndim == 2 and train.shape[1] > 1):
-        row = train.mean(axis=0, dtype=np.float64)
-    else:
-        numbers = [a.reshape(-1).astype(np.int64) for a in (train, test)]
-        n_classes = max(2, *(int(a.max()) + 1 for a in numbers))
-        row = np.bincount(numbers[0], minlength=n_classes) / len(train)
-    return figures(test, np.broadcast_to(row, (len(test), *np.shape(row))), task)
+    n_classes = 0
+    if _are_classes(train, task):
+        n_classes = int(max(train.max(), test.max())) + 1
+    return trivial_figures(trivial(train, task, n_classes), test, task)
+
+
+def _are_classes(y: Array, task: Task) -> bool:
+    """Whether targets are the number of one class each."""
+    return task == "classification" and (y.ndim == 1 or y.shape[1] == 1)
+
+
+def trivial(y: ArrayLike, task: Task, n_classes: int = 2) -> Array:
+    """What a model that knows no inputs learns: rows of each class, or the mean of each column."""
+    true = np.asarray(y)
+    if _are_classes(true, task):
+        return np.bincount(true.reshape(-1).astype(np.int64), minlength=max(2, n_classes))
+    return np.asarray(true.mean(axis=0, dtype=np.float64))
+
+
+def trivial_figures(learned: ArrayLike, y: ArrayLike, task: Task) -> dict[str, float]:
+    """`figures` of such a model, by what `trivial` gave of the rows that it was trained on."""
+    row, true = np.asarray(learned, np.float64), np.asarray(y)
+    if _are_classes(true, task):
+        row = row / row.sum()
+    return figures(true, np.broadcast_to(row, (len(true), *row.shape)), task)

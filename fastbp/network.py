@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from fastbp import checks, html, kernels, keywords
 from fastbp.gradient_check import GradientReport, compare
 from fastbp.initializers import DEFAULTS, initial_weights
+from fastbp.metrics import decided
 from fastbp.objective import Objective
 from fastbp.parameters import Evaluation, Gradients, Parameters
 from fastbp.preparation import Preparation
@@ -246,14 +247,12 @@ class Network:
 
     def predictions(self, outputs: FloatArray) -> NDArray[Any]:
         """What `predict` makes of outputs, before classes get their labels."""
-        if self.loss_name == "cross_entropy":
-            classes: NDArray[np.int64] = outputs.argmax(axis=1)
-            return classes
+        made: NDArray[Any] = outputs
         if self.is_classifier:
-            outputs = (outputs > 0.5).astype(np.int64)
+            made = decided(outputs, self.loss_name == "cross_entropy")
         elif self.preparation is not None:
-            outputs = self.preparation.restore_target(outputs)
-        return outputs[:, 0] if self.sizes[-1] == 1 else outputs
+            made = self.preparation.restore_target(outputs)
+        return made[:, 0] if self.sizes[-1] == 1 else made
 
     def predict_proba(self, X: ArrayLike) -> FloatArray:
         """Probability of each class or label, (n_samples, n_outputs), in the network's dtype.

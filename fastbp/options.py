@@ -58,22 +58,12 @@ def _class_weight(given: Any, network: Network) -> ClassWeight:
 
     It is left as it is until the network has learned the labels.
     """
-    kind, n_classes = network.dtype, max(2, network.sizes[-1])
-    if isinstance(given, Mapping):
-        if network.classes is not None:
-            numbers = {label: number for number, label in enumerate(network.classes)}
-            if unknown := [label for label in given if label not in numbers]:
-                raise ValueError(
-                    f"class_weight must name the network's classes, "
-                    f"{checks.shown(list(numbers))}; got {checks.shown(unknown[0])}."
-                )
-            given = {numbers[label]: weight for label, weight in given.items()}
-        elif given and all(isinstance(label, str) for label in given):
-            return {
-                label: checks.rate(f"class_weight[{label!r}]", weight, kind, zero=True)
-                for label, weight in given.items()
-            }
-    return checks.class_weight(given, n_classes, kind)
+    are_labels = isinstance(given, Mapping) and all(isinstance(label, str) for label in given)
+    if are_labels and given and network.classes is None:
+        weights = checks.class_weight(given, tuple(given), network.dtype)
+        return dict(zip(given, weights or (), strict=True))
+    classes = network.classes or range(max(2, network.sizes[-1]))
+    return checks.class_weight(given, classes, network.dtype)
 
 
 # What each option may be: a value as it is given becomes the plain one, or raises ValueError.

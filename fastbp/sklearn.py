@@ -144,19 +144,14 @@ def _mean_by_batches(values: NDArray[Any], weights: NDArray[Any], batch_size: in
 
 def _class_weights(given: Any, classes: NDArray[Any], codes: NDArray[Any]) -> NDArray[Any]:
     """Weight of each row by its class; its code is the place of the class in ``classes``."""
-    weights = balanced_weights(codes, len(classes))
-    if not isinstance(given, str):
-        names, kind = classes.tolist(), np.dtype(np.float64)
-        unknown = [name for name in given if name not in names]
-        if unknown and not all(name in given for name in names):
-            raise ValueError(
-                f"class_weight must name classes among {checks.shown(names)}, got "
-                f"{checks.shown(unknown[0])}."
-            )
-        for k, name in enumerate(names):
-            each = given.get(name, 1.0)
-            weights[k] = checks.rate(f"class_weight[{name!r}]", each, kind, zero=True)
-    return np.asarray(weights[codes])
+    if isinstance(given, str):
+        return np.asarray(balanced_weights(codes, len(classes))[codes])
+    names = classes.tolist()
+    if all(name in given for name in names):  # others may be classes of other rows
+        given = {name: given[name] for name in names}
+    weights = checks.class_weight(given, names, np.dtype(np.float64))
+    each: NDArray[np.float64] = np.array(weights, np.float64)[codes]
+    return each
 
 
 class _OverflowingOutputsError(ValueError):

@@ -20,6 +20,7 @@ from fastbp.cli import main, output, train
 from fastbp.cli.options import training_defaults
 from fastbp.data import read
 from fastbp.optimizers import OPTIMIZERS
+from fastbp.parameters import Parameters
 from fastbp.schedules import SCHEDULES
 
 TRAIN = [sys.executable, "-m", "fastbp.cli", "train"]
@@ -232,9 +233,7 @@ def test_models_of_earlier_versions_predict(capsys, tmp_path, generator):
 
 
 def test_json_stays_json_when_a_loss_is_not_finite(capsys, monkeypatch):
-    monkeypatch.setattr(
-        fastbp.Network, "_evaluate", lambda *_, **__: fastbp.Evaluation(np.inf, None)
-    )
+    monkeypatch.setattr(Parameters, "evaluate", lambda *_, **__: fastbp.Evaluation(np.inf, None))
     result = run_json(capsys, "train", "digits", "--epochs", 1)
     assert result["test_loss"] is None
     assert result["history"]["eval_loss"] == [None]
@@ -472,7 +471,7 @@ def test_bad_models(capsys, tmp_path):
     for extra in ({"seen": 3}, {"seen": {"hashes": "%"}}, {"seen": []}):
         fastbp.save(fastbp.Network((3, 2)), path, extra=extra)
         assert "m.safetensors is damaged" in error(capsys, "evaluate", path, data)
-    for trivial in (3, [1], [1, "x"], [1, None], {"a": 1}, [float("inf"), 1]):
+    for trivial in (3, [1], [1, "x"], [1, None], {"a": 1}, [float("inf"), 1], [0, 0], [-1, 2]):
         fastbp.save(fastbp.Network((3, 2)), path, extra={"trivial": trivial, "target": 3})
         code, out, _ = run(capsys, "evaluate", path, data)
         assert code == 0

@@ -147,7 +147,10 @@ def test_options_reach_the_trainer():
     assert trainer.learning_rate == fastbp.schedules.Cosine(0.01, epochs=10, warmup=2)
     assert (trainer.l1, trainer.batch_size, trainer.class_weight) == (1e-4, 8, {"rose": 3.0})
     assert trainer.network.sizes == (2, 3)
-    with pytest.raises(ValueError, match="class_weight names 'rosa', which is no class"):
+    with pytest.raises(
+        ValueError,
+        match=r"class_weight must name classes among \[.*'rosa' \(did you mean 'rose'\?\)",
+    ):
         experiment.plan(
             data.from_table(flowers(), "kind"),
             options=Options(training={"class_weight": {"rosa": 1}}),

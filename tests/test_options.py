@@ -218,6 +218,19 @@ def test_options_are_checked_again_for_another_network():
         trainer.fit(X, y, progress=False)
 
 
+def test_weights_of_classes_with_labels():
+    network = Network((4, 3), classes=("a", "b", "c"), seed=0)
+    assert Trainer(network, class_weight={"c": 2}).options.class_weight == (1.0, 1.0, 2.0)
+    for wrong, message in (
+        ({"d": 1.0}, r"must name classes among \['a', 'b', 'c'\], got 'd'"),
+        ({2: 1.0}, r"must name classes among \['a', 'b', 'c'\], got 2"),
+        ({"b": -1.0}, r"\['b'\] must be a finite float32 number"),
+        ([1.0, 1.0, -1.0], r"\[2\] must be a finite float32 number"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Trainer(network, class_weight=wrong)
+
+
 def test_plain_options_say_which_one_was_meant():
     options = made().options
     options.batch_size = np.int64(3)

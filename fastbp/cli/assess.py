@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from fastbp import experiment, metrics
 from fastbp.cli.output import confusion
 from fastbp.network import Network
@@ -27,7 +25,7 @@ def lines(
     """
     parts = []
     if problem.classes is not None:
-        predicted = np.asarray(numbers(network, problem, rows[0]))
+        predicted = network.predictions(network.predict_proba(rows[0]))
         counts = metrics.confusion_matrix(
             experiment.numbered(rows[1], problem), predicted, range(len(problem.classes))
         )
@@ -36,11 +34,3 @@ def lines(
         what = "mean" if problem.kind == "regression" else "most frequent class"
         parts += ["", f"The trivial model predicts the {what} of the training rows for every row."]
     return [*parts, "", metrics.table(title, figures, baseline)]
-
-
-def numbers(network: Network, problem: Problem, X: Any) -> Any:
-    """Predicted class numbers."""
-    probabilities = network.predict_proba(X)
-    if probabilities.shape[1] == 1:
-        return (probabilities[:, 0] > 0.5).astype(np.int64)
-    return np.argmax(probabilities, axis=1)

@@ -47,10 +47,9 @@ def described(
 
 
 def _trivial(y: NDArray[Any], problem: Problem) -> list[float]:
-    """What the trivial model knows: rows of each class, or the mean of each output."""
-    if problem.classes is not None:
-        return [float(n) for n in np.bincount(y, minlength=len(problem.classes))]
-    return [float(np.mean(column, dtype=np.float64)) for column in y.reshape(len(y), -1).T]
+    """What `metrics.trivial` gives, as a list."""
+    learned = metrics.trivial(y, problem.kind, len(problem.classes or ()))
+    return [float(each) for each in learned.reshape(-1)]
 
 
 def transformed(network: Network, X: Any) -> NDArray[Any]:
@@ -86,12 +85,9 @@ class Model(NamedTuple):
         n = len(self.problem.classes or range(self.problem.n_outputs))
         if not _are_numbers(known, n):
             return None
-        if self.problem.classes is None:
-            trained: NDArray[Any] = np.array([known], np.float64)
-            trained = trained if y.ndim == 2 else trained[:, 0]
-        else:
-            trained = np.repeat(np.arange(len(known)), np.array(known, np.int64))
-        return metrics.baseline(trained, y, self.problem.kind)
+        if self.problem.classes is not None and (min(known) < 0 or sum(known) == 0):
+            return None
+        return metrics.trivial_figures(known, y, self.problem.kind)
 
     def seen(self, X: Any) -> tuple[int, bool]:
         """How many rows it has learned from, and whether that is exact."""

@@ -205,7 +205,7 @@ def _predicted(network: Model, X: Any, proba: bool) -> Any:
     if not proba:
         if classes is None:
             return network.network.predict(X)
-        numbers = assess.numbers(network.network, network.problem, X)
+        numbers = network.network.predictions(network.network.predict_proba(X))
         return [classes[number] for number in numbers.tolist()]
     return network.network.predict_proba(X)
 
