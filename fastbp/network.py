@@ -123,7 +123,7 @@ class Network:
         classes: Any = None,
         preparation: Preparation | None = None,
     ) -> Network:
-        """A network whose parameters are zeros, such as those of a file take the place of.
+        """A network whose parameters are zeros, for those of a file to take their place.
 
         Parameters and errors as `Network`. Memory is asked for when parameters are first used.
         """
@@ -246,7 +246,7 @@ class Network:
         return predicted if self.classes is None else np.array(self.classes)[predicted]
 
     def predictions(self, outputs: FloatArray) -> NDArray[Any]:
-        """What `predict` makes of outputs, before classes get their labels."""
+        """What `predict` makes of `outputs`, before classes get their labels."""
         made: NDArray[Any] = outputs
         if self.is_classifier:
             made = decided(outputs, self.loss_name == "cross_entropy")
@@ -270,7 +270,22 @@ class Network:
         return self.outputs(X)
 
     def outputs(self, X: ArrayLike, n_threads: int | None = None, check: bool = True) -> FloatArray:
-        """Outputs of raw rows; with ``check``, both they and X must be finite."""
+        """Outputs of raw rows, (n_samples, n_outputs), in the network's dtype.
+
+        Parameters
+        ----------
+        X : array-like, data frame or scipy.sparse matrix of shape (n_samples, sizes[0])
+            As `predict`.
+        n_threads : int, optional
+            By default as many as pay.
+        check : bool, default True
+            Whether X and the outputs must be finite.
+
+        Raises
+        ------
+        ValueError
+            If X has the wrong width or is not finite, or an output is not.
+        """
         X = self.prepared(X)
         inputs = checked_inputs(X, self.sizes[0], self.dtype, whole=False)
         return self.parameters.outputs(inputs, n_threads, check, X)
@@ -421,7 +436,7 @@ class Network:
         exact = self.copy(dtype="float64")
         return compare(gradients, exact.parameters, exact.samples(X, y))
 
-    # Raw rows to samples -----------------------------------------------------------------------
+    # Raw rows to samples ------------------------------------------------------------------------
 
     def samples(
         self,
@@ -430,13 +445,17 @@ class Network:
         sample_weight: ArrayLike | None = None,
         prefix: str = "",
     ) -> kernels.Samples:
-        """Raw rows and targets as kernels take them."""
-        if self.preparation is not None:
-            X = self.prepared(X, prefix)
-        return self.samples_of(X, y, sample_weight, prefix)
+        """Raw rows and targets as kernels take them; arguments and errors as `evaluate`.
+
+        ``prefix`` goes before the X and y of messages.
+        """
+        return self.samples_of(self.prepared(X, prefix), y, sample_weight, prefix)
 
     def prepared(self, X: ArrayLike, prefix: str = "") -> ArrayLike:
-        """Raw rows as `preparation` makes inputs of them; without one, as they are."""
+        """Raw rows as `preparation` makes inputs of them; without one, as they are.
+
+        ``prefix`` goes before the X of messages.
+        """
         if self.preparation is None:
             return X
         return self.preparation.transform(X, self.dtype, f"{prefix}X")
@@ -450,7 +469,11 @@ class Network:
         *,
         whole: bool = True,
     ) -> kernels.Samples:
-        """Prepared rows, and targets as the caller has them, as kernels take them."""
+        """Rows that `prepared` has made, and targets, as kernels take them.
+
+        With ``whole=False`` dense rows and targets are converted block by block when they are used;
+        rows are checked only then. See `samples` for the rest.
+        """
         if self.classes is not None:
             y = class_numbers(f"{prefix}y", y, self.classes)
         elif self.preparation is not None and self.preparation.scales_targets:
