@@ -14,34 +14,55 @@ from fastbp.samples import FloatArray
 class OptimizerState:
     """Moments of every parameter, and counts of steps and samples; at first all are 0.
 
+    They lie in the network's state while it is trained by them (`move_in`), and elsewhere while
+    another optimizer has its moments there.
+
     Attributes
     ----------
     network : Network
     optimizer : Optimizer
-    rule : kernels.Rule
-        As the kernels take it.
     """
 
     def __init__(self, network: Network, optimizer: Optimizer) -> None:
         self.network, self.optimizer = network, optimizer
-        self.rule = kernels.make_rule(
-            optimizer.code,
-            optimizer.settings(),
-            optimizer.decoupled_weight_decay,
-            optimizer.n_moments,
-            network.parameters.flat.size,
-            network.dtype,
-        )
+        self._elsewhere: tuple[FloatArray, NDArray[np.float64]] | None = None
 
     @property
     def moments(self) -> FloatArray:
         """A row for each, laid out as `Network.params`; may be written to."""
-        return self.rule.moments.reshape(self.optimizer.n_moments, self.rule.n_params)
+        self.move_in()
+        fields, n_moments = self.network.parameters.fields, self.optimizer.n_moments
+        n = len(fields.params)
+        moments: FloatArray = fields.moments[: n_moments * n].reshape(n_moments, n)
+        return moments
 
     @property
     def counts(self) -> NDArray[np.float64]:
         """Steps so far, NAdam's product of μ, samples so far; may be written to."""
-        return self.rule.counts
+        self.move_in()
+        counts: NDArray[np.float64] = self.network.parameters.fields.counts
+        return counts
+
+    def move_in(self) -> None:
+        """Be the optimizer of the network's state; who was it until now takes his moments along."""
+        parameters = self.network.parameters
+        before = parameters.learner
+        if before is self:
+            return
+        if isinstance(before, OptimizerState):
+            before.move_out()
+        parameters.learner = self
+        fields, optimizer = parameters.fields, self.optimizer
+        settings = optimizer.settings()
+        fields.rule[:] = optimizer.code, optimizer.decoupled_weight_decay, optimizer.n_moments
+        fields.settings[: len(settings)] = settings
+        moments, counts = self._elsewhere or (0, 0)
+        self.moments[...], self.counts[:] = moments, counts
+        self._elsewhere = None
+
+    def move_out(self) -> None:
+        """Leave the network's state to another optimizer."""
+        self._elsewhere = self.moments.copy(), self.counts.copy()
 
     def is_of(self, network: Network, optimizer: Optimizer) -> bool:
         """Whether it is of this network, and of an optimizer with these settings."""
@@ -49,10 +70,9 @@ class OptimizerState:
 
     def is_finite(self) -> bool:
         """Whether all moments are: after an overflow of squares, steps are 0."""
-        moments = self.rule.moments
+        moments = self.moments.reshape(-1)
         return bool(kernels.first_nonfinite(moments, 0, len(moments)) < 0)
 
     def reset(self) -> None:
         """Begin anew."""
-        self.rule.moments[:] = 0
-        self.counts[:] = 0
+        self.moments[...], self.counts[:] = 0, 0

@@ -111,14 +111,26 @@ class Parameters:
                 strict=True,
             )
         ]
-        self._zero = dtype.type(0)
+        self.learner: Any = None  # the optimizer whose moments are in ``state``: see `moments`
         self._may_list = plan.zeros_matter(self.layout, dtype)
         self._kept: dict[str, tuple[Any, Any]] = {}  # scratch of the last call, by its use
 
     @functools.cached_property
+    def state(self) -> FloatArray:
+        """The one array that holds parameters, optimizer and the scratch of a sample."""
+        return kernels.make_state(self.layout, self.dtype)
+
+    @functools.cached_property
+    def fields(self) -> kernels.State:
+        """What ``state`` holds, as views of it."""
+        fields: kernels.State = kernels.fields(self.state, kernels.State)
+        return fields
+
+    @functools.cached_property
     def flat(self) -> FloatArray:
-        """All parameters."""
-        return kernels.aligned_zeros(int(self.layout.blocks[-1]), self.dtype)
+        """All parameters, a view of ``state``."""
+        flat: FloatArray = self.fields.params
+        return flat
 
     def views(self, flat: FloatArray) -> Gradients:
         """Weights and biases of each layer as views of any vector laid out as ``self.flat``."""
@@ -253,15 +265,14 @@ class Parameters:
             try:
                 batch = spare.pop()
             except IndexError:
-                batch = self._batch(*kind, trains=False)
+                batch = self._batch(*kind, "inference")
             part, out, first, last = samples, outputs, start, stop
             if converts:
                 part = _of_rows(samples, start, stop, self.dtype, given, check)
                 out, first, last = outputs[start:stop], 0, stop - start
             loss_sum, n_correct, is_finite = kernels.infer(
-                self.flat, self.layout, batch, part, kernels.IN_ORDER, first, last, out,
-                checks, 0.0, 0,
-            )  # fmt: skip
+                self.state, batch, part, first, last, out, checks
+            )
             spare.append(batch)
             if not is_finite:
                 checked_rows(inputs.X, start, stop, self.dtype, given)
@@ -286,22 +297,19 @@ class Parameters:
         n = inputs.n
         is_listed = self._may_list and plan.lists_zeros(self.layout, self.dtype, inputs)
         length = min(n, kernels.LONGEST_STRETCH)
-        kind = length, is_listed, inputs.is_sparse, threads.available()
+        kind = n, is_listed, inputs.is_sparse, threads.available()
         scratch = self._taken("gradient", kind) or (
-            self._batch(*kind[:3], gradient=gradient[:0]),
-            kernels.make_rule(kernels.NO_STEP, (), False, 0, 0, self.dtype),
-            kernels.make_regularization(len(self.sizes) - 2, self.dtype),
+            self._batch(*kind[:3], "gradient"),
             Crew(plan.batch_threads(self.layout, length, None), False),
         )
-        batch, rule, regularization, crew = scratch
-        batch = batch._replace(gradient=gradient)
+        batch, crew = scratch
         gradient.fill(0)
         loss_sum = 0.0
 
         def arguments(start: int, stop: int, n_threads: int) -> tuple[Any, ...]:
             return (
-                self.flat, self.layout, batch, rule, regularization, samples, kernels.IN_ORDER,
-                start, stop, n, self._zero, loss_sum, n_threads if n_threads > 1 else None,
+                self.state, batch, gradient, samples, start, stop, loss_sum,
+                n_threads if n_threads > 1 else None,
             )  # fmt: skip
 
         def work(start: int, stop: int, n_threads: int) -> None:
@@ -314,18 +322,17 @@ class Parameters:
         if n * self.flat.size <= _SHORT:
             work(0, n, 1)
         else:
-            for start, stop in paced(n, 6 * self.n_params, batch.length):
-                crew.share(work, start, stop, batch.length, n - stop, has_code)
+            for start, stop in paced(n, 6 * self.n_params, length):
+                crew.share(work, start, stop, length, n - stop, has_code)
         self._kept["gradient"] = kind, scratch
         return loss_sum / n
 
     # Scratch ------------------------------------------------------------------------------------
 
-    def _batch(self, length: int, is_listed: bool, is_sparse: bool, **options: Any) -> Any:
-        """Scratch for stretches of so many rows."""
-        return kernels.make_batch(
-            self.layout, length, self.dtype, is_listed=is_listed, is_sparse=is_sparse, **options
-        )
+    def _batch(self, n: int, is_listed: bool, is_sparse: bool, purpose: str) -> FloatArray:
+        """Scratch for so many rows."""
+        inputs = kernels.kind_of(is_listed, is_sparse)
+        return kernels.make_batch(self.layout, n, self.dtype, inputs=inputs, purpose=purpose)
 
     def _taken(self, use: str, kind: tuple[Any, ...]) -> Any:
         """The last scratch of a use, if it is of this kind: nobody else has it now."""

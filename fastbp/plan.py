@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastbp import kernels, threads
 from fastbp.kernels import DEFERRED, METHODS, SEQUENTIAL, SKIPPING
@@ -48,24 +49,16 @@ class Choice(NamedTuple):
         """Whether every layer is."""
         return not self.plan.methods.any()
 
-    @property
-    def on_one_thread(self) -> kernels.Plan:
-        """The plan without parallel loops, which compiles none either."""
-        return self.plan._replace(block_threads=None, sample_threads=None)
+    n_threads: int
+    """Most threads that a layer uses."""
 
     @property
     def layer_threads(self) -> list[int]:
         """Most threads that each layer uses."""
         plan = self.plan
-        if plan.block_threads is None or plan.sample_threads is None:
-            return [1] * len(plan.methods)
-        most: list[int] = np.maximum(plan.block_threads, plan.sample_threads).tolist()
-        return most
-
-    @property
-    def n_threads(self) -> int:
-        """Most threads that a layer uses."""
-        return max(self.layer_threads)
+        shares: NDArray[np.bool_] = (plan.shares_block + plan.shares_sample) > 0
+        threads: list[int] = np.where(shares, self.n_threads, 1).tolist()
+        return threads
 
     @property
     def label(self) -> str:
@@ -203,13 +196,16 @@ def choose(
     block = block_size or _block_size(layout, dtype, methods)
     if factor < 1:
         block = max(1, min(block, int(math.log(_SMALLEST_FACTOR) / math.log(factor))))
-    plan = kernels.Plan(np.array(methods, np.int64), np.array(sparse, np.bool_), None, None)
+    codes, is_sparse = np.array(methods, np.int64), np.array(sparse, np.int64)
+    none = np.zeros_like(codes)
+    plan = kernels.Plan(codes, is_sparse, none, none)
     most = _most_threads(n_threads)
     if most > 1 and any(methods):  # the sequential kernel knows no threads
         if inputs.is_sparse:
             zeros = zero_share(inputs)
         plan = _shared(plan, layout, dtype, zeros, block, most, n_threads)
-    return Choice(plan, block, tuple(reasons))
+    is_shared = plan.shares_block.any() or plan.shares_sample.any()
+    return Choice(plan, block, tuple(reasons), most if is_shared else 1)
 
 
 def _shared(
@@ -221,22 +217,20 @@ def _shared(
     most: int,
     n_threads: int | None,
 ) -> kernels.Plan:
-    """The plan with threads in the products that have enough work for ``most``, if any has."""
-    in_block, in_sample = np.ones_like(plan.methods), np.ones_like(plan.methods)
+    """The plan with threads in the products that have enough work for ``most``."""
+    in_block, in_sample = np.zeros_like(plan.methods), np.zeros_like(plan.methods)
     for l, chosen in enumerate(plan.methods):
         if int(layout.strides[l]) * dtype.itemsize // 64 < 8:
             continue
         used = (1 - zeros if l == 0 else 1 - _RELU_ZEROS) if plan.sparse[l] else 1.0
         weights = int(layout.sizes[l]) * int(layout.strides[l]) * used
         if chosen == DEFERRED and _may_pay(block * weights / _BLOCK_SPEED, most, n_threads):
-            in_block[l] = most
+            in_block[l] = 1
         known_ahead = l == 0 and chosen == DEFERRED
         seconds = weights * dtype.itemsize / _SAMPLE_SPEED
         if not known_ahead and _may_pay(seconds, most, n_threads):
-            in_sample[l] = most
-    if max(in_block.max(), in_sample.max()) == 1:
-        return plan
-    return plan._replace(block_threads=in_block, sample_threads=in_sample)
+            in_sample[l] = 1
+    return plan._replace(shares_block=in_block, shares_sample=in_sample)
 
 
 def _layer_method(

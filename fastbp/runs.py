@@ -23,6 +23,7 @@ from fastbp.options import Options
 from fastbp.orders import Orders
 from fastbp.pacing import Crew, paced
 from fastbp.penalties import sampled_penalty
+from fastbp.samples import FloatArray
 
 Order = NDArray[np.int64]
 
@@ -32,9 +33,8 @@ class Way(NamedTuple):
 
     entry: str
     """Name of the kernel."""
-    arguments: Callable[[kernels.Samples, Order, int, int, int, float], tuple[Any, ...]]
-    """Its arguments, to train on samples start to stop of an order, on so many threads; the last is
-    the sum of losses, which the kernel returns."""
+    scratch: tuple[FloatArray, ...]
+    """Its arguments between the network's state and the samples."""
     block: int
     """Samples that a cut between two calls must leave together."""
     n_threads: int
@@ -43,8 +43,8 @@ class Way(NamedTuple):
     """In a few words, for `History.method`."""
     lines: Callable[[int], tuple[str, ...]]
     """For `Trainer.summary`, if so many threads have been called up."""
-    penalty: Callable[[], float] | None = None
-    """Sum over samples of what penalties added to their batches' losses since last asked for."""
+    penalty: NDArray[np.float64] | None = None
+    """(1,) sum over samples of what penalties added to their batches' losses, where it is known."""
 
 
 @np.errstate(all="ignore")
@@ -52,13 +52,11 @@ def _by_samples(
     network: Network, inputs: kernels.Inputs, learning_rate: float, options: Options
 ) -> Way:
     """Plain SGD, one sample after the other."""
-    params, layout, dtype = network.parameters.flat, network.parameters.layout, network.dtype
-    rates = dtype.type(learning_rate), dtype.type(options.weight_decay)
-    decay = float(dtype.type(1) - rates[0] * rates[1])
+    layout, dtype = network.parameters.layout, network.dtype
+    decay = float(dtype.type(1) - dtype.type(learning_rate) * dtype.type(options.weight_decay))
     choice = plan.choose(
         layout, dtype, inputs, options.method, options.block_size, decay, options.n_threads
     )
-    work = kernels.make_work(layout, dtype)
 
     def lines(team: int) -> tuple[str, ...]:
         layers = zip(choice.reasons, choice.layer_threads, strict=True)
@@ -69,24 +67,11 @@ def _by_samples(
         blocks = f"blocks of {choice.block_size} samples"
         return (*each, *[blocks] * (not choice.is_sequential))
 
-    def arguments(
-        samples: kernels.Samples, order: Order, start: int, stop: int, n: int, loss_sum: float
-    ) -> tuple[Any, ...]:
-        return params, layout, work, samples, order, start, stop, *rates, loss_sum
-
     if choice.is_sequential:
-        return Way("train_sequential", arguments, 1, 1, choice.label, lines)
-    block = kernels.make_block(layout, choice.plan, choice.block_size, dtype)
-    plans = choice.on_one_thread, choice.plan
-
-    def of_blocks(
-        samples: kernels.Samples, order: Order, start: int, stop: int, n: int, loss_sum: float
-    ) -> tuple[Any, ...]:
-        chosen = plans[n > 1]
-        return params, layout, chosen, work, block, samples, order, start, stop, *rates, loss_sum
-
-    n_threads = choice.n_threads
-    return Way("train_deferred", of_blocks, choice.block_size, n_threads, choice.label, lines)
+        return Way("train_sequential", (), 1, 1, choice.label, lines)
+    size = choice.block_size
+    block = kernels.make_block(layout, choice.plan, size, dtype)
+    return Way("train_deferred", (block,), size, choice.n_threads, choice.label, lines)
 
 
 def _kind_of_samples(
@@ -101,8 +86,7 @@ class _Batches(NamedTuple):
     """What scratch for mini-batches depends on besides the options."""
 
     size: int
-    is_sparse: bool
-    is_listed: bool
+    inputs: str
     is_plain: bool
 
 
@@ -112,13 +96,11 @@ def _batches_of(
     """The batches of a pass, and why zeros are skipped or not."""
     is_listed, why = plan.skips_zeros(network.parameters.layout, network.dtype, samples.inputs)
     size = min(options.batch_size, samples.inputs.n)
-    is_plain = (
-        options.optimizer.n_moments == 0
-        and options.l1 == 0
-        and options.clip_value is None
-        and _keeps_signs(samples, size, learning_rate, options)
+    is_plain = options.optimizer.n_moments == 0 and _keeps_signs(
+        samples, size, learning_rate, options
     )
-    return _Batches(size, samples.inputs.is_sparse, is_listed, is_plain), why
+    kind = kernels.kind_of(is_listed, samples.inputs.is_sparse)
+    return _Batches(size, kind, is_plain), why
 
 
 @np.errstate(all="ignore")
@@ -146,49 +128,33 @@ def _by_batches(
     key: tuple[int, ...],
 ) -> Way:
     """Mini-batches, with the optimizer's state; ``key`` is that of dropout's masks."""
-    network, optimizer, rule = state.network, options.optimizer, state.rule
-    params, layout, dtype = network.parameters.flat, network.parameters.layout, network.dtype
-    eta, size = dtype.type(learning_rate), batches.size
+    optimizer, size = options.optimizer, batches.size
+    layout, dtype = state.network.parameters.layout, state.network.dtype
     by_batch = options.reduction == "batch" and size > 1  # alone, all weights would cancel
     moment_bytes = optimizer.n_moments * dtype.itemsize
     most = plan.batch_threads(layout, size, options.n_threads, moment_bytes)
-    names = ("weight_decay", "l1", "dropout", "clip_value", "clip_norm", "max_norm")
+    names = ("weight_decay", "l1", "clip_value", "clip_norm", "max_norm")
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
-    regularization = kernels.make_regularization(
-        len(network.sizes) - 2, dtype, key=key, by_batch=by_batch, **given
+    regularization = kernels.Regularization(
+        dropout=np.array(options.dropout), key=np.array(key, np.int64), by_batch=by_batch, **given
     )
     batch = kernels.make_batch(
         layout,
         size,
         dtype,
-        is_listed=batches.is_listed,
-        is_sparse=batches.is_sparse,
+        inputs=batches.inputs,
         is_plain=batches.is_plain,
-        is_whole=options.clip_norm is not None,
-        drops=any(options.dropout),
+        regularization=regularization,
         threads=most,
     )
-
-    def arguments(
-        samples: kernels.Samples, order: Order, start: int, stop: int, n: int, loss_sum: float
-    ) -> tuple[Any, ...]:
-        return (
-            params, layout, batch, rule, regularization, samples, order, start, stop, size, eta,
-            loss_sum, n if n > 1 else None,
-        )  # fmt: skip
-
-    def penalty() -> float:
-        value = float(batch.penalty[0])
-        batch.penalty[0] = 0
-        return value
 
     def lines(team: int) -> tuple[str, ...]:
         what = f"mini-batches of {size}, {optimizer}"
         return ("; ".join(filter(None, [what, why, f"{team} threads" * (team > 1)])),)
 
-    block = min(size, batch.length)
-    asks = penalty if by_batch else None
-    return Way("train_minibatch", arguments, block, most, "mini-batches", lines, asks)
+    penalty = kernels.fields(batch, kernels.Batch).penalty if by_batch else None
+    block, scratch = min(size, kernels.LONGEST_STRETCH), (batch, batch[:0])
+    return Way("train_minibatch", scratch, block, most, "mini-batches", lines, penalty)
 
 
 class Run:
@@ -247,10 +213,10 @@ class Pass:
     def __init__(
         self, run: Run, samples: kernels.Samples, order: Order, eta: float, options: Options
     ) -> None:
-        self.run, self.samples, self.order, self.eta = run, samples, order, eta
+        self.run, self.samples, self.eta = run, samples._replace(order=order), eta
         self.done, self.loss_sum, self.seconds = 0, 0.0, 0.0
         self.stops = False
-        self._batch_size = options.batch_size
+        self._batch_size, self._rates = options.batch_size, (eta, options.weight_decay)
         self._sampled = None
         if options.reduction == "batch" and run.way.penalty is None:
             factors = options.weight_decay, options.l1
@@ -292,6 +258,9 @@ class Pass:
     def _chunk(self, start: int, stop: int, epoch: int) -> None:
         run = self.run
         np.copyto(run.last_finite, run.params)
+        run.network.parameters.fields.rates[:] = self._rates
+        if run.state is not None:
+            run.state.move_in()
         began = time.perf_counter()
         try:
             run.crew.share(self._step, start, stop, run.way.block)
@@ -306,16 +275,20 @@ class Pass:
             raise DivergenceError(epoch, spoilt[0], self.eta, spoilt[1])
 
     def _step(self, start: int, stop: int, n_threads: int) -> None:
-        way = self.run.way
-        self.loss_sum = getattr(kernels, way.entry)(
-            *way.arguments(self.samples, self.order, start, stop, n_threads, self.loss_sum)
-        )
+        kernel = getattr(kernels, self.run.way.entry)
+        self.loss_sum = kernel(*self._arguments(start, stop, n_threads))
+
+    def _arguments(self, start: int, stop: int, n_threads: int) -> tuple[Any, ...]:
+        way, state = self.run.way, self.run.network.parameters.state
+        arguments = state, *way.scratch, self.samples, start, stop, self.loss_sum
+        if way.entry == "train_sequential":
+            return arguments
+        return *arguments, n_threads if n_threads > 1 else None
 
     def _has_code(self) -> bool:
         """Whether the kernel with parallel loops is there, in memory or in the cache."""
-        way = self.run.way
-        arguments = way.arguments(self.samples, self.order, 0, 0, self.run.crew.most, 0.0)
-        return kernels.has_code(getattr(kernels, way.entry), *arguments)
+        kernel = getattr(kernels, self.run.way.entry)
+        return kernels.has_code(kernel, *self._arguments(0, 0, self.run.crew.most))
 
     @property
     def loss(self) -> float:
@@ -327,7 +300,8 @@ class Pass:
         """What penalties added to the mean loss so far, if reduction is "batch"; to ask once."""
         total = 0.0
         if self.run.way.penalty is not None:
-            total = self.run.way.penalty()
+            total = float(self.run.way.penalty[0])
+            self.run.way.penalty[0] = 0
         elif self._sampled:
             total = self._sampled.sum
         return total / self.done

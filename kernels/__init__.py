@@ -1,7 +1,7 @@
 """Compiled functions of fastbp, callable from Python and from the user's own ``@njit`` code.
 
-``layout`` says how parameters, work buffers and samples lie in memory; ``sequential`` takes a step
-for one sample at a time; ``deferred`` takes the same steps in blocks, each layer by its own method;
+``state`` is a network in training, ``samples`` the data of a pass; ``sequential`` takes a step for
+one sample at a time; ``deferred`` takes the same steps in blocks, each layer by its own method;
 ``minibatch`` takes a step per batch by the rules in ``updates``, or gives the gradient;
 ``inference`` goes forward only.
 """
@@ -9,55 +9,38 @@ for one sample at a time; ``deferred`` takes the same steps in blocks, each laye
 from ._jit import cache_directory
 from ._numba import has_code, loop_threads, set_loop_threads
 from .activations import ACTIVATIONS, HIDDEN
-from .blocks import launch
-from .checks import first_nonfinite
 from .deferred import train_deferred
+from .finite import first_nonfinite
 from .inference import infer
 from .layout import (
     DEFERRED,
-    IN_ORDER,
-    LONGEST_BLOCK,
-    LONGEST_STRETCH,
     METHODS,
     SEQUENTIAL,
     SKIPPING,
-    Batch,
-    Block,
-    Inputs,
     Layout,
-    Plan,
-    Samples,
-    Work,
-    aligned_zeros,
-    dense_inputs,
     layer_views,
-    make_batch,
-    make_block,
     make_layout,
-    make_work,
-    read_only,
 )
 from .losses import CLASSIFICATION, LEGAL_OUTPUTS, LOSSES
+from .memory import aligned_zeros
 from .minibatch import train_minibatch
-from .sequential import (
-    accumulate,
-    backward,
-    forward,
-    train_sequential,
-)
-from .updates import (
-    ADADELTA,
-    ADAGRAD,
-    ADAM,
-    NADAM,
-    NO_STEP,
-    RMSPROP,
-    SGD,
+from .packing import fields
+from .parallel import launch
+from .samples import IN_ORDER, Inputs, Samples, dense_inputs, read_only
+from .scratch import (
+    LONGEST_BLOCK,
+    LONGEST_STRETCH,
+    Batch,
+    Block,
+    Plan,
     Regularization,
-    Rule,
-    make_regularization,
-    make_rule,
+    kind_of,
+    make_batch,
+    make_block,
 )
+from .sequential import backward, forward, train_sequential
+from .state import MOST_MOMENTS, State, make_state
+from .updates import ADADELTA, ADAGRAD, ADAM, NADAM, RMSPROP, SGD
 
 __all__ = [
     "ACTIVATIONS",
@@ -73,8 +56,8 @@ __all__ = [
     "LONGEST_STRETCH",
     "LOSSES",
     "METHODS",
+    "MOST_MOMENTS",
     "NADAM",
-    "NO_STEP",
     "RMSPROP",
     "SEQUENTIAL",
     "SGD",
@@ -85,27 +68,25 @@ __all__ = [
     "Layout",
     "Plan",
     "Regularization",
-    "Rule",
     "Samples",
-    "Work",
-    "accumulate",
+    "State",
     "aligned_zeros",
     "backward",
     "cache_directory",
     "dense_inputs",
+    "fields",
     "first_nonfinite",
     "forward",
     "has_code",
     "infer",
+    "kind_of",
     "launch",
     "layer_views",
     "loop_threads",
     "make_batch",
     "make_block",
     "make_layout",
-    "make_regularization",
-    "make_rule",
-    "make_work",
+    "make_state",
     "read_only",
     "set_loop_threads",
     "train_deferred",

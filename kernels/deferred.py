@@ -19,211 +19,239 @@ An input that is zero drops out of all of these, and an inactive ReLU unit has �
 left out wherever a layer's inputs are sparse.
 """
 
+from typing import NamedTuple
+
 from ._jit import jit
 from .activations import activate, times_derivative
-from .blocks import (
+from .layout import DEFERRED, SEQUENTIAL
+from .linear import (
+    Entries,
+    Term,
+    add_dots,
+    add_rows,
+    add_scaled,
+    all_entries,
+    copy,
+    fill,
+    nonzeros,
+    rank_one,
+    scaled,
+    scaled_sum,
+)
+from .memory import matrix_rows, no_places, window
+from .packing import view
+from .parallel import team
+from .products import (
     backward_products,
     close_products,
     forward_products,
+    n_tiles,
     open_products,
+    pending_factors,
+    pending_inputs,
     read_block,
     scatter_inputs,
 )
-from .layout import DEFERRED, SEQUENTIAL
-from .linear import add_dots, add_rows, add_scaled, copy, fill, nonzeros, rank_one, scaled_sum
-from .memory import matrix_rows, window
-from .samples import csr_row, expect, load_target, row_at, sample_weight
+from .samples import csr_row, expect, load_target, row_at, rows_ahead, sample_weight
+from .scratch import Block
 from .sequential import output_layer_delta, sample_loss
+from .state import State
+from .views import layer_at, units_at
+
+
+class Position(NamedTuple):
+    """Where a block has come to."""
+
+    row: int  # of the sample, in X
+    t: int  # its number in the block
+    c: float  # γ^t
+    next_c: float  # γ^(t+1)
+    step: float  # −η times the sample's weight
+
+
+@jit
+def list_inputs(state, block, inputs, row, l):
+    """List what is not zero of the inputs of layer l, where it is sparse; CSR rows are lists."""
+    if block.plan.sparse[l] != 0 and not (l == 0 and len(inputs.indptr) > 0):
+        x = matrix_rows(inputs.X, row, 1) if l == 0 else units_at(state.a, state.layout, l)
+        places, values = units_at(block.places, state.layout, l), units_at(block.x, state.layout, l)
+        block.counts[l] = nonzeros(x, 0, state.layout.sizes[l], places, values)
+
+
+@jit
+def layer_inputs(state, block, inputs, row, l):
+    """Inputs of layer l of the sample at hand, as `list_inputs` has left them."""
+    layout = state.layout
+    if l == 0 and len(inputs.indptr) > 0:
+        return csr_row(inputs, row)
+    if block.plan.sparse[l] != 0:
+        places, values = units_at(block.places, layout, l), units_at(block.x, layout, l)
+        return Entries(places, values, block.counts[l])
+    x = matrix_rows(inputs.X, row, 1) if l == 0 else units_at(state.a, layout, l)
+    return all_entries(x, layout.sizes[l])
+
+
+@jit
+def factor(block, at, l):
+    """C of a layer, which is 1 where terms join W at once."""
+    return at.c if block.plan.methods[l] != SEQUENTIAL else type(at.c)(1)
 
 
 @jit(inline="early")
-def forward_layer(params, layout, plan, work, block, inputs, row, t, c, l):
-    """Z = c (Wᵀa + Σ_s d_s (a_s · a)) + b and f(z) of layer l, for the block's sample t."""
-    n_in, n_out, stride = layout.sizes[l], layout.sizes[l + 1], layout.strides[l]
-    room, width = layout.units[l + 1] - layout.units[l], block.width
-    W = window(params, layout.blocks[l], layout.blocks[l + 1] - layout.blocks[l])
-    z = window(work.z, layout.units[l + 1], stride)
-    deferred, sparse = plan.methods[l] == DEFERRED, plan.sparse[l]
-    sums = z
-    g = window(work.dots, 0, width)
+def forward_layer(state, block, inputs, at, l, threads):
+    """Z = c (Wᵀa + Σ_s d_s (a_s · a)) + b and f(z) of layer l, for the block's sample."""
+    layout, width = state.layout, block.width
+    layer, z = layer_at(state.params, layout, l), units_at(state.z, layout, l + 1)
+    deferred = block.plan.methods[l] == DEFERRED
+    sums, g = z, window(block.dots, 0, width)
     if deferred and l == 0:
-        sums = window(block.z, t * stride, stride)
-        g = window(block.gram, t * width, width)
+        sums = window(block.z, at.t * layer.stride, layer.stride)
+        g = window(block.gram, at.t * width, width)
     else:
-        rows = window(work.rows, layout.units[l], room)
-        values = window(work.x, layout.units[l], room)
-        x = window(work.a, layout.units[l], room)
-        count = n_in
-        if l == 0 and len(inputs.indptr) > 0:
-            rows, values, count = csr_row(inputs, row)
-        else:
-            if l == 0:
-                x = matrix_rows(inputs.X, row, 1)
-            if sparse:
-                count = nonzeros(x, 0, n_in, rows, values)
-        work.counts[l] = count
-        forward_products(W, rows, values, x, count, sparse, z, stride, plan.sample_threads, l)
+        list_inputs(state, block, inputs, at.row, l)
+        entries = layer_inputs(state, block, inputs, at.row, l)
+        shares = block.plan.shares_sample[l]
+        tiles = n_tiles(layer.stride, z) if team(threads, shares) > 1 else 1
+        forward_products((layer.W, entries, z), tiles, threads, shares)
         if deferred:
-            A = window(block.a, layout.units[l] * width, room * width)
-            fill(g, g.dtype.type(0), 0, width)
-            if sparse:
-                add_rows(A, rows, values, count, g, 0, width, width)
-                for j in range(count):
-                    A[rows[j] * width + t] = values[j]
-            else:
-                add_dots(A, None, 0, t, x, g, room)
-                copy(x, window(A, t * room, room), room)
+            keep_inputs(layout, block, entries, at.t, l, g)
     if deferred:
-        D = window(block.d, layout.units[l + 1] * width, stride * width)
-        add_rows(D, None, g, t, sums, 0, stride, stride)
-    scaled_sum(c, sums, window(W, n_in * stride, stride), z, stride)
-    activate(layout.activations[l], z, window(work.a, layout.units[l + 1], stride), n_out)
+        D = pending_factors(layout, block, l)
+        add_rows(D, all_entries(g, at.t), sums, 0, layer.stride)
+    scaled_sum(factor(block, at, l), sums, layer.b, z, layer.stride)
+    activate(layout.activations[l], z, units_at(state.a, layout, l + 1), layer.n_out)
+
+
+@jit
+def keep_inputs(layout, block, entries, t, l, g):
+    """Dot products g of a deferred layer's inputs with those before; they join these as a_t."""
+    A = pending_inputs(layout, block, l)
+    fill(g, g.dtype.type(0), 0, block.width)
+    if block.plan.sparse[l] != 0:
+        add_rows(A, entries, g, 0, block.width)
+        for j in range(entries.n):
+            A.data[entries.places[j] * block.width + t] = entries.x[j]
+    else:
+        add_dots(A, no_places(), 0, t, entries.x, g)
+        copy(entries.x, window(A.data, t * A.across, A.across), A.across)
 
 
 @jit(inline="early")
-def backward_layer(params, layout, plan, work, block, t, c, l):
+def backward_layer(state, block, inputs, at, l, threads):
     """δ_{l−1} = c (W δ + Σ_s a_s (d_s · δ)) ⊙ f'(z_{l−1}), from δ of layer l, not the first."""
-    n_in, stride, width = layout.sizes[l], layout.strides[l], block.width
-    room = layout.units[l + 1] - layout.units[l]
-    W = window(params, layout.blocks[l], layout.blocks[l + 1] - layout.blocks[l])
-    δ = window(work.delta, layout.units[l + 1], stride)
-    below = window(work.delta, layout.units[l], room)
-    rows = window(work.rows, layout.units[l], n_in)
-    sparse, count = plan.sparse[l], work.counts[l]
-    sums = window(work.sums, 0, room)
-    fill(sums, sums.dtype.type(0), 0, room)
-    backward_products(W, rows, count, sparse, δ, sums, stride, plan.sample_threads, l)
-    if plan.methods[l] == DEFERRED and t > 0:
-        A = window(block.a, layout.units[l] * width, room * width)
-        D = window(block.d, layout.units[l + 1] * width, stride * width)
-        h = window(work.dots, width, width)
-        fill(h, h.dtype.type(0), 0, width)
-        add_dots(D, None, 0, t, δ, h, stride)
+    layout, sparse = state.layout, block.plan.sparse[l] != 0
+    layer = layer_at(state.params, layout, l)
+    δ, below = units_at(state.delta, layout, l + 1), units_at(state.delta, layout, l)
+    entries = layer_inputs(state, block, inputs, at.row, l)
+    T = δ.dtype.type
+    sums = window(block.sums, 0, len(below))
+    fill(sums, T(0), 0, len(below))
+    shares, task = block.plan.shares_sample[l], (layer.W, entries.places, entries.n, δ, sums)
+    backward_products(task, team(threads, shares), threads, shares)
+    if block.plan.methods[l] == DEFERRED and at.t > 0:
+        A, D = pending_inputs(layout, block, l), pending_factors(layout, block, l)
+        h = window(block.dots, block.width, block.width)
+        fill(h, T(0), 0, block.width)
+        add_dots(D, no_places(), 0, at.t, δ, h)
         if sparse:
-            add_dots(A, rows, 0, count, h, sums, width)
+            add_dots(A, entries.places, 0, entries.n, h, sums)
         else:
-            add_rows(A, None, h, t, sums, 0, room, room)
+            add_rows(A, all_entries(h, at.t), sums, 0, A.across)
+    c = factor(block, at, l)
     if sparse:
         # An inactive ReLU unit has no δ, and f' of the others is 1.
-        fill(below, below.dtype.type(0), 0, room)
-        for j in range(count):
-            below[rows[j]] = c * sums[j]
+        fill(below, T(0), 0, len(below))
+        for j in range(entries.n):
+            below[entries.places[j]] = c * sums[j]
     else:
-        scaled_sum(c, sums, None, below, room)
-        z = window(work.z, layout.units[l], room)
-        a = window(work.a, layout.units[l], room)
-        times_derivative(layout.activations[l - 1], z, a, below, n_in)
+        scaled(c, sums, below, len(below))
+        z, a = units_at(state.z, layout, l), units_at(state.a, layout, l)
+        times_derivative(layout.activations[l - 1], z, a, below, layer.n_in)
 
 
 @jit(inline="early")
-def update_layer(params, layout, plan, work, block, inputs, row, t, step, decay, next_c, l):
+def update_layer(state, block, inputs, at, decay, l):
     """Add the sample's term to W, or leave it for the end of the block; and b ← b − η δ."""
-    n_in, stride, width = layout.sizes[l], layout.strides[l], block.width
-    room = layout.units[l + 1] - layout.units[l]
-    W = window(params, layout.blocks[l], layout.blocks[l + 1] - layout.blocks[l])
-    δ = window(work.delta, layout.units[l + 1], stride)
-    one = W.dtype.type(1)
-    if plan.methods[l] == DEFERRED:
-        d = window(block.d, layout.units[l + 1] * width + t * stride, stride)
-        scaled_sum(step / next_c, δ, None, d, stride)
-    elif plan.sparse[l]:
-        count = work.counts[l]
-        rows = window(work.rows, layout.units[l], n_in)
-        values = window(work.x, layout.units[l], n_in)
-        if l == 0 and len(inputs.indptr) > 0:
-            rows, values, count = csr_row(inputs, row)
-        rank_one(W, rows, values, count, δ, stride, step / next_c, one)
+    layout = state.layout
+    layer, δ = layer_at(state.params, layout, l), units_at(state.delta, layout, l + 1)
+    if block.plan.methods[l] == DEFERRED:
+        D = pending_factors(layout, block, l)
+        d = window(D.data, at.t * layer.stride, layer.stride)
+        scaled(at.step / at.next_c, δ, d, layer.stride)
     else:
-        x = window(work.a, layout.units[l], room)
-        if l == 0:
-            x = matrix_rows(inputs.X, row, 1)
-        rank_one(W, None, x, n_in, δ, stride, step, decay)
-    add_scaled(step, δ, window(W, n_in * stride, stride), stride)
+        scale, keep = at.step, decay
+        if block.plan.methods[l] != SEQUENTIAL:
+            scale, keep = at.step / at.next_c, δ.dtype.type(1)
+        entries = layer_inputs(state, block, inputs, at.row, l)
+        rank_one(layer.W, entries, Term(δ, scale, keep))
+    add_scaled(at.step, δ, layer.b, layer.stride)
 
 
 @jit(inline="early")
-def open_block(params, layout, plan, block, inputs, order, first, n):
+def open_block(state, block, samples, first, n, threads):
     """Prepare for the pass's samples first to first + n."""
-    T = params.dtype.type
-    width = block.width
+    layout = state.layout
     for l in range(1, len(layout.strides)):
-        if plan.methods[l] == DEFERRED and plan.sparse[l]:
-            fill(block.a, T(0), layout.units[l] * width, layout.units[l + 1] * width)
-    if plan.methods[0] == DEFERRED:
-        n_0, stride, room = layout.sizes[0], layout.strides[0], layout.units[1]
-        sparse, threads = plan.sparse[0], plan.block_threads
-        W = window(params, 0, layout.blocks[1])
-        A = window(block.a, 0, room * width)
-        rows, x, counts = block.rows, block.x, block.counts
-        read_block(inputs.X, order, first, n, sparse, A, rows, x, counts, n_0, room, threads)
-        if sparse:
-            scatter_inputs(A, rows, x, counts, n, room, width)
-        open_products(
-            W, A, block.z, block.gram, rows, x, counts, sparse, n, n_0, stride, room, width,
-            threads,
-        )  # fmt: skip
+        if block.plan.methods[l] == DEFERRED and block.plan.sparse[l] != 0:
+            A = pending_inputs(layout, block, l).data
+            fill(A, A.dtype.type(0), 0, len(A))
+    if block.plan.methods[0] == DEFERRED:
+        shares = block.plan.shares_block[0]
+        read_block((state, block, samples, first), n, threads, shares)
+        if block.plan.sparse[0] != 0:
+            scatter_inputs(layout, block, n)
+        open_products((state, block, n), n_tiles(layout.strides[0], block.z), threads, shares)
 
 
 @jit(inline="early")
-def close_block(params, layout, plan, block, n, c):
+def close_block(state, block, n, c, threads):
     """Bring W up to date with n samples: the deferred terms, and the factor c."""
-    width = block.width
-    for l in range(len(layout.strides)):
-        n_in, stride = layout.sizes[l], layout.strides[l]
-        room = layout.units[l + 1] - layout.units[l]
-        W = window(params, layout.blocks[l], layout.blocks[l + 1] - layout.blocks[l])
-        if plan.methods[l] == DEFERRED:
-            A = window(block.a, layout.units[l] * width, room * width)
-            D = window(block.d, layout.units[l + 1] * width, stride * width)
-            close_products(
-                W, A, D, plan.sparse[l], n, c, n_in, stride, room, width, plan.block_threads, l
-            )
-        elif plan.methods[l] != SEQUENTIAL and c != 1:
-            scaled_sum(c, W, None, W, n_in * stride)
+    for l in range(len(state.layout.strides)):
+        layer = layer_at(state.params, state.layout, l)
+        if block.plan.methods[l] == DEFERRED:
+            tiles = n_tiles(layer.stride, layer.b)
+            close_products((state, block, n, c, l), tiles, threads, block.plan.shares_block[l])
+        elif block.plan.methods[l] != SEQUENTIAL and c != 1:
+            W = layer.W.data
+            scaled(c, W, W, len(W))
 
 
 @jit(entry=True)
-def train_deferred(
-    params, layout, plan, work, block, samples, order, start, stop, learning_rate, weight_decay,
-    loss_sum,
-):  # fmt: skip
-    """`train_sequential` with each layer by the method that ``plan`` gives.
+def train_deferred(packed, packed_block, samples, start, stop, loss_sum, threads):
+    """`train_sequential` with each layer by the method that the block gives.
 
     Parameters and result are its own, and:
 
-    plan : Plan
-        A layer whose method is zero-skipping is sparse, and one that is sequential is not. A
-        first layer of CSR rows is zero-skipping.
-    block : Block
-        Modified in place. Blocks are counted from ``start``: where a pass is cut into several
-        calls, all but the last are of whole blocks.
+    packed_block : (n,) floating
+        A `Block`, modified in place. Blocks are counted from ``start``: where a pass is cut into
+        several calls, all but the last are of whole blocks.
+    threads : int or None
+        They change no bit. None compiles no parallel loops.
     """
-    T = params.dtype.type
-    γ = T(1) - learning_rate * weight_decay
-    L = len(layout.strides)
+    state, block, inputs = view(packed, State), view(packed_block, Block), samples.inputs
+    T = packed.dtype.type
+    η = T(state.rates[0])
+    γ = T(1) - η * T(state.rates[1])
+    L = len(state.layout.strides)
+    ahead = rows_ahead(block.length, state.layout.units[1], packed)
     for first in range(start, stop, block.length):
         n = min(block.length, stop - first)
-        open_block(params, layout, plan, block, samples.inputs, order, first, n)
+        open_block(state, block, samples, first, n, threads)
         c = T(1)
         for t in range(n):
-            row = row_at(order, first + t)
-            expect(samples.inputs, order, first + t + block.ahead, 0, layout.sizes[0])
+            row = row_at(samples, first + t)
+            expect(samples, first + t + ahead, 0, state.layout.sizes[0])
             weight = sample_weight(samples, row)
-            step = -learning_rate * T(weight)
-            next_c = c * γ
-            label = load_target(samples, row, work.y)
+            at = Position(row, t, c, c * γ, -η * T(weight))
+            label = load_target(samples, row, state.y)
             for l in range(L):
-                c_l = c if plan.methods[l] != SEQUENTIAL else T(1)
-                forward_layer(params, layout, plan, work, block, samples.inputs, row, t, c_l, l)
-            loss_sum += weight * sample_loss(layout, work, samples, label)
-            output_layer_delta(layout, work, label)
+                forward_layer(state, block, inputs, at, l, threads)
+            loss_sum += weight * sample_loss(state, label, samples.clip)
+            output_layer_delta(state, label)
             for l in range(L - 1, -1, -1):
                 if l > 0:
-                    c_l = c if plan.methods[l] != SEQUENTIAL else T(1)
-                    backward_layer(params, layout, plan, work, block, t, c_l, l)
-                update_layer(
-                    params, layout, plan, work, block, samples.inputs, row, t, step, γ, next_c, l
-                )
-            c = next_c
-        close_block(params, layout, plan, block, n, c)
+                    backward_layer(state, block, inputs, at, l, threads)
+                update_layer(state, block, inputs, at, γ, l)
+            c = at.next_c
+        close_block(state, block, n, c, threads)
     return loss_sum

@@ -1,16 +1,23 @@
 """The inner loops: products with rows of an input-major matrix, and their update.
 
-A matrix W is flat, rows of ``stride`` elements: row i is the fan-out of input i. Rows are padded
-with zeros to whole SIMD vectors, and so are the vectors that meet them, so there are no remainder
-loops and the forward product needs no horizontal sums.
+A matrix W has rows of whole SIMD vectors: row i is the fan-out of input i. Rows are padded with
+zeros, and so are the vectors that meet them, so there are no remainder loops and the forward
+product needs no horizontal sums. Where there are columns ``start`` to ``stop``, they are whole
+vectors.
 
-Functions work on a selection of rows: ``rows`` is an array of row numbers, or None for all rows in
-order. Leaving out the rows of inputs that are zero changes no sum. Where there are columns
-``start`` to ``stop``, they are whole vectors.
+What multiplies the rows are `Entries`: all entries of a vector, or a list of those that are not
+zero. Leaving out a zero changes no sum.
 """
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ._jit import jit
 from .bits import pack_nonzeros
+from .memory import no_places
+from .packing import Reals
 from .vectors import (
     add_totals,
     broadcast,
@@ -24,22 +31,37 @@ from .vectors import (
     where_below,
     zeros,
 )
+from .views import shifted
+
+
+class Entries(NamedTuple):
+    """Entries of a vector."""
+
+    places: NDArray[np.int32]  # where they stand; empty for the first n in order
+    x: Reals
+    n: int  # how many they are
+
+
+@jit(inline="early")
+def all_entries(x, n):
+    """The first n entries of x, zeros included."""
+    return Entries(no_places(), x, n)
 
 
 @jit
-def row_number(rows, j):
-    """Number of the selection's row j."""
-    return j if rows is None else rows[j]
+def place_of(entries, j):
+    """Where entry j stands."""
+    return entries.places[j] if len(entries.places) > 0 else j
 
 
 @jit
-def add_rows(W, rows, x, count, out, start, stop, stride):
-    """Out[start:stop] += Σ_{j<count} x[j] W[rows[j], start:stop], in place."""
+def add_rows(W, entries, out, start, stop):
+    """Out[start:stop] += Σ_j x[j] W[places[j], start:stop], in place."""
     # Rows of one vector are over before a call's arguments are in place.
-    if stride == lanes(W):
-        _add_rows_narrow(zeros(W, 1), W, rows, x, count, out, 0, stride)
+    if W.across == lanes(W.data):
+        _add_rows_narrow(zeros(W.data, 1), W, entries, out, 0)
     else:
-        _add_rows(W, rows, x, count, out, start, stop, stride)
+        _add_rows(W, entries, out, start, stop)
 
 
 # Rows of this many vectors are read along, four at a time: a tile of columns would touch each row
@@ -48,84 +70,84 @@ WIDE = 64
 
 
 @jit(inline=False)
-def _add_rows(W, rows, x, count, out, start, stop, stride):
-    v = lanes(W)
-    if stride >= WIDE * v:
-        _add_rows_along(W, rows, x, count, out, start, stop, stride)
+def _add_rows(W, entries, out, start, stop):
+    v = lanes(W.data)
+    if W.across >= WIDE * v:
+        _add_rows_along(W, entries, out, start, stop)
         return
     k = start
     while k + 4 * v <= stop:
-        _add_rows_wide(zeros(W, 4), W, rows, x, count, out, k, stride)
+        _add_rows_wide(zeros(W.data, 4), W, entries, out, k)
         k += 4 * v
     if k + 2 * v <= stop:
-        _add_rows_narrow(zeros(W, 2), W, rows, x, count, out, k, stride)
+        _add_rows_narrow(zeros(W.data, 2), W, entries, out, k)
         k += 2 * v
     if k < stop:
-        _add_rows_narrow(zeros(W, 1), W, rows, x, count, out, k, stride)
+        _add_rows_narrow(zeros(W.data, 1), W, entries, out, k)
 
 
 @jit
-def _add_rows_along(W, rows, x, count, out, start, stop, stride):
-    v = lanes(W)
-    zero = zeros(W, 1)
+def _add_rows_along(W, entries, out, start, stop):
+    x, count, v = entries.x, entries.n, lanes(W.data)
+    zero, nothing = zeros(W.data, 1), W.data.dtype.type(0)
     j = 0
     while j < count:
         # Past the last row, the row before it is added 0 times.
         j1, j2, j3 = min(j + 1, count - 1), min(j + 2, count - 1), min(j + 3, count - 1)
-        nothing = W.dtype.type(0)
         x0 = broadcast(zero, x[j])
         x1 = broadcast(zero, x[j1] if j + 1 < count else nothing)
         x2 = broadcast(zero, x[j2] if j + 2 < count else nothing)
         x3 = broadcast(zero, x[j3] if j + 3 < count else nothing)
-        r0, r1 = row_number(rows, j) * stride, row_number(rows, j1) * stride
-        r2, r3 = row_number(rows, j2) * stride, row_number(rows, j3) * stride
+        r0, r1 = place_of(entries, j) * W.across, place_of(entries, j1) * W.across
+        r2, r3 = place_of(entries, j2) * W.across, place_of(entries, j3) * W.across
         k = start
         while k < stop:
-            s0 = fma(x0, load(zero, W, r0 + k), load(zero, out, k))
-            s1 = x1 * load(zero, W, r1 + k)
-            s0 = fma(x2, load(zero, W, r2 + k), s0)
-            s1 = fma(x3, load(zero, W, r3 + k), s1)
+            s0 = fma(x0, load(zero, W.data, r0 + k), load(zero, out, k))
+            s1 = x1 * load(zero, W.data, r1 + k)
+            s0 = fma(x2, load(zero, W.data, r2 + k), s0)
+            s1 = fma(x3, load(zero, W.data, r3 + k), s1)
             store(out, k, s0 + s1)
             k += v
         j += 4
 
 
 @jit
-def _add_rows_wide(like, W, rows, x, count, out, k, stride):
+def _times_row(like, W, entries, j, k, s):
+    """S plus a few vectors, from column k on, of entry j times its row."""
+    row = load(like, W.data, place_of(entries, j) * W.across + k)
+    return fma(broadcast_item(like, entries.x, j), row, s)
+
+
+@jit
+def _add_rows_wide(like, W, entries, out, k):
     s0 = load(like, out, k)
     s1 = like
     j = 0
-    while j + 2 <= count:
-        r0 = row_number(rows, j) * stride + k
-        r1 = row_number(rows, j + 1) * stride + k
-        s0 = fma(broadcast_item(like, x, j), load(like, W, r0), s0)
-        s1 = fma(broadcast_item(like, x, j + 1), load(like, W, r1), s1)
+    while j + 2 <= entries.n:
+        s0 = _times_row(like, W, entries, j, k, s0)
+        s1 = _times_row(like, W, entries, j + 1, k, s1)
         j += 2
-    if j < count:
-        s0 = fma(broadcast_item(like, x, j), load(like, W, row_number(rows, j) * stride + k), s0)
+    if j < entries.n:
+        s0 = _times_row(like, W, entries, j, k, s0)
     store(out, k, s0 + s1)
 
 
 @jit
-def _add_rows_narrow(like, W, rows, x, count, out, k, stride):
+def _add_rows_narrow(like, W, entries, out, k):
     # One vector's sum would wait for itself at every row: four sums do not.
     s0 = like
     s1 = like
     s2 = like
     s3 = like
     j = 0
-    while j + 4 <= count:
-        r0 = row_number(rows, j) * stride + k
-        r1 = row_number(rows, j + 1) * stride + k
-        r2 = row_number(rows, j + 2) * stride + k
-        r3 = row_number(rows, j + 3) * stride + k
-        s0 = fma(broadcast_item(like, x, j), load(like, W, r0), s0)
-        s1 = fma(broadcast_item(like, x, j + 1), load(like, W, r1), s1)
-        s2 = fma(broadcast_item(like, x, j + 2), load(like, W, r2), s2)
-        s3 = fma(broadcast_item(like, x, j + 3), load(like, W, r3), s3)
+    while j + 4 <= entries.n:
+        s0 = _times_row(like, W, entries, j, k, s0)
+        s1 = _times_row(like, W, entries, j + 1, k, s1)
+        s2 = _times_row(like, W, entries, j + 2, k, s2)
+        s3 = _times_row(like, W, entries, j + 3, k, s3)
         j += 4
-    while j < count:
-        s0 = fma(broadcast_item(like, x, j), load(like, W, row_number(rows, j) * stride + k), s0)
+    while j < entries.n:
+        s0 = _times_row(like, W, entries, j, k, s0)
         j += 1
     store(out, k, load(like, out, k) + ((s0 + s1) + (s2 + s3)))
 
@@ -135,234 +157,235 @@ PANEL = 128
 
 
 @jit(inline=False)
-def multiply_add(
-    W, stride, X, n, across, along, m, base, base_stride, out, out_stride, start, stop, scale
-):  # fmt: skip
-    """Out[r, start:stop] = scale (base[r, start:stop] + Σ_j X[r, j] W[j, start:stop]).
+def multiply_add(W, X, base, out, m, n, width, scale):
+    """Out = scale (base + X W): m rows of ``width`` columns, n being the rows of W, at least 1.
 
-    For r < m and j < n, n at least 1; X[r, j] is at r·across + j·along, so X may be transposed.
-    The base may be ``out`` itself, or share nothing with it: such as a bias, one row for all, with
-    base_stride = 0. Each element of W that has been loaded serves four rows of ``out`` where there
-    are as many.
+    X may be transposed; the others have whole vectors along a row. The base may be ``out`` itself,
+    or share nothing with it: such as a bias, one row for all, whose rows are 0 apart. Each element
+    of W that has been loaded serves four rows of ``out`` where there are as many.
     """
-    v = lanes(W)
-    four, two, one = zeros(W, 4), zeros(W, 2), zeros(W, 1)
+    v = lanes(W.data)
+    four, two, one = zeros(W.data, 4), zeros(W.data, 2), zeros(W.data, 1)
     panels = (n + PANEL - 1) // PANEL
     panel = (n + panels - 1) // panels
     for j in range(0, n, panel):
         count = min(panel, n - j)
-        c = scale if j + count == n else W.dtype.type(1)
+        c = scale if j + count == n else W.data.dtype.type(1)
+        rows, x = shifted(W, j * W.across), shifted(X, j * X.along)
         for r in range(0, m - 1, 4):
-            x, b, o, k = r * across + j * along, r * base_stride, r * out_stride, start
-            w, left = j * stride, m - r
-            while k + 2 * v <= stop:
-                _multiply_add_four(
-                    two, W, w + k, stride, X, x, across, along, count, base, b + k, base_stride,
-                    out, o + k, out_stride, left, c,
-                )  # fmt: skip
+            xr, b, o = _row(x, r), _row(base, r), _row(out, r)
+            k = 0
+            while k + 2 * v <= width:
+                _four_rows(two, shifted(rows, k), xr, shifted(b, k), shifted(o, k), count, m - r, c)
                 k += 2 * v
-            if k < stop:
-                _multiply_add_four(
-                    one, W, w + k, stride, X, x, across, along, count, base, b + k, base_stride,
-                    out, o + k, out_stride, left, c,
-                )  # fmt: skip
+            if k < width:
+                _four_rows(one, shifted(rows, k), xr, shifted(b, k), shifted(o, k), count, m - r, c)
         if m % 4 == 1:
-            r, w, k = m - 1, j * stride, start
-            x, b, o = r * across + j * along, r * base_stride, r * out_stride
+            xr, b, o = _row(x, m - 1), _row(base, m - 1), _row(out, m - 1)
+            k = 0
             # A vector's sum waits for itself at every row of W, unless others are taken meanwhile.
-            while k + 4 * v <= stop:
-                _multiply_add_one(
-                    four, W, w + k, stride, X, x, along, count, base, b + k, out, o + k, c
-                )
+            while k + 4 * v <= width:
+                _one_row(four, shifted(rows, k), xr, shifted(b, k), shifted(o, k), count, c)
                 k += 4 * v
-            while k < stop:
-                _multiply_add_one(
-                    one, W, w + k, stride, X, x, along, count, base, b + k, out, o + k, c
-                )
+            while k < width:
+                _one_row(one, shifted(rows, k), xr, shifted(b, k), shifted(o, k), count, c)
                 k += v
-        base, base_stride = out, out_stride  # what the panels so far have summed up
+        base = out  # what the panels so far have summed up
+
+
+@jit(inline="early")
+def _row(M, r):
+    return shifted(M, r * M.across)
 
 
 @jit
-def _multiply_add_four(
-    like, W, w, stride, X, x0, across, along, count, base, b0, base_stride, out, o0, out_stride,
-    left, scale,
-):  # fmt: skip
+def _four_rows(like, W, X, base, out, count, left, scale):
+    """A few vectors of the next four rows of `multiply_add`, of ``left``."""
     # With two or three rows left, the last of them is computed again.
     third, fourth = int(left > 2), int(left > 3)
-    x1, b1, o1 = x0 + across, b0 + base_stride, o0 + out_stride
-    x2, b2, o2 = x1 + third * across, b1 + third * base_stride, o1 + third * out_stride
-    x3, b3, o3 = x2 + fourth * across, b2 + fourth * base_stride, o2 + fourth * out_stride
-    s0 = load(like, base, b0)
-    s1 = load(like, base, b1)
-    s2 = load(like, base, b2)
-    s3 = load(like, base, b3)
+    w, x0, b0, o0 = W.place, X.place, base.place, out.place
+    x1, b1, o1 = x0 + X.across, b0 + base.across, o0 + out.across
+    x2, b2, o2 = x1 + third * X.across, b1 + third * base.across, o1 + third * out.across
+    x3, b3, o3 = x2 + fourth * X.across, b2 + fourth * base.across, o2 + fourth * out.across
+    s0 = load(like, base.data, b0)
+    s1 = load(like, base.data, b1)
+    s2 = load(like, base.data, b2)
+    s3 = load(like, base.data, b3)
     for _ in range(count):
-        row = load(like, W, w)
-        s0 = fma(broadcast_item(like, X, x0), row, s0)
-        s1 = fma(broadcast_item(like, X, x1), row, s1)
-        s2 = fma(broadcast_item(like, X, x2), row, s2)
-        s3 = fma(broadcast_item(like, X, x3), row, s3)
-        x0 += along
-        x1 += along
-        x2 += along
-        x3 += along
-        w += stride
+        row = load(like, W.data, w)
+        s0 = fma(broadcast_item(like, X.data, x0), row, s0)
+        s1 = fma(broadcast_item(like, X.data, x1), row, s1)
+        s2 = fma(broadcast_item(like, X.data, x2), row, s2)
+        s3 = fma(broadcast_item(like, X.data, x3), row, s3)
+        x0 += X.along
+        x1 += X.along
+        x2 += X.along
+        x3 += X.along
+        w += W.across
     c = broadcast(like, scale)
-    store(out, o0, c * s0)
-    store(out, o1, c * s1)
-    store(out, o2, c * s2)
-    store(out, o3, c * s3)
+    store(out.data, o0, c * s0)
+    store(out.data, o1, c * s1)
+    store(out.data, o2, c * s2)
+    store(out.data, o3, c * s3)
 
 
 @jit
-def _multiply_add_one(like, W, w, stride, X, x, along, count, base, b, out, o, scale):
-    s = load(like, base, b)
+def _one_row(like, W, X, base, out, count, scale):
+    s = load(like, base.data, base.place)
+    w, x = W.place, X.place
     for _ in range(count):
-        s = fma(broadcast_item(like, X, x), load(like, W, w), s)
-        x += along
-        w += stride
-    store(out, o, broadcast(like, scale) * s)
+        s = fma(broadcast_item(like, X.data, x), load(like, W.data, w), s)
+        x += X.along
+        w += W.across
+    store(out.data, out.place, broadcast(like, scale) * s)
 
 
 @jit
-def add_dots(W, rows, first, last, delta, out, stride):
-    """Out[j] += W[rows[j]] · delta for first ≤ j < last, in place.
+def add_dots(W, places, first, last, delta, out):
+    """Out[j] += W[places[j]] · delta for first ≤ j < last, in place; of all rows in order if empty.
 
     Rows of one vector are taken a vector of ``out`` at a time where they are not listed, and one by
     one after that: cut the rows at whole vectors, and every sum is rounded alike.
     """
-    v = lanes(W)
-    if stride == v:
-        if rows is None:
-            d = load(zeros(W, 1), delta, 0)
+    v = lanes(W.data)
+    if W.across == v:
+        if len(places) == 0:
+            d = load(zeros(W.data, 1), delta, 0)
             while first + v <= last:
-                store(out, first, load(d, out, first) + dots(W, first * v, d))
+                store(out, first, load(d, out, first) + dots(W.data, first * v, d))
                 first += v
-        _add_dots(W, rows, first, last, delta, out, stride)
+        _add_dots(W, places, first, last, delta, out)
     else:
-        _add_dots_called(W, rows, first, last, delta, out, stride)
+        _add_dots_called(W, places, first, last, delta, out)
 
 
 @jit(inline=False)
-def _add_dots_called(W, rows, first, last, delta, out, stride):
-    _add_dots(W, rows, first, last, delta, out, stride)
+def _add_dots_called(W, places, first, last, delta, out):
+    _add_dots(W, places, first, last, delta, out)
 
 
 @jit
-def _add_dots(W, rows, first, last, delta, out, stride):
-    v = lanes(W)
-    zero = zeros(W, 1)
+def _add_dots(W, places, first, last, delta, out):
+    v, data = lanes(W.data), W.data
+    zero = zeros(data, 1)
+    rows = Entries(places, out, last)
     j = first
     while j + 4 <= last:
-        r0 = row_number(rows, j) * stride
-        r1 = row_number(rows, j + 1) * stride
-        r2 = row_number(rows, j + 2) * stride
-        r3 = row_number(rows, j + 3) * stride
+        r0, r1 = place_of(rows, j) * W.across, place_of(rows, j + 1) * W.across
+        r2, r3 = place_of(rows, j + 2) * W.across, place_of(rows, j + 3) * W.across
         s0 = zero
         s1 = zero
         s2 = zero
         s3 = zero
         k = 0
-        while k < stride:
+        while k < W.across:
             d = load(zero, delta, k)
-            s0 = fma(d, load(zero, W, r0 + k), s0)
-            s1 = fma(d, load(zero, W, r1 + k), s1)
-            s2 = fma(d, load(zero, W, r2 + k), s2)
-            s3 = fma(d, load(zero, W, r3 + k), s3)
+            s0 = fma(d, load(zero, data, r0 + k), s0)
+            s1 = fma(d, load(zero, data, r1 + k), s1)
+            s2 = fma(d, load(zero, data, r2 + k), s2)
+            s3 = fma(d, load(zero, data, r3 + k), s3)
             k += v
         add_totals(s0, s1, s2, s3, out, j)
         j += 4
     while j < last:
-        r0 = row_number(rows, j) * stride
+        r0 = place_of(rows, j) * W.across
         s0 = zero
         k = 0
-        while k < stride:
-            s0 = fma(load(zero, delta, k), load(zero, W, r0 + k), s0)
+        while k < W.across:
+            s0 = fma(load(zero, delta, k), load(zero, data, r0 + k), s0)
             k += v
         out[j] += total(s0)
         j += 1
 
 
+class Term(NamedTuple):
+    """What a sample does to weights: W ← decay·W + scale·x δᵀ."""
+
+    delta: Reals
+    scale: float
+    decay: float
+
+
 @jit
-def rank_one(W, rows, x, count, delta, stride, scale, decay):
-    """W[rows[j]] ← decay·W[rows[j]] + scale·x[j] delta, in place."""
-    if stride == lanes(W):
-        _rank_one_tile(zeros(W, 1), W, rows, x, count, delta, 0, stride, scale, decay)
+def rank_one(W, entries, term):
+    """W[places[j]] ← decay·W[places[j]] + scale·x[j] δ, in place."""
+    if W.across == lanes(W.data):
+        _rank_one_tile(zeros(W.data, 1), W, entries, term, 0)
     else:
-        _rank_one(W, rows, x, count, delta, stride, scale, decay)
+        _rank_one(W, entries, term)
 
 
 @jit(inline=False)
-def _rank_one(W, rows, x, count, delta, stride, scale, decay):
-    v = lanes(W)
-    if stride >= WIDE // 2 * v:  # what is written, too, needs fewer rows at a time
-        for j in range(count):
-            _rank_one_row(W, row_number(rows, j) * stride, x[j], delta, stride, scale, decay)
+def _rank_one(W, entries, term):
+    v = lanes(W.data)
+    if W.across >= WIDE // 2 * v:  # rows are written as well as read: switch at half the width
+        for j in range(entries.n):
+            _rank_one_row(W, place_of(entries, j) * W.across, entries.x[j], term)
         return
     k = 0
-    while k + 4 * v <= stride:
-        _rank_one_tile(zeros(W, 4), W, rows, x, count, delta, k, stride, scale, decay)
+    while k + 4 * v <= W.across:
+        _rank_one_tile(zeros(W.data, 4), W, entries, term, k)
         k += 4 * v
-    if k + 2 * v <= stride:
-        _rank_one_tile(zeros(W, 2), W, rows, x, count, delta, k, stride, scale, decay)
+    if k + 2 * v <= W.across:
+        _rank_one_tile(zeros(W.data, 2), W, entries, term, k)
         k += 2 * v
-    if k < stride:
-        _rank_one_tile(zeros(W, 1), W, rows, x, count, delta, k, stride, scale, decay)
+    if k < W.across:
+        _rank_one_tile(zeros(W.data, 1), W, entries, term, k)
 
 
 @jit
-def _rank_one_row(W, r, x, delta, stride, scale, decay):
-    v = lanes(W)
-    zero = zeros(W, 1)
-    s, keep, step = broadcast(zero, x), broadcast(zero, decay), broadcast(zero, scale)
-    for k in range(0, stride, v):
-        d = step * load(zero, delta, k)
-        store(W, r + k, fma(s, d, keep * load(zero, W, r + k)))
+def _rank_one_row(W, r, x, term):
+    zero = zeros(W.data, 1)
+    s, keep, step = broadcast(zero, x), broadcast(zero, term.decay), broadcast(zero, term.scale)
+    for k in range(0, W.across, lanes(W.data)):
+        d = step * load(zero, term.delta, k)
+        store(W.data, r + k, fma(s, d, keep * load(zero, W.data, r + k)))
 
 
 @jit
-def _rank_one_tile(like, W, rows, x, count, delta, k, stride, scale, decay):
-    d = broadcast(like, scale) * load(like, delta, k)
-    if decay == 1:
-        for j in range(count):
-            r = row_number(rows, j) * stride + k
-            store(W, r, fma(broadcast_item(like, x, j), d, load(like, W, r)))
+def _rank_one_tile(like, W, entries, term, k):
+    d = broadcast(like, term.scale) * load(like, term.delta, k)
+    if term.decay == 1:
+        for j in range(entries.n):
+            r = place_of(entries, j) * W.across + k
+            store(W.data, r, fma(broadcast_item(like, entries.x, j), d, load(like, W.data, r)))
     else:
-        keep = broadcast(like, decay)
-        for j in range(count):
-            r = row_number(rows, j) * stride + k
-            store(W, r, fma(broadcast_item(like, x, j), d, keep * load(like, W, r)))
+        keep = broadcast(like, term.decay)
+        for j in range(entries.n):
+            r = place_of(entries, j) * W.across + k
+            kept = keep * load(like, W.data, r)
+            store(W.data, r, fma(broadcast_item(like, entries.x, j), d, kept))
 
 
 @jit
-def rank_one_add_rows(W, x, next_x, n, delta, out, stride, scale, decay):
+def rank_one_add_rows(W, x, next_x, n, term, out):
     """`rank_one`, then `add_rows` with ``next_x``, for all n rows.
 
     Rows of fewer than four vectors are updated and read in one pass, with the sums of `add_rows`.
     """
-    v = lanes(W)
-    if stride == v:
-        _update_and_add(zeros(W, 1), W, x, next_x, n, delta, out, 0, stride, scale, decay)
-    elif stride < 4 * v:
-        _rank_one_add_rows(W, x, next_x, n, delta, out, stride, scale, decay)
+    v = lanes(W.data)
+    if W.across == v:
+        _update_and_add(zeros(W.data, 1), W, x, next_x, n, term, out, 0)
+    elif W.across < 4 * v:
+        _rank_one_add_rows(W, x, next_x, n, term, out)
     else:
-        rank_one(W, None, x, n, delta, stride, scale, decay)
-        add_rows(W, None, next_x, n, out, 0, stride, stride)
+        rank_one(W, all_entries(x, n), term)
+        add_rows(W, all_entries(next_x, n), out, 0, W.across)
 
 
 @jit(inline=False)
-def _rank_one_add_rows(W, x, next_x, n, delta, out, stride, scale, decay):
-    v = lanes(W)
-    _update_and_add(zeros(W, 2), W, x, next_x, n, delta, out, 0, stride, scale, decay)
-    if stride > 2 * v:
-        _update_and_add(zeros(W, 1), W, x, next_x, n, delta, out, 2 * v, stride, scale, decay)
+def _rank_one_add_rows(W, x, next_x, n, term, out):
+    v = lanes(W.data)
+    _update_and_add(zeros(W.data, 2), W, x, next_x, n, term, out, 0)
+    if W.across > 2 * v:
+        _update_and_add(zeros(W.data, 1), W, x, next_x, n, term, out, 2 * v)
 
 
 @jit
-def _update_and_add(like, W, x, next_x, n, delta, out, k, stride, scale, decay):
-    d = broadcast(like, scale) * load(like, delta, k)
-    keep = broadcast(like, decay)
+def _update_and_add(like, W, x, next_x, n, term, out, k):
+    d = broadcast(like, term.scale) * load(like, term.delta, k)
+    keep = broadcast(like, term.decay)
+    data, stride = W.data, W.across
     s0 = like
     s1 = like
     s2 = like
@@ -370,23 +393,23 @@ def _update_and_add(like, W, x, next_x, n, delta, out, k, stride, scale, decay):
     j = 0
     r = k
     while j + 4 <= n:
-        w = fma(broadcast_item(like, x, j), d, keep * load(like, W, r))
-        store(W, r, w)
+        w = fma(broadcast_item(like, x, j), d, keep * load(like, data, r))
+        store(data, r, w)
         s0 = fma(broadcast_item(like, next_x, j), w, s0)
-        w = fma(broadcast_item(like, x, j + 1), d, keep * load(like, W, r + stride))
-        store(W, r + stride, w)
+        w = fma(broadcast_item(like, x, j + 1), d, keep * load(like, data, r + stride))
+        store(data, r + stride, w)
         s1 = fma(broadcast_item(like, next_x, j + 1), w, s1)
-        w = fma(broadcast_item(like, x, j + 2), d, keep * load(like, W, r + 2 * stride))
-        store(W, r + 2 * stride, w)
+        w = fma(broadcast_item(like, x, j + 2), d, keep * load(like, data, r + 2 * stride))
+        store(data, r + 2 * stride, w)
         s2 = fma(broadcast_item(like, next_x, j + 2), w, s2)
-        w = fma(broadcast_item(like, x, j + 3), d, keep * load(like, W, r + 3 * stride))
-        store(W, r + 3 * stride, w)
+        w = fma(broadcast_item(like, x, j + 3), d, keep * load(like, data, r + 3 * stride))
+        store(data, r + 3 * stride, w)
         s3 = fma(broadcast_item(like, next_x, j + 3), w, s3)
         r += 4 * stride
         j += 4
     while j < n:
-        w = fma(broadcast_item(like, x, j), d, keep * load(like, W, r))
-        store(W, r, w)
+        w = fma(broadcast_item(like, x, j), d, keep * load(like, data, r))
+        store(data, r, w)
         s0 = fma(broadcast_item(like, next_x, j), w, s0)
         r += stride
         j += 1
@@ -401,76 +424,76 @@ def add_scaled(scale, x, out, n):
 
 @jit
 def scaled_sum(scale, x, y, out, n):
-    """Out[:n] = scale·x[:n] + y[:n], in place; without ``y`` if that is None."""
-    v = lanes(out)
+    """Out[:n] = scale·x[:n] + y[:n], in place."""
     zero = zeros(out, 1)
     s = broadcast(zero, scale)
-    k = 0
-    while k < n:
-        store(out, k, fma(s, load(zero, x, k), zero if y is None else load(zero, y, k)))
-        k += v
+    for k in range(0, n, lanes(out)):
+        store(out, k, fma(s, load(zero, x, k), load(zero, y, k)))
 
 
 @jit
-def scale_row(scale, D, start, n, stride):
-    """D's row of n elements from ``start`` times ``scale``, in place; its padding becomes zero."""
-    v = lanes(D)
-    zero = zeros(D, 1)
-    c = broadcast(zero, scale)
-    for k in range(0, stride, v):
-        store(D, start + k, where_below(n - k, c * load(zero, D, start + k), zero))
-
-
-@jit
-def add_row_sum(D, stride, m, c, out):
-    """Out += c Σ_{t<m} of D's rows, in place."""
-    v = lanes(out)
+def scaled(scale, x, out, n):
+    """Out[:n] = scale·x[:n], in place."""
     zero = zeros(out, 1)
-    for k in range(0, stride, v):
+    s = broadcast(zero, scale)
+    for k in range(0, n, lanes(out)):
+        store(out, k, s * load(zero, x, k))
+
+
+@jit
+def scale_row(scale, d, n):
+    """Scale a row of n elements, in place; what pads it becomes zero."""
+    zero = zeros(d, 1)
+    c = broadcast(zero, scale)
+    for k in range(0, len(d), lanes(d)):
+        store(d, k, where_below(n - k, c * load(zero, d, k), zero))
+
+
+@jit
+def add_row_sum(D, m, c, out):
+    """Out += c Σ_{t<m} of D's rows, in place."""
+    stride, zero = D.across, zeros(out, 1)
+    for k in range(0, stride, lanes(out)):
         s0, s1 = zero, zero
         t = k
         while t + stride < m * stride:
-            s0 = s0 + load(zero, D, t)
-            s1 = s1 + load(zero, D, t + stride)
+            s0 = s0 + load(zero, D.data, t)
+            s1 = s1 + load(zero, D.data, t + stride)
             t += 2 * stride
         if t < m * stride:
-            s0 = s0 + load(zero, D, t)
+            s0 = s0 + load(zero, D.data, t)
         store(out, k, fma(broadcast(zero, c), s0 + s1, load(zero, out, k)))
 
 
 @jit
 def times(x, y, out, n):
     """Out[:n] = x[:n] ⊙ y[:n], in place."""
-    v = lanes(out)
     zero = zeros(out, 1)
-    for k in range(0, n, v):
+    for k in range(0, n, lanes(out)):
         store(out, k, load(zero, x, k) * load(zero, y, k))
 
 
 @jit
 def fill(out, value, start, stop):
     """Out[start:stop] = value, in place."""
-    v = lanes(out)
     x = broadcast(zeros(out, 1), value)
-    k = start
-    while k < stop:
+    for k in range(start, stop, lanes(out)):
         store(out, k, x)
-        k += v
 
 
 @jit
-def nonzeros(a, start, stop, rows, x):
-    """Places and values of what is not zero in a[start:stop], into ``rows`` and ``x``; how many."""
+def nonzeros(a, start, stop, places, x):
+    """Places and values of what is not zero in a[start:stop], into ``places`` and x; how many."""
     v = lanes(a)
     zero = zeros(a, 1)
     count = 0
     k = start
     while k + v <= stop:
-        count = pack_nonzeros(load(zero, a, k), k, rows, x, count)
+        count = pack_nonzeros(load(zero, a, k), k, places, x, count)
         k += v
     while k < stop:
         if a[k] != 0:
-            rows[count] = k
+            places[count] = k
             x[count] = a[k]
             count += 1
         k += 1

@@ -6,6 +6,7 @@ Every loss sums over a sample's outputs.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from ._jit import jit
 from .activations import HIDDEN, softplus, times_derivative
 from .elementary import log
 from .memory import window
+from .packing import Reals
 from .vectors import broadcast, lanes, load, store, unit, zeros
 
 SQUARED_ERROR, CROSS_ENTROPY, BINARY_CROSS_ENTROPY, HUBER, ABSOLUTE_ERROR, POISSON = range(6)
@@ -243,12 +245,24 @@ def label_losses(Z, A, labels, losses, n, stride, m, clip):
             losses[t] = label_cross_entropy(z, a, labels[t], n, clip)
 
 
+class Outputs(NamedTuple):
+    """Where samples end, a row of ``stride`` for each."""
+
+    Z: Reals
+    A: Reals
+    Y: Reals
+    D: Reals
+    n: int  # outputs
+    stride: int
+
+
 @jit(inline=False)
-def target_rows(loss, output, Z, A, Y, D, losses, n, stride, m, clip):
-    """Losses and δ_L of m samples by their targets; a row of the matrices each.
+def target_rows(loss, output, outputs, losses, m, clip):
+    """Losses and δ_L of m samples by their targets.
 
     What pads a row of D is left to be cleared.
     """
+    Z, A, Y, D, n, stride = outputs
     if loss == CROSS_ENTROPY:
         for t in range(m):
             z, a = window(Z, t * stride, stride), window(A, t * stride, stride)

@@ -5,12 +5,23 @@ With ``NUMBA_DISABLE_JIT=1`` the same names are plain NumPy.
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import config, types
 from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 from numba.np import arrayobj
+from numpy.typing import NDArray
+
+VECTOR_BYTES = 64  # of a SIMD vector, at whose multiples arrays begin
+
+
+def aligned_zeros(n: int, dtype: np.dtype) -> NDArray[Any]:
+    """``np.zeros(n, dtype)`` that starts on a 64-byte boundary."""
+    raw = np.zeros(n * dtype.itemsize + VECTOR_BYTES, np.uint8)
+    start = -raw.ctypes.data % VECTOR_BYTES
+    return raw[start : start + n * dtype.itemsize].view(dtype)
 
 
 def require_flat(array: Any) -> None:
@@ -66,6 +77,28 @@ def window(typing_context: Any, array: Any, start: Any, length: Any) -> Any:
 
 
 @intrinsic
+def no_places(typing_context: Any) -> Any:
+    """Empty array of places, int32."""
+    kind = types.Array(types.int32, 1, "C")
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        result = arrayobj.make_array(kind)(context, builder)
+        itemsize = context.get_constant(types.intp, 4)
+        arrayobj.populate_array(
+            result,
+            data=ir.Constant(ir.IntType(32).as_pointer(), None),
+            shape=[itemsize.type(0)],
+            strides=[itemsize],
+            itemsize=itemsize,
+            meminfo=None,
+            parent=None,
+        )
+        return result._getvalue()
+
+    return kind(), codegen
+
+
+@intrinsic
 def matrix_rows(typing_context: Any, matrix: Any, row: Any, count: Any) -> Any:
     """``matrix[row : row + count]`` of a C-contiguous matrix, flat, as `window` gives it."""
     if not isinstance(matrix, types.Array) or matrix.ndim != 2 or matrix.layout != "C":
@@ -118,6 +151,9 @@ if config.DISABLE_JIT:
 
     def window(array: Any, start: int, length: int) -> Any:
         return array[start : start + length]
+
+    def no_places() -> Any:
+        return np.empty(0, np.int32)
 
     def matrix_rows(matrix: Any, row: int, count: int) -> Any:
         return matrix[row : row + count].reshape(-1)

@@ -17,380 +17,351 @@ A batch longer than the scratch is worked off in stretches: their gradients are 
 step comes with the last. The gradient alone, with no step at all, is that sum.
 """
 
+from typing import NamedTuple
+
 import numpy as np
-from numba import prange
 
 from ._jit import jit
-from .blocks import add_marked
-from .layout import LONGEST_BLOCK, PARTS, Samples
-from .linear import add_row_sum, fill, multiply_add, rank_one, scaled_sum
-from .memory import window
-from .norms import clip_by_steps, clip_factor
-from .rows import (
+from .layers import (
+    Span,
+    Stretch,
     clear_marks,
     forward_rows,
-    input_rows,
+    input_matrix,
     layer_deltas,
-    layer_rows,
     layer_sums,
     output_rows,
-    part_of,
-    part_start,
-    workers_of,
+    quarter_of,
+    quarter_start,
+    quarter_workers,
 )
+from .linear import Term, add_row_sum, fill, multiply_add, rank_one, scaled
+from .memory import window
+from .norms import clip_by_steps, clip_factor
+from .packing import Reals, view
+from .parallel import in_parts
+from .products import add_marked
 from .samples import batch_weight, csr_row, n_samples, row_at
+from .scratch import LONGEST_BLOCK, QUARTERS, Batch
+from .state import State
 from .updates import (
-    NO_STEP,
+    Penalties,
+    Step,
     adjust,
     adjusts,
     begin_step,
     clipped_norm,
     limit_norms,
     penalty,
-    shared_penalties,
     take_step,
 )
 from .vectors import constant, lanes, transpose
+from .views import layer_at, matrix, rows_at, shifted, transposed, width_at
 
 # What is done with a stretch's gradient: W takes plain SGD's step, the batch's sum grows, or it is
-# complete and the rule takes its step.
+# complete and the optimizer takes its step.
 PLAIN_STEP, SUM_UP, STEP = range(3)
 # Smaller factors have lost digits, or are 0.
 _LEAST_FACTOR = constant(1e-30, 1e-290)
 
 
-@jit
-def through_layers(
-    params, layout, batch, regularization, samples, order, first, m, number, share, summed, end,
-    floor, part, parts,
-):  # fmt: skip
-    """Forward, and from the last layer back: a thread's samples, in groups worked on at once.
+class Todo(NamedTuple):
+    """What is done with a stretch's gradient, the same for all panels."""
 
-    Layers from ``summed`` to ``end``, as `forward_rows` has them, and back to ``floor``.
-    """
-    group = (m + 8 * parts - 1) // (8 * parts) * 8
+    action: int  # PLAIN_STEP, SUM_UP or STEP
+    c: float  # by which the gradient is multiplied, or, of a plain step, the sum of it and W
+    gradient: Reals  # where it is summed up: of all parameters, or panels of the threads
+    penalties: Penalties
+    step: Step
+
+
+@jit
+def through_layers(task, part, parts):
+    """Forward, and from the last layer back: a thread's samples, a group worked on at once."""
+    state, batch, samples, stretch, span = task
+    group = (stretch.m + 8 * parts - 1) // (8 * parts) * 8
     lo = part * group
-    n = min(group, m - lo)
+    n = min(group, stretch.m - lo)
     if n > 0:
-        forward_rows(
-            params, layout, batch, samples.inputs, order, first, lo, n, regularization,
-            number + lo, summed, end, workers_of(parts),
-        )  # fmt: skip
-        if end == len(layout.strides):
-            output_rows(layout, batch, samples, order, first, lo, n, share)
-            for l in range(len(layout.strides) - 1, floor, -1):
-                layer_deltas(layout, batch, l, lo, n, 0, layout.units[l + 1] - layout.units[l])
+        forward_rows(state, batch, samples, stretch, lo, n, span)
+        if span.end == len(state.layout.strides):
+            output_rows(state, batch, samples, stretch, lo, n)
+            for l in range(span.end - 1, span.floor, -1):
+                layer_deltas(state, batch, l, lo, n, 0, width_at(state.layout, l))
 
 
 @jit
-def transpose_rows(W, stride, out, room, top, rows):
-    """Out[k·room + i] = W[i·stride + k] for rows ``top``, at a whole vector, to ``top + rows``."""
+def share_sums(task, worker, workers):
+    """A worker's quarters of the sums of a layer."""
+    state, batch, samples, stretch, l = task
+    each = QUARTERS // workers
+    quarters = worker * each, (worker + 1) * each
+    layer_sums(state, batch, samples, stretch, l, 0, stretch.m, quarters)
+
+
+@jit
+def share_deltas(task, worker, workers):
+    """A worker's columns of Δ_l: those of the quarters that it has summed up."""
+    state, batch, m, l = task
+    each, n_in = QUARTERS // workers, state.layout.sizes[l]
+    start = quarter_start(n_in, worker * each, batch.delta)
+    stop = quarter_start(n_in, (worker + 1) * each, batch.delta)
+    if start < stop == n_in:  # with what pads it
+        stop = width_at(state.layout, l)
+    if stop > start:
+        layer_deltas(state, batch, l, 0, m, start, stop)
+
+
+_through_layers = in_parts(through_layers)
+_share_sums = in_parts(share_sums)
+_share_deltas = in_parts(share_deltas)
+
+
+@jit(inline="early")
+def differentiate_rows(state, batch, samples, stretch, threads):
+    """Forward and back: threads share the samples, but the quarters of layers that have them."""
+    L = len(state.layout.strides)
+    summed, floor = -1, 0
+    if threads is not None and threads > 1:
+        workers = quarter_workers(threads)
+        for l in range(L):
+            if batch.quarters.is_cut[l] != 0:
+                if l > 0:
+                    span = Span(summed, workers, l, 0)
+                    _through_layers((state, batch, samples, stretch, span), threads, threads, 1)
+                _share_sums((state, batch, samples, stretch, l), workers, threads, 1)
+                summed = floor = l
+        span = Span(summed, workers, L, floor)
+        _through_layers((state, batch, samples, stretch, span), threads, threads, 1)
+        for l in range(floor, 0, -1):
+            _share_deltas((state, batch, stretch.m, l), workers, threads, 1)
+    else:
+        span = Span(-1, 1, L, 0)
+        _through_layers((state, batch, samples, stretch, span), 1, None, 1)
+
+
+@jit
+def transpose_rows(state, batch, l, top, rows):
+    """Columns ``top``, at a whole vector, to ``top + rows`` of layer l's transposed weights."""
+    layer, width = layer_at(state.params, state.layout, l), width_at(state.layout, l)
+    W, stride = layer.W.data, layer.stride
+    out = window(batch.transposed, batch.places[l], stride * width)
     v = lanes(W)
     i = top
     while i + v <= top + rows:
         for k in range(0, stride, v):
-            transpose(W, i * stride + k, stride, out, k * room + i, room)
+            transpose(W, i * stride + k, stride, out, k * width + i, width)
         i += v
     while i < top + rows:
         for k in range(stride):
-            out[k * room + i] = W[i * stride + k]
+            out[k * width + i] = W[i * stride + k]
         i += 1
 
 
 @jit(inline="early")
-def add_products(
-    target, layout, batch, inputs, order, first, m, l, top, rows, c
-):  # fmt: skip
-    """Target ← c (target + A_{l−1}ᵀ Δ_l), rows ``top`` to ``top + rows`` of layer l's weights."""
-    stride, room = layout.strides[l], layout.units[l + 1] - layout.units[l]
-    D = layer_rows(batch.delta, layout, batch, l + 1, 0, m)
-    one = target.dtype.type(1)
+def add_products(state, batch, samples, stretch, l, target, top, c):
+    """Target ← c (target + A_{l−1}ᵀ Δ_l), for rows of layer l's weights from ``top`` on."""
+    layout, m, inputs = state.layout, stretch.m, samples.inputs
+    stride, one = layout.strides[l], target.dtype.type(1)
+    D = matrix(rows_at(batch.delta, layout, batch.length, l + 1, 0, m), stride)
+    W, rows = matrix(target, stride), len(target) // stride
     if l == 0 and len(inputs.indptr) > 0:  # of all rows, then
         for t in range(m):
-            numbers, values, count = csr_row(inputs, row_at(order, first + t))
-            δ = window(D, t * stride, stride)
-            rank_one(target, numbers, values, count, δ, stride, one, one)
+            entries = csr_row(inputs, row_at(samples, stretch.first + t))
+            rank_one(W, entries, Term(window(D.data, t * stride, stride), one, one))
         if c != 1:
-            scaled_sum(c, target, None, target, rows * stride)
-    elif l == 0 and batch.is_listed:
+            scaled(c, target, target, len(target))
+    elif l == 0 and batch.is_listed != 0:
+        marked = shifted(matrix(batch.lists.marked, batch.lists.width), top * batch.lists.width)
         for s in range(0, m, LONGEST_BLOCK):
             n = min(LONGEST_BLOCK, m - s)
-            place = top * batch.width + s
-            marked = window(batch.marked, place, len(batch.marked) - place)
             factor = c if s + n == m else one
-            d = window(D, s * stride, n * stride)
-            add_marked(target, marked, d, rows, n, factor, 0, stride, stride, batch.width)
+            add_marked(W, shifted(marked, s), shifted(D, s * stride), rows, n, stride, factor)
     else:
-        if l == 0:
-            A, across = input_rows(batch, inputs, order, first, 0, m, room)
-        else:
-            A, across = layer_rows(batch.fed, layout, batch, l, 0, m), room
-        A = window(A, top, len(A) - top)
-        multiply_add(D, stride, A, m, 1, across, rows, target, stride, target, stride, 0, stride, c)
+        A = transposed(shifted(input_matrix(layout, batch, samples, stretch, l, 0, m), top))
+        multiply_add(D, A, W, W, rows, m, stride, c)
+
+
+@jit(inline="early")
+def gradient_at(state, batch, todo, place, n, slot):
+    """Where the gradient of n parameters from ``place`` on is summed up."""
+    if todo.action == PLAIN_STEP:
+        return window(state.params, place, n)
+    if batch.panels.is_whole != 0:  # what earlier stretches of the batch have summed up
+        return window(todo.gradient, place, n)
+    g = window(todo.gradient, slot * batch.panels.size, n)  # a panel that only this thread has
+    fill(g, g.dtype.type(0), 0, n)
+    return g
 
 
 @jit
-def take_tile(
-    params, layout, batch, rule, step, regularization, inputs, order, first, m, action, c, l, tile,
-    slot,
-):  # fmt: skip
+def finish(state, batch, todo, g, place, is_weight, part):
+    """What is left to be done with the gradient g of a panel's weights, or of a layer's biases."""
+    clip_value = batch.regularization.clip_value
+    if todo.action == STEP:
+        if adjusts(todo.penalties, clip_value, todo.c):
+            w = window(state.params, place, len(g))
+            adjust(todo.penalties, clip_value, todo.c, w, g, len(g), is_weight)
+        take_step(state, todo.step, g, place, len(g), is_weight)
+    elif todo.action == SUM_UP and batch.regularization.clip_norm < np.inf:
+        batch.panels.norms[part] = clipped_norm(clip_value, g, len(g))
+
+
+@jit
+def take_panel(task, l, panel, slot):
     """What is to be done with the gradient of the samples at hand, for one panel of layer l."""
+    state, batch, samples, stretch, todo = task
+    layout, panels, T = state.layout, batch.panels, state.params.dtype.type
     n_in, stride, block = layout.sizes[l], layout.strides[l], layout.blocks[l]
-    top = (tile - batch.tiles[l]) * batch.heights[l]
-    rows = min(batch.heights[l], n_in - top)
-    T = params.dtype.type
-    # The panel of weights, and with a layer's first its biases.
-    for is_weight in (True, False):
-        if not is_weight and top > 0:
-            break
-        place, n = block + top * stride, rows * stride
-        if not is_weight:
-            place, n = block + n_in * stride, stride
-        if action == PLAIN_STEP:
-            g = window(params, place, n)
-        elif batch.is_whole:  # what earlier stretches of the batch have summed up
-            g = window(batch.gradient, place, n)
-        else:  # a panel that only this thread has
-            g = window(batch.gradient, slot * batch.panel, n)
-            fill(g, T(0), 0, n)
-        factor = T(1) if action == STEP else c
-        if m > 0 and is_weight:
-            add_products(g, layout, batch, inputs, order, first, m, l, top, rows, factor)
-        elif m > 0:
-            D = layer_rows(batch.delta, layout, batch, l + 1, 0, m)
-            add_row_sum(D, stride, m, factor, g)
-        if action == STEP:
-            w = window(params, place, n)
-            if adjusts(regularization, c):
-                adjust(regularization, c, w, g, n, is_weight)
-            take_step(rule, step, w, g, place, n, is_weight)
-        elif action == SUM_UP and regularization.clip_norm < np.inf:
-            part = tile if is_weight else batch.tiles[len(layout.strides)] + l
-            batch.norms[part] = clipped_norm(regularization, g, n)
-    if l > 0 and action != SUM_UP:
-        transpose_tile(params, layout, batch, l, top, rows)
-
-
-@jit(inline="early")
-def transpose_tile(params, layout, batch, l, top, rows):
-    """Layer l's part of ``transposed``, in columns ``top`` to ``top + rows``."""
-    W = window(params, layout.blocks[l], layout.blocks[l + 1] - layout.blocks[l])
-    start = batch.places[l]
-    out = window(batch.transposed, start, batch.places[l + 1] - start)
-    room = layout.units[l + 1] - layout.units[l]
-    transpose_rows(W, layout.strides[l], out, room, top, rows)
-
-
-@jit(inline=False, parallel=True)
-def _through_layers_on_threads(
-    params, layout, batch, regularization, inputs, labels, targets, weights, kept, shared, clip,
-    order, first, m, number, share, summed, end, floor, threads,
-):  # fmt: skip
-    for part in prange(threads):
-        # A loop takes no tuples of tuples.
-        samples = Samples(inputs, labels, targets, weights, kept, shared, clip)
-        through_layers(
-            params, layout, batch, regularization, samples, order, first, m, number, share, summed,
-            end, floor, part, threads,
-        )  # fmt: skip
-
-
-@jit(inline=False, parallel=True)
-def _layer_sums_on_threads(params, layout, batch, inputs, order, first, m, l, threads):
-    each = PARTS // workers_of(threads)
-    for slot in prange(workers_of(threads)):
-        start, stop = slot * each, (slot + 1) * each
-        layer_sums(params, layout, batch, inputs, order, first, l, 0, m, start, stop)
-
-
-@jit(inline=False, parallel=True)
-def _layer_deltas_on_threads(layout, batch, m, l, threads):
-    each = PARTS // workers_of(threads)
-    for slot in prange(workers_of(threads)):
-        n_in, like = layout.sizes[l], batch.delta
-        start = part_start(n_in, slot * each, like)
-        stop = part_start(n_in, (slot + 1) * each, like)
-        if start < stop == n_in:  # with what pads it
-            stop = layout.units[l + 1] - layout.units[l]
-        if stop > start:
-            layer_deltas(layout, batch, l, 0, m, start, stop)
-
-
-@jit(inline=False, parallel=True)
-def _take_tiles_on_threads(
-    params, layout, batch, rule, step, regularization, inputs, order, first, m, action, c, threads
-):  # fmt: skip
-    for slot in prange(threads):
-        for l in range(len(layout.strides)):
-            for tile in range(batch.tiles[l], batch.tiles[l + 1]):
-                middle = (batch.loads[tile] + batch.loads[tile + 1]) // 2
-                owner = middle * threads // batch.loads[len(batch.loads) - 1]
-                if batch.in_parts[l]:  # as they were dealt out for the sums
-                    top = (tile - batch.tiles[l]) * batch.heights[l]
-                    owner = part_of(layout.sizes[l], top, params) * workers_of(threads) // PARTS
-                if owner == slot:
-                    take_tile(
-                        params, layout, batch, rule, step, regularization, inputs, order, first, m,
-                        action, c, l, tile, slot,
-                    )  # fmt: skip
+    top = (panel - panels.firsts[l]) * panels.heights[l]
+    rows = min(panels.heights[l], n_in - top)
+    factor = T(1) if todo.action == STEP else todo.c
+    place = block + top * stride
+    g = gradient_at(state, batch, todo, place, rows * stride, slot)
+    if stretch.m > 0:
+        add_products(state, batch, samples, stretch, l, g, top, factor)
+    finish(state, batch, todo, g, place, True, panel)
+    if top == 0:  # with a layer's first panel its biases
+        place = block + n_in * stride
+        g = gradient_at(state, batch, todo, place, stride, slot)
+        if stretch.m > 0:
+            D = rows_at(batch.delta, layout, batch.length, l + 1, 0, stretch.m)
+            add_row_sum(matrix(D, stride), stretch.m, factor, g)
+        finish(state, batch, todo, g, place, False, panels.firsts[len(layout.strides)] + l)
+    if l > 0 and todo.action != SUM_UP:
+        transpose_rows(state, batch, l, top, rows)
 
 
 @jit
-def _take_tiles_alone(
-    params, layout, batch, rule, step, regularization, inputs, order, first, m, action, c
-):  # fmt: skip
+def take_panels(task, slot, threads):
+    """`take_panel` of those that fall to a thread."""
+    state, batch = task[0], task[1]
+    layout, panels = state.layout, batch.panels
     for l in range(len(layout.strides)):
-        for tile in range(batch.tiles[l], batch.tiles[l + 1]):
-            take_tile(
-                params, layout, batch, rule, step, regularization, inputs, order, first, m, action,
-                c, l, tile, 0,
-            )  # fmt: skip
+        for panel in range(panels.firsts[l], panels.firsts[l + 1]):
+            middle = (panels.loads[panel] + panels.loads[panel + 1]) // 2
+            owner = middle * threads // panels.loads[len(panels.loads) - 1]
+            if batch.quarters.is_cut[l] != 0 and threads > 1:  # as they were shared for the sums
+                top = (panel - panels.firsts[l]) * panels.heights[l]
+                quarter = quarter_of(layout.sizes[l], top, state.params)
+                owner = quarter * quarter_workers(threads) // QUARTERS
+            if owner == slot:
+                take_panel(task, l, panel, slot)
 
 
-# Where ``threads`` is None, the parallel loops are not even compiled.
-
-
-@jit(inline="early")
-def differentiate_rows(
-    params, layout, batch, regularization, samples, order, first, m, number, share, threads
-):  # fmt: skip
-    """Forward and back, of m samples: by samples, but by parts in layers that have them."""
-    L = len(layout.strides)
-    if threads is not None and threads > 1:
-        inputs, labels, targets, weights, kept, shared, clip = samples
-        floor = L - 1
-        while floor > 0 and not batch.in_parts[floor]:
-            floor -= 1
-        summed = -1
-        for l in range(L + 1):
-            if l == L or batch.in_parts[l]:
-                if l > 0:
-                    _through_layers_on_threads(
-                        params, layout, batch, regularization, inputs, labels, targets, weights,
-                        kept, shared, clip, order, first, m, number, share, summed, l, floor,
-                        threads,
-                    )  # fmt: skip
-                if l < L:
-                    _layer_sums_on_threads(
-                        params, layout, batch, inputs, order, first, m, l, threads
-                    )
-                summed = l
-        for l in range(floor, 0, -1):
-            _layer_deltas_on_threads(layout, batch, m, l, threads)
-    else:
-        through_layers(
-            params, layout, batch, regularization, samples, order, first, m, number, share, -1, L,
-            0, 0, 1,
-        )  # fmt: skip
-
-
-@jit(inline="early")
-def take_tiles(
-    params, layout, batch, rule, step, regularization, inputs, order, first, m, action, c, threads
-):  # fmt: skip
-    """`take_tile` of every panel."""
-    if threads is not None and threads > 1:
-        _take_tiles_on_threads(
-            params, layout, batch, rule, step, regularization, inputs, order, first, m, action, c,
-            threads,
-        )  # fmt: skip
-    else:
-        _take_tiles_alone(
-            params, layout, batch, rule, step, regularization, inputs, order, first, m, action, c
-        )
+_take_panels = in_parts(take_panels)
 
 
 @jit
-def clip(regularization, batch):
+def clip(batch, gradient):
     """Factor that limits the norm of the batch's gradient; 1 where it has been applied already."""
-    T = batch.gradient.dtype.type
-    most = float(regularization.clip_norm)
-    factor = clip_factor(batch.norms, most)
+    T, regularization = gradient.dtype.type, batch.regularization
+    most = float(T(regularization.clip_norm))
+    factor = clip_factor(batch.panels.norms, most)
     if factor < _LEAST_FACTOR(T(1)):
-        clip_by_steps(batch.gradient, float(regularization.clip_value), batch.norms, most)
+        clip_value = float(T(regularization.clip_value))
+        clip_by_steps(gradient, clip_value, batch.panels.norms, most)
         factor = 1.0
     return T(factor)
 
 
+@jit
+def limit_units(state, batch):
+    """Scale the weights of every unit back to the largest norm that they may have."""
+    most = state.params.dtype.type(batch.regularization.max_norm)
+    for l in range(len(state.layout.strides)):
+        layer = layer_at(state.params, state.layout, l)
+        if limit_norms(layer.W.data, layer.stride, most) and l > 0:
+            transpose_rows(state, batch, l, 0, layer.n_in)
+
+
+@jit
+def batch_penalties(state, batch, share):
+    """Factors of a batch's penalties, whose losses are multiplied by ``share`` where it counts."""
+    T, regularization = state.params.dtype.type, batch.regularization
+    λ, λ1 = T(regularization.weight_decay), T(regularization.l1)
+    if regularization.by_batch != 0:
+        λ, λ1 = T(float(λ) * share), T(float(λ1) * share)
+    return Penalties(λ, λ1)
+
+
+@jit(inline="early")
+def learn(state, batch, samples, stretch, todo, threads):
+    """Take the samples of a stretch through the layers and back, and do what is to be done."""
+    if batch.is_listed != 0:  # what a longer stretch has left behind
+        clear_marks(state.layout, batch, stretch.m)
+    differentiate_rows(state, batch, samples, stretch, threads)
+    parts = 1 if threads is None else threads
+    clips = todo.action == STEP and batch.regularization.clip_norm < np.inf
+    for turn in range(2 if clips else 1):
+        now, rest = todo, stretch
+        if clips and turn == 0:  # first all of the gradient, whose norm is to be known
+            now = Todo(SUM_UP, todo.c, todo.gradient, todo.penalties, todo.step)
+        elif clips:
+            c = clip(batch, todo.gradient)
+            now = Todo(STEP, c, todo.gradient, todo.penalties, todo.step)
+            rest = Stretch(stretch.first, 0, stretch.number, stretch.share)
+        _take_panels((state, batch, samples, rest, now), parts, threads, 1)
+
+
 @jit(entry=True)
-def train_minibatch(
-    params, layout, batch, rule, regularization, samples, order, start, stop, batch_size,
-    learning_rate, loss_sum, threads,
-):  # fmt: skip
-    """A step for each batch of ``batch_size`` samples, or their gradient.
+def train_minibatch(packed, packed_batch, gradient, samples, start, stop, loss_sum, threads):
+    """A step for each batch of samples, or their gradient.
 
     Parameters and result are those of `train_sequential`, and:
 
-    batch : Batch
-        Modified in place, made by `make_batch` for this ``batch_size`` and kind of samples.
-    rule : Rule
-        Its moments and counts are modified in place. Of `NO_STEP`, the mean gradient of a batch is
-        added to batch.gradient instead.
-    regularization : Regularization
-        With the weight decay.
-    order : (n,) int64
-        Row numbers of the pass's samples; empty for all rows as they come.
+    packed_batch : (n,) floating
+        A `Batch`, modified in place, made for this kind of samples.
+    gradient : (layout.blocks[-1],) floating, or (0,)
+        If there is one, the mean gradient of the samples is added to it in place of any step.
     start, stop : int
         Batches are counted from the start of the pass, and the last may be smaller. Where a pass is
-        cut into several calls, each but the last ends with a batch, or at a multiple of
-        batch.length where that is less than ``batch_size``.
+        cut into several calls, each but the last ends with a batch, or at a multiple of the batch's
+        ``length`` where that is less than its ``size``.
     threads : int or None
         They change no bit. None compiles no parallel loops.
     """
-    T = params.dtype.type
-    inputs = samples.inputs
-    total = n_samples(order, inputs)
-    penalties, by_batch = regularization, regularization.by_batch
+    state, batch = view(packed, State), view(packed_batch, Batch)
+    T, layout, regularization = packed.dtype.type, state.layout, batch.regularization
+    is_wanted = len(gradient) > 0
+    η = T(state.rates[0])
     for l in range(1, len(layout.strides)):
-        transpose_tile(params, layout, batch, l, 0, layout.sizes[l])
+        transpose_rows(state, batch, l, 0, layout.sizes[l])
     first = start
     while first < stop:
-        begin = first // batch_size * batch_size
-        end = min(begin + batch_size, total)
+        begin = first // batch.size * batch.size
+        end = min(begin + batch.size, n_samples(samples))
         m = min(batch.length - first % batch.length, end - first)
-        steps = rule.code != NO_STEP and first + m == end
-        clips = steps and regularization.clip_norm < np.inf
-        share = 1.0 / (end - begin)
-        loss_scale = 1.0
-        if by_batch:
-            weight = batch_weight(samples, order, begin, end)
+        steps = not is_wanted and first + m == end
+        share, loss_scale = 1.0 / (end - begin), 1.0
+        if regularization.by_batch != 0:
+            weight = batch_weight(samples, begin, end)
             share = 1.0 / weight if weight > 0 else 0.0
             loss_scale = share * (end - begin)
-            regularization = shared_penalties(penalties, share, T)
-            if steps and (regularization.weight_decay > 0 or regularization.l1 > 0):
-                batch.penalty[0] += (end - begin) * penalty(regularization, params, layout)
-        weight_decay = regularization.weight_decay
-        γ = T(1) - learning_rate * weight_decay
-        step = begin_step(rule, learning_rate, weight_decay, T, steps)
+        penalties = batch_penalties(state, batch, share)
+        if (
+            steps
+            and regularization.by_batch != 0
+            and (penalties.weight_decay > 0 or penalties.l1 > 0)
+        ):
+            batch.penalty[0] += (end - begin) * penalty(penalties, state.params, layout)
+        step = begin_step(state, penalties.weight_decay, steps)
         # Plain SGD: W ← γ (W − (η/γ) G) and b ← b − γ (η/γ) Σ_t δ_t.
-        action, c = SUM_UP, T(1)
-        if batch.is_plain:
-            share *= -float(learning_rate) / float(γ)
+        action, c = STEP if steps else SUM_UP, T(1)
+        if batch.is_plain != 0 and not is_wanted:
+            γ = T(1) - η * penalties.weight_decay
+            share *= -float(η) / float(γ)
             action, c = PLAIN_STEP, γ
-        elif steps and not clips:
-            action = STEP
-        if batch.is_listed:  # what a longer stretch has left behind
-            clear_marks(layout, batch, m)
-        differentiate_rows(
-            params, layout, batch, regularization, samples, order, first, m,
-            int(rule.counts[2]), share, threads,
-        )  # fmt: skip
-        for turn in range(2 if clips else 1):
-            if turn == 1:  # all of the gradient is there, and its norm known
-                action, c = STEP, clip(regularization, batch)
-            take_tiles(
-                params, layout, batch, rule, step, regularization, inputs, order, first,
-                m if turn == 0 else 0, action, c, threads,
-            )  # fmt: skip
+        stretch = Stretch(first, m, int(state.counts[2]), share)
+        todo = Todo(action, c, gradient if is_wanted else batch.panels.gradient, penalties, step)
+        learn(state, batch, samples, stretch, todo, threads)
         if steps and regularization.max_norm < np.inf:
-            for l in range(len(layout.strides)):
-                W = window(params, layout.blocks[l], layout.sizes[l] * layout.strides[l])
-                if limit_norms(W, layout.strides[l], regularization.max_norm) and l > 0:
-                    transpose_tile(params, layout, batch, l, 0, layout.sizes[l])
+            limit_units(state, batch)
         for t in range(m):
             loss_sum += loss_scale * batch.losses[t]
-        if steps and batch.is_whole:
-            fill(batch.gradient, T(0), 0, len(batch.gradient))
-        rule.counts[2] += m
+        if steps and batch.panels.is_whole != 0:
+            fill(batch.panels.gradient, T(0), 0, len(batch.panels.gradient))
+        if not is_wanted:
+            state.counts[2] += m
         first += m
     return loss_sum

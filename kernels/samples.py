@@ -1,44 +1,114 @@
-"""Reading one sample of those to train on: its row, its inputs, its target and its weight."""
+"""The data of a pass, and how a kernel reads one of its samples: row, inputs, target, weight."""
+
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ._jit import jit
+from .linear import Entries
 from .memory import matrix_rows, prefetch, window
 from .vectors import lanes
 
 
-@jit
-def row_at(order, t):
-    """Row of the pass's sample t; all rows are in their own order where none is given."""
-    return order[t] if len(order) > 0 else t
+class Inputs(NamedTuple):
+    """Rows of inputs, never modified: a dense matrix, or CSR rows as scipy.sparse has them."""
+
+    X: NDArray[np.floating]  # (n, n_0), or (0, n_0) when the rows are sparse
+    data: NDArray[np.floating]  # (nnz,) or (0,)
+    indices: NDArray[np.int32]  # (nnz,) or (0,)
+    indptr: NDArray[np.int64]  # (n + 1,) or (0,)
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether the rows are CSR."""
+        return len(self.indptr) > 0
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return len(self.indptr) - 1 if self.is_sparse else len(self.X)
+
+
+# An order that stands for all rows as they come.
+IN_ORDER = np.empty(0, np.int64)
+
+
+class Samples(NamedTuple):
+    """Data to train on or to evaluate, and their order in a pass; never modified."""
+
+    inputs: Inputs
+    labels: NDArray[np.int64]  # (n,) class numbers, or (0,) when there are target rows
+    targets: NDArray[np.floating]  # (n, n_L) target rows, or (0, n_L) when there are labels
+    weights: NDArray[np.float64]  # (n,) sample weights, or (0,) when all weigh 1
+    order: NDArray[np.int64] = IN_ORDER  # row numbers of the pass's samples; (0,): as they come
+    kept: float = 1.0  # targets are smoothed to kept·y + shared
+    shared: float = 0.0
+    clip: float = 0.0  # probabilities in logarithms of losses are held in [clip, 1 − clip]
+
+
+def read_only(array: NDArray) -> NDArray:
+    """Read-only view: of one type for the kernels, whatever the owner's flags."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+# What dense rows have instead of CSR, of the type of the real thing: a kernel is compiled once.
+_NO_DATA = {np.dtype(name): read_only(np.empty(0, name)) for name in ("float32", "float64")}
+_NO_INDICES = read_only(np.empty(0, np.int32))
+_NO_INDPTR = read_only(np.empty(0, np.int64))
+
+
+def dense_inputs(X: NDArray[np.floating], dtype: np.dtype | None = None) -> Inputs:
+    """``X``, C-contiguous (n, n_0), as kernels take it, or as it is before conversion to dtype."""
+    return Inputs(X, _NO_DATA[dtype or X.dtype], _NO_INDICES, _NO_INDPTR)
+
+
+# Rows that are to be in a core's second cache when their turn comes, beside all that is worked on
+# there. With several threads some come to the wrong core, but nearer than they were.
+_AHEAD_BYTES = 128 * 1024
 
 
 @jit
-def n_samples(order, inputs):
+def rows_ahead(most, width, like):
+    """Samples by which rows are asked for ahead: at most so many, where they take less room."""
+    return min(most, max(1, _AHEAD_BYTES // (width * like.itemsize)))
+
+
+@jit
+def row_at(samples, t):
+    """Row of the pass's sample t."""
+    return samples.order[t] if len(samples.order) > 0 else t
+
+
+@jit
+def n_samples(samples):
     """Samples of the pass."""
+    inputs, order = samples.inputs, samples.order
     return len(order) if len(order) > 0 else max(len(inputs.X), len(inputs.indptr) - 1)
 
 
 @jit
-def expect(inputs, order, t, start, stop):
+def expect(samples, t, start, stop):
     """Have inputs ``start`` to ``stop`` of the pass's sample t on their way, where X is dense.
 
     A small network has learned from a row sooner than the next arrives in an order that no hardware
     can guess. It waits for rows in their own order too: what guesses them begins anew at every
     batch, and at every page of memory.
     """
-    if len(inputs.X) > 0 and t < n_samples(order, inputs):
-        x = matrix_rows(inputs.X, row_at(order, t), 1)
+    if len(samples.inputs.X) > 0 and t < n_samples(samples):
+        x = matrix_rows(samples.inputs.X, row_at(samples, t), 1)
         for i in range(start, stop, lanes(x)):
             prefetch(x, i)
 
 
 @jit(inline="early")
 def csr_row(inputs, row):
-    """Numbers and values of a CSR row's inputs, and how many they are."""
+    """Inputs of a CSR row."""
     start = inputs.indptr[row]
     count = inputs.indptr[row + 1] - start
-    return window(inputs.indices, start, count), window(inputs.data, start, count), count
+    return Entries(window(inputs.indices, start, count), window(inputs.data, start, count), count)
 
 
 @jit
@@ -75,11 +145,11 @@ def sample_weight(samples, row):
 
 
 @jit
-def batch_weight(samples, order, begin, end):
+def batch_weight(samples, begin, end):
     """Sum of the weights of the pass's samples begin to end."""
     if len(samples.weights) == 0:
         return float(end - begin)
     weight = 0.0
     for t in range(begin, end):
-        weight += samples.weights[row_at(order, t)]
+        weight += samples.weights[row_at(samples, t)]
     return weight

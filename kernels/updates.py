@@ -7,14 +7,11 @@ The padding of all of them is zero, and stays zero as long as eps is not.
 """
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ._jit import jit
-from .layout import aligned_zeros, frozen
 from .memory import window
 from .norms import SHRINK, limit_norm, scaled_penalty, shrunk_norm
 from .vectors import (
@@ -33,68 +30,16 @@ from .vectors import (
 )
 
 SGD, RMSPROP, ADAGRAD, ADADELTA, ADAM, NADAM = range(6)
-NO_STEP = -1  # instead of an optimizer's code: the gradient is all that is wanted
 
 # Smaller sums of squares have lost digits, and so have sums that are compared with smaller norms.
 _LEAST_SQUARES, _LEAST_NORM = constant(1e-25, 1e-280), constant(1e-15, 1e-140)
 
 
-class Rule(NamedTuple):
-    """An optimizer as the kernels see it."""
-
-    code: int
-    settings: NDArray[np.float64]  # (5,) in the order of its fields in `fastbp.optimizers`
-    shrinks: bool  # whether weight decay is decoupled: w ← (1 − η·λ) w, and no part of g
-    moments: NDArray[np.floating]  # one after the other, each laid out as the parameters
-    n_params: int
-    counts: NDArray[np.float64]  # (3,) steps so far, NAdam's product of μ, samples so far;
-    # modified in place
-
-
-class Regularization(NamedTuple):
-    """What keeps parameters and gradients small; numbers of the parameters' dtype."""
+class Penalties(NamedTuple):
+    """Factors of the penalties of a batch; numbers of the parameters' dtype."""
 
     weight_decay: float  # λ
     l1: float  # λ₁
-    clip_value: float  # largest |g|, or infinity
-    clip_norm: float  # largest ‖g‖ of the whole gradient, or infinity
-    max_norm: float  # largest norm of a unit's weights, or infinity
-    dropout: NDArray[np.float64]  # (L − 1,) share of each hidden layer's units
-    key: NDArray[np.uint64]  # (2,) of the masks, 32 bits each
-    by_batch: bool  # whether a batch's losses and penalties are added up, and divided by its weight
-
-
-def make_rule(
-    code: int, settings: Sequence[float], shrinks: bool, n_moments: int, n_params: int,
-    dtype: np.dtype,
-) -> Rule:  # fmt: skip
-    """An optimizer at its start."""
-    padded_settings = frozen((*settings, *(0.0,) * (5 - len(settings))), np.float64)
-    moments = aligned_zeros(n_moments * n_params, dtype)
-    return Rule(code, padded_settings, shrinks, moments, n_params, np.zeros(3))
-
-
-def make_regularization(
-    n_hidden: int,
-    dtype: np.dtype,
-    *,
-    weight_decay: float = 0.0,
-    l1: float = 0.0,
-    clip_value: float = np.inf,
-    clip_norm: float = np.inf,
-    max_norm: float = np.inf,
-    dropout: Sequence[float] = (),
-    key: Sequence[int] = (0, 0),
-    by_batch: bool = False,
-) -> Regularization:
-    """Regularization of a network with so many hidden layers; by default none."""
-    T = dtype.type
-    return Regularization(
-        T(weight_decay), T(l1), T(clip_value), T(clip_norm), T(max_norm),
-        frozen(dropout or (0.0,) * n_hidden, np.float64),
-        frozen(key, np.uint64),
-        by_batch,
-    )  # fmt: skip
 
 
 class Step(NamedTuple):
@@ -110,22 +55,23 @@ class Step(NamedTuple):
 
 
 @jit
-def begin_step(rule, learning_rate, weight_decay, T, counts_it):
+def begin_step(state, weight_decay, counts_it):
     """Work out the next `Step`, and count it if it is to be taken."""
-    p, counts = rule.settings, rule.counts
-    η, λ = float(learning_rate), float(weight_decay)
+    p, counts, code = state.settings, state.counts, state.rule[0]
+    T = state.params.dtype.type
+    η, λ = float(T(state.rates[0])), float(weight_decay)
     t = counts[0] + 1.0
     scale, inner_scale, gradient_scale, root = η, 1.0, 0.0, 1.0
-    if rule.code == SGD and p[3] != 0:
+    if code == SGD and p[3] != 0:
         scale, inner_scale = 1.0, η
-    elif rule.code == ADAGRAD:
+    elif code == ADAGRAD:
         scale = η / (1 + (t - 1) * p[0])
-    elif rule.code == ADAM:
+    elif code == ADAM:
         scale = η / (1 - p[0] ** t)
         root = 1 / np.sqrt(1 - p[1] ** t)
         if p[4] != 0:
             scale, root = scale / root, 1.0
-    elif rule.code == NADAM:
+    elif code == NADAM:
         μ = p[0] * (1 - 0.5 * 0.96 ** (t * p[3]))
         next_μ = p[0] * (1 - 0.5 * 0.96 ** ((t + 1) * p[3]))
         product = μ * (counts[1] if t > 1 else 1.0)
@@ -136,24 +82,24 @@ def begin_step(rule, learning_rate, weight_decay, T, counts_it):
         root = 1 / np.sqrt(1 - p[1] ** t)
     if counts_it:
         counts[0] = t
-    decay, keep = (0.0, 1 - η * λ) if rule.shrinks else (λ, 1.0)
+    decay, keep = (0.0, 1 - η * λ) if state.rule[1] != 0 else (λ, 1.0)
     return Step(
         T(scale), T(inner_scale), T(gradient_scale), T(root), T(decay), T(keep), t == 1
     )  # fmt: skip
 
 
 @jit
-def adjusts(regularization, c):
+def adjusts(penalties, clip_value, c):
     """Whether `adjust` would change anything."""
-    return regularization.l1 > 0 or regularization.clip_value < np.inf or c != 1
+    return penalties.l1 > 0 or clip_value < np.inf or c != 1
 
 
 @jit(inline=False)
-def adjust(regularization, c, w, g, n, is_weight):
+def adjust(penalties, clip_value, c, w, g, n, is_weight):
     """G ← c clip(g) + λ₁ sign(w), n elements; biases have no penalty."""
     like = zeros(w, 1)
-    factor, limit = broadcast(like, c), broadcast(like, regularization.clip_value)
-    λ1 = broadcast(like, regularization.l1 if is_weight else w.dtype.type(0))
+    factor, limit = broadcast(like, c), broadcast(like, w.dtype.type(clip_value))
+    λ1 = broadcast(like, penalties.l1 if is_weight else w.dtype.type(0))
     for k in range(0, n, lanes(w)):
         x = load(like, w, k)
         sign = where_positive(x, λ1) - where_positive(like - x, λ1)
@@ -161,18 +107,10 @@ def adjust(regularization, c, w, g, n, is_weight):
 
 
 @jit
-def shared_penalties(regularization, share, T):
-    """Penalties times ``share``, and the rest as it is."""
-    λ, λ1, clip_value, clip_norm, max_norm, dropout, key, by_batch = regularization
-    λ, λ1 = T(float(λ) * share), T(float(λ1) * share)
-    return Regularization(λ, λ1, clip_value, clip_norm, max_norm, dropout, key, by_batch)
-
-
-@jit
-def penalty(regularization, params, layout):
+def penalty(penalties, params, layout):
     """½ λ ‖W‖² + λ₁ Σ|w| of all weights."""
     like = zeros(params, 1)
-    λ, λ1 = float(regularization.weight_decay), float(regularization.l1)
+    λ, λ1 = float(penalties.weight_decay), float(penalties.l1)
     value = 0.0
     for l in range(len(layout.strides)):
         s, a = like, like
@@ -191,10 +129,10 @@ def penalty(regularization, params, layout):
 
 
 @jit
-def clipped_norm(regularization, g, n):
+def clipped_norm(clip_value, g, n):
     """`SHRINK` times the norm of clip(g), n elements; 0 where all squares underflow."""
     like = zeros(g, 1)
-    limit = broadcast(like, regularization.clip_value)
+    limit = broadcast(like, g.dtype.type(clip_value))
     s = like
     for k in range(0, n, lanes(g)):
         x = clamp(load(like, g, k), like - limit, limit)
@@ -202,7 +140,7 @@ def clipped_norm(regularization, g, n):
     squares = float(total(s))
     if math.isfinite(squares):
         return SHRINK * np.sqrt(squares)
-    return shrunk_norm(g, n, float(regularization.clip_value))
+    return shrunk_norm(g, n, float(g.dtype.type(clip_value)))
 
 
 @jit(inline=False)
@@ -232,45 +170,45 @@ def limit_norms(W, stride, most):
 
 
 @jit(inline="early")
-def moment(rule, i, place, n):
-    """Stretch of a moment; empty where the rule has no such moment."""
-    start = i * rule.n_params
-    exists = start < len(rule.moments)
-    return window(rule.moments, start + place if exists else 0, n if exists else 0)
+def moment(state, i, place, n):
+    """Elements of a moment from ``place`` on; none where the optimizer has no such moment."""
+    start, exists = i * len(state.params), i < state.rule[2]
+    return window(state.moments, start + place if exists else 0, n if exists else 0)
 
 
 @jit(inline=False)
-def take_step(rule, step, w, g, place, n, is_weight):
-    """One step of w with its gradient g: n elements, from ``place`` of the parameters.
+def take_step(state, step, g, place, n, is_weight):
+    """One step of n parameters from ``place`` on, with their gradient g.
 
     Biases, which are not weights, do not decay.
     """
-    T = w.dtype.type
-    like = zeros(w, 1)
+    T = g.dtype.type
+    like, code = zeros(g, 1), state.rule[0]
     λ = broadcast(like, step.decay if is_weight else T(0))
     keep = broadcast(like, step.keep if is_weight else T(1))
-    if rule.code == SGD:
-        sgd(rule, step, w, g, place, n, λ, keep)
-    elif rule.code == RMSPROP:
-        rmsprop(rule, step, w, g, place, n, λ, keep)
-    elif rule.code == ADAGRAD:
-        adagrad(rule, step, w, g, place, n, λ, keep)
-    elif rule.code == ADADELTA:
-        adadelta(rule, step, w, g, place, n, λ, keep)
+    if code == SGD:
+        sgd(state, step, g, place, n, λ, keep)
+    elif code == RMSPROP:
+        rmsprop(state, step, g, place, n, λ, keep)
+    elif code == ADAGRAD:
+        adagrad(state, step, g, place, n, λ, keep)
+    elif code == ADADELTA:
+        adadelta(state, step, g, place, n, λ, keep)
     else:
-        adam(rule, step, w, g, place, n, λ, keep)
+        adam(state, step, g, place, n, λ, keep)
 
 
 @jit
-def sgd(rule, step, w, g, place, n, λ, keep):
+def sgd(state, step, g, place, n, λ, keep):
     """With b ← μ b + (1 − τ) g, at first g: w ← w − η b, or w − η (g + μ b) with Nesterov.
 
     Or η g takes the place of g, and the 1 that of η.
     """
-    p, T, like = rule.settings, w.dtype.type, zeros(w, 1)
+    p, T, like = state.settings, g.dtype.type, zeros(g, 1)
+    w = window(state.params, place, n)
     η, μ, τ = broadcast(like, step.scale), broadcast(like, T(p[0])), broadcast(like, T(1 - p[1]))
     inner = broadcast(like, step.inner_scale)
-    b = moment(rule, 0, place, n)
+    b = moment(state, 0, place, n)
     for k in range(0, n, lanes(w)):
         x = keep * load(like, w, k)
         d = inner * (load(like, g, k) + λ * load(like, w, k))
@@ -282,17 +220,18 @@ def sgd(rule, step, w, g, place, n, λ, keep):
 
 
 @jit
-def rmsprop(rule, step, w, g, place, n, λ, keep):
+def rmsprop(state, step, g, place, n, λ, keep):
     """With v ← α v + (1 − α) g²: w ← w − η g / (√v + ε).
 
     Centred, √(v − m²) with m the same mean of g takes the place of √v; with momentum,
     b ← μ b + g / (√v + ε) and w ← w − η b.
     """
-    p, T, like = rule.settings, w.dtype.type, zeros(w, 1)
+    p, T, like = state.settings, g.dtype.type, zeros(g, 1)
+    w = window(state.params, place, n)
     η, ε = broadcast(like, step.scale), broadcast(like, T(p[1]))
     α, β = broadcast(like, T(p[0])), broadcast(like, T(1 - p[0]))
     μ = broadcast(like, T(p[2]))
-    v, b, m = moment(rule, 0, place, n), moment(rule, 1, place, n), moment(rule, 2, place, n)
+    v, b, m = moment(state, 0, place, n), moment(state, 1, place, n), moment(state, 2, place, n)
     for k in range(0, n, lanes(w)):
         d = load(like, g, k) + λ * load(like, w, k)
         second = α * load(like, v, k) + β * d * d
@@ -309,11 +248,12 @@ def rmsprop(rule, step, w, g, place, n, λ, keep):
 
 
 @jit
-def adagrad(rule, step, w, g, place, n, λ, keep):
+def adagrad(state, step, g, place, n, λ, keep):
     """With v ← v + g²: w ← w − η g / (√v + ε)."""
-    p, T, like = rule.settings, w.dtype.type, zeros(w, 1)
+    p, T, like = state.settings, g.dtype.type, zeros(g, 1)
+    w = window(state.params, place, n)
     η, ε = broadcast(like, step.scale), broadcast(like, T(p[1]))
-    v = moment(rule, 0, place, n)
+    v = moment(state, 0, place, n)
     for k in range(0, n, lanes(w)):
         d = load(like, g, k) + λ * load(like, w, k)
         second = load(like, v, k) + d * d
@@ -322,15 +262,16 @@ def adagrad(rule, step, w, g, place, n, λ, keep):
 
 
 @jit
-def adadelta(rule, step, w, g, place, n, λ, keep):
+def adadelta(state, step, g, place, n, λ, keep):
     """With v ← ρ v + (1 − ρ) g² and d = g √(u + ε) / √(v + ε): w ← w − η d.
 
     Then u ← ρ u + (1 − ρ) d².
     """
-    p, T, like = rule.settings, w.dtype.type, zeros(w, 1)
+    p, T, like = state.settings, g.dtype.type, zeros(g, 1)
+    w = window(state.params, place, n)
     η, ε = broadcast(like, step.scale), broadcast(like, T(p[1]))
     ρ, rest = broadcast(like, T(p[0])), broadcast(like, T(1 - p[0]))
-    v, u = moment(rule, 0, place, n), moment(rule, 1, place, n)
+    v, u = moment(state, 0, place, n), moment(state, 1, place, n)
     for k in range(0, n, lanes(w)):
         d = load(like, g, k) + λ * load(like, w, k)
         second = ρ * load(like, v, k) + rest * d * d
@@ -341,19 +282,20 @@ def adadelta(rule, step, w, g, place, n, λ, keep):
 
 
 @jit
-def adam(rule, step, w, g, place, n, λ, keep):
+def adam(state, step, g, place, n, λ, keep):
     """With m ← β₁ m + (1 − β₁) g and v ← β₂ v + (1 − β₂) g²: w ← w − η m̂ / (√v̂ + ε).
 
     m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ); or ε / √(1 − β₂ᵗ) takes the place of ε. AMSGrad
     takes the largest v so far. NAdam looks ahead: in place of η m̂ stands a sum of m and g, whose
     weights are the step's.
     """
-    p, T, like = rule.settings, w.dtype.type, zeros(w, 1)
+    p, T, like = state.settings, g.dtype.type, zeros(g, 1)
+    w = window(state.params, place, n)
     η, now = broadcast(like, step.scale), broadcast(like, step.gradient_scale)
     root, ε = broadcast(like, step.root), broadcast(like, T(p[2]))
     β1, rest1 = broadcast(like, T(p[0])), broadcast(like, T(1 - p[0]))
     β2, rest2 = broadcast(like, T(p[1])), broadcast(like, T(1 - p[1]))
-    m, v, most = moment(rule, 0, place, n), moment(rule, 1, place, n), moment(rule, 2, place, n)
+    m, v, most = moment(state, 0, place, n), moment(state, 1, place, n), moment(state, 2, place, n)
     for k in range(0, n, lanes(w)):
         d = load(like, g, k) + λ * load(like, w, k)
         first = β1 * load(like, m, k) + rest1 * d

@@ -22,9 +22,7 @@ from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin, models, register_model
 from numba.np import arrayobj
 
-from .memory import item_address, require_flat
-
-VECTOR_BYTES = 64
+from .memory import VECTOR_BYTES, item_address, require_flat
 
 
 class Vector(types.Type):

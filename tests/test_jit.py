@@ -23,7 +23,7 @@ compiled_only = pytest.mark.skipif(DISABLED, reason="nothing is compiled with NU
 
 def test_no_flag_is_set_outside_of_the_decorator():
     option = r"(entry=True|strict=True|parallel=True|inline=False|inline=\"early\")"
-    allowed = re.compile(rf"^@jit(\({option}(, {option})*\))?$")
+    allowed = re.compile(rf"^ *@jit(\({option}(, {option})*\))?$")
     suspicious = re.compile(r"\bn?jit\b\s*\(|^\s*@\S*jit|fastmath|import.*\bnjit\b|numba\.n?jit")
     checked = 0
     for folder in (KERNELS, Path(fastbp.__file__).parent):
@@ -50,13 +50,12 @@ def test_kernels_release_the_gil():
 @compiled_only
 def test_kernels_refuse_what_they_would_misread():
     network = fastbp.Network((3, 2), seed=0)
-    strided = np.zeros(2 * network.params.size, np.float32)[::2]
-    work = kernels.make_work(network.layout, network.dtype)
+    state = network.parameters.state
     inputs = kernels.dense_inputs(np.zeros((1, 3), np.float32))
-    with pytest.raises(numba.TypingError, match="flat C-contiguous arrays"):
-        kernels.forward(strided, network.layout, work, inputs, 0)
+    with pytest.raises(numba.TypingError, match="packed arrays"):
+        kernels.forward(np.repeat(state, 2)[::2], inputs, 0)
     with pytest.raises(numba.TypingError, match="arrays of one dtype"):
-        kernels.forward(network.params.astype(np.float64), network.layout, work, inputs, 0)
+        kernels.forward(state.astype(np.float64), inputs, 0)
 
 
 @compiled_only
@@ -534,11 +533,11 @@ def test_compilation_says_so_once_for_each_dtype(no_cache, tmp_path):
 OUT_OF_BOUNDS = """
 import numpy as np
 from numba import njit
-from fastbp.kernels import linear, activations
+from fastbp.kernels import linear, activations, views
 
 @njit
 def product(W, rows, a, z):
-    linear.add_rows(W, rows, a, len(rows), z, 0, 16, 16)
+    linear.add_rows(views.matrix(W, 16), linear.Entries(rows, a, len(rows)), z, 0, 16)
 
 @njit
 def relu(z, a):
@@ -575,21 +574,19 @@ import fastbp
 from fastbp import kernels
 
 @njit
-def passes(n, params, layout, work, samples, order, eta, decay):
+def passes(n, state, samples):
     loss = 0.0
     for _ in range(n):
-        loss = kernels.train_sequential(
-            params, layout, work, samples, order, 0, len(order), eta, decay, 0.0
-        )
-    return loss / len(order)
+        loss = kernels.train_sequential(state, samples, 0, 50, 0.0)
+    return loss / 50
 
 X = np.random.default_rng(0).random((50, 4), dtype=np.float32)
 y = np.arange(50) % 3
 ours, theirs = (fastbp.Network((4, 6, 3), seed=0) for _ in range(2))
 history = fastbp.Trainer(ours, shuffle=False).fit(X, y, epochs=3, progress=False)
 samples = kernels.Samples(kernels.dense_inputs(X), y, np.empty((0, 3), np.float32), np.empty(0))
-loss = passes(3, theirs.params, theirs.layout, kernels.make_work(theirs.layout, theirs.dtype),
-              samples, np.arange(50), np.float32(0.01), np.float32(0))
+theirs.parameters.fields.rates[0] = 0.01
+loss = passes(3, theirs.parameters.state, samples)
 assert np.allclose(ours.params, theirs.params, rtol=1e-5, atol=1e-6)
 assert np.isclose(loss, history.train_loss[-1], rtol=1e-5)
 """

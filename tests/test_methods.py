@@ -310,22 +310,11 @@ def test_threads_change_no_bit_of_a_layer_that_trainers_would_not_share(generato
         choice = plan.choose(
             network.layout, network.dtype, samples.inputs, ("deferred",) * 2, 8, 1.0, 1
         )
-        on_threads = np.array([1, n_threads])
-        threaded = choice.plan._replace(block_threads=on_threads, sample_threads=on_threads)
-        kernels.train_deferred(
-            network.params,
-            network.layout,
-            threaded,
-            kernels.make_work(network.layout, network.dtype),
-            kernels.make_block(network.layout, threaded, 8, network.dtype),
-            samples,
-            np.arange(40),
-            0,
-            40,
-            np.float32(0.1),
-            np.float32(0),
-            0.0,
-        )
+        shares = np.array([0, 1])
+        shared = choice.plan._replace(shares_block=shares, shares_sample=shares)
+        block = kernels.make_block(network.layout, shared, 8, network.dtype)
+        network.parameters.fields.rates[0] = 0.1
+        kernels.train_deferred(network.parameters.state, block, samples, 0, 40, 0.0, n_threads)
         results.append(network.params.copy())
     np.testing.assert_array_equal(*results)
 

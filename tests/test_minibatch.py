@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 from naive import Naive, Steps, one_hot
 from numba import njit
 
-import fastbp
 from fastbp import Network, Trainer, kernels, optimizers
-from fastbp.kernels import linear
+from fastbp.kernels import linear, views
 
 TIGHT = {"rtol": 1e-9, "atol": 1e-12}
 # As torch has them, and what it does not have.
@@ -47,9 +46,11 @@ IDS, OTHER_IDS = (
 
 @njit(error_model="numpy")
 def call_multiply_add(W, stride, X, n, across, along, m, base, base_stride, out, scale):
+    matrix = views.Matrix
     linear.multiply_add(
-        W, stride, X, n, across, along, m, base, base_stride, out, stride, 0, stride, scale
-    )
+        matrix(W, 0, stride, 1), matrix(X, 0, across, along), matrix(base, 0, base_stride, 1),
+        matrix(out, 0, stride, 1), m, n, stride, scale,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -335,9 +336,8 @@ def test_the_summary_says_how_batches_are_made():
 
 def test_scratch_of_sparse_rows_is_no_matrix():
     layout = Network((100_000, 4, 2), seed=0).layout
-    options = {"is_listed": False, "is_plain": True}
-    batch = fastbp.kernels.make_batch(layout, 256, np.dtype("f4"), is_sparse=True, **options)
-    assert sum(part.nbytes for part in batch if isinstance(part, np.ndarray)) < 1_000_000
+    batch = kernels.make_batch(layout, 256, np.dtype("f4"), inputs="sparse", is_plain=True)
+    assert batch.nbytes < 1_000_000
 
 
 THREADS = """

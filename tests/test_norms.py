@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numba import njit
 
 import fastbp
-from fastbp import DivergenceError, Network, Trainer, kernels, optimizers
+from fastbp import DivergenceError, Network, Trainer, optimizers
 from fastbp.kernels import updates
 
 # Sizes are odd on purpose.
@@ -113,8 +113,8 @@ def test_weights_of_any_size_are_limited(dtype, share, generator):
 
 
 @njit
-def kernel_penalty(regularization, params, layout):
-    return updates.penalty(regularization, params, layout)
+def kernel_penalty(penalties, params, layout):
+    return updates.penalty(penalties, params, layout)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -134,8 +134,8 @@ def test_penalties_of_any_weights(dtype, exponent, weight_decay, l1, generator):
         expected += 0.5 * np.longdouble(decay) * exact_norm(large) ** 2
         expected += np.longdouble(sizes) * np.abs(large).sum()
     expected = float(expected)
-    regularization = kernels.make_regularization(1, network.dtype, weight_decay=weight_decay, l1=l1)
-    got = kernel_penalty(regularization, network.params, network.layout)
+    penalties = updates.Penalties(decay, sizes)
+    got = kernel_penalty(penalties, network.params, network.layout)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=5e-324)
     np.testing.assert_allclose(
         network.parameters.penalty(weight_decay, l1), expected, rtol=1e-5, atol=5e-324
@@ -145,8 +145,8 @@ def test_penalties_of_any_weights(dtype, exponent, weight_decay, l1, generator):
 def test_penalties_of_no_weights_are_zero():
     network = Network((4, 3), dtype="float64", seed=0)
     network.params[:] = 0
-    regularization = kernels.make_regularization(0, network.dtype, weight_decay=1.0, l1=1.0)
-    assert kernel_penalty(regularization, network.params, network.layout) == 0
+    penalties = updates.Penalties(np.float64(1), np.float64(1))
+    assert kernel_penalty(penalties, network.params, network.layout) == 0
     assert network.parameters.penalty(1.0, 1.0) == 0
 
 

@@ -36,10 +36,10 @@ def frozen_bias_steps(network, n):
 
 def test_logistic_forward():
     network = logistic_net()
-    work = kernels.make_work(network.layout, network.dtype)
-    kernels.forward(network.params, network.layout, work, kernels.dense_inputs(X1), 0)
+    state, fields = network.parameters.state, network.parameters.fields
+    kernels.forward(state, kernels.dense_inputs(X1), 0)
     start = network.layout.units[1]
-    np.testing.assert_allclose(work.a[start : start + 2], [0.593269992, 0.596884378], atol=5e-10)
+    np.testing.assert_allclose(fields.a[start : start + 2], [0.593269992, 0.596884378], atol=5e-10)
     np.testing.assert_allclose(network.predict(X1), [[0.75136507, 0.772928465]], atol=5e-9)
     assert network.loss(X1, Y1) == pytest.approx(0.298371108760003, abs=5e-16)
 
@@ -85,16 +85,16 @@ def test_xor_one_step():
     network.weights[1][...] = [[-1.2, 1.1]]
     network.biases[1][...] = -0.3
     x, y = np.array([[1.0, 1.0]]), np.array([0.0])
-    work = kernels.make_work(network.layout, network.dtype)
-    work.y[:] = 0
-    kernels.forward(network.params, network.layout, work, kernels.dense_inputs(x), 0)
-    kernels.backward(network.params, network.layout, work, -1)
+    state, fields = network.parameters.state, network.parameters.fields
+    fields.y[:] = 0
+    kernels.forward(state, kernels.dense_inputs(x), 0)
+    kernels.backward(state, -1)
     hidden, output = network.layout.units[1], network.layout.units[2]
     np.testing.assert_allclose(
-        work.a[hidden : hidden + 2], [0.5249791875, 0.8807970780], atol=5e-11
+        fields.a[hidden : hidden + 2], [0.5249791875, 0.8807970780], atol=5e-11
     )
-    assert work.a[output] == pytest.approx(0.5097242139, abs=5e-11)
-    assert work.delta[output] == pytest.approx(0.1273828538, abs=5e-11)
+    assert fields.a[output] == pytest.approx(0.5097242139, abs=5e-11)
+    assert fields.delta[output] == pytest.approx(0.1273828538, abs=5e-11)
     Trainer(network, learning_rate=0.1).partial_fit(x, y)
     expected = {
         "W1": [0.5038119480, 0.4038119478, 0.8985288179, 0.9985288179],

@@ -86,8 +86,8 @@ def test_chunk_sizes_change_no_bit(blobs, monkeypatch):
 @pytest.mark.parametrize(
     ("entry", "use", "places"),
     [
-        ("train_sequential", lambda n, X, y: Trainer(n).partial_fit(X, y), (5, 6)),
-        ("train_minibatch", lambda n, X, y: n.value_and_grad(X, y), (7, 8)),
+        ("train_sequential", lambda n, X, y: Trainer(n).partial_fit(X, y), (2, 3)),
+        ("train_minibatch", lambda n, X, y: n.value_and_grad(X, y), (4, 5)),
     ],
 )
 def test_every_long_call_is_cut_into_chunks(entry, use, places, blobs, monkeypatch):
@@ -127,12 +127,13 @@ def test_shuffle_takes_every_sample_once_an_epoch_and_leaves_the_data_alone(blob
     orders = []
     real = kernels.train_sequential
 
-    def spy(params, layout, work, samples, order, start, stop, *rest):
+    def spy(state, samples, start, stop, loss_sum):
         assert samples.inputs.X.base is not None
         assert np.shares_memory(samples.inputs.X, X)
         if stop > start:
+            order = samples.order
             orders.append(order.copy() if len(order) > 0 else np.arange(samples.inputs.n))
-        return real(params, layout, work, samples, order, start, stop, *rest)
+        return real(state, samples, start, stop, loss_sum)
 
     kernels.train_sequential = spy
     try:
@@ -312,7 +313,7 @@ def test_divergence_keeps_the_state_of_the_last_chunk(blobs, monkeypatch):
     cuts = [(0, 9), (9, 50), (50, 120)]
     monkeypatch.setattr("fastbp.runs.paced", lambda n, *_: iter(cuts))
 
-    def train(params, layout, work, samples, order, start, stop, *rest):
+    def train(state, samples, start, stop, loss_sum):
         network.biases[0][...] = np.nan if start == 50 else stop
         return 0.0
 
@@ -326,7 +327,7 @@ def test_ctrl_c_during_a_diverging_chunk_leaves_finite_weights(blobs, monkeypatc
     network = Network((4, 3), seed=0)
     before = network.params.copy()
 
-    def train(params, layout, work, samples, order, start, stop, *rest):
+    def train(state, samples, start, stop, loss_sum):
         if stop > start:
             network.biases[0][...] = np.nan
             raise KeyboardInterrupt
@@ -342,7 +343,7 @@ def test_divergence_names_the_first_layer(blobs, monkeypatch):
     network = Network((4, 8, 3), seed=0)
     before = network.params.copy()
 
-    def poison(params, layout, work, samples, order, start, stop, *rest):
+    def poison(state, samples, start, stop, loss_sum):
         if stop > start:
             network.biases[1][2] = np.inf
         return 0.0
@@ -633,7 +634,7 @@ def test_ctrl_c_leaves_a_whole_network():
 
 @pytest.mark.parametrize(
     ("options", "made"),
-    [({}, "make_work"), ({"method": "deferred"}, "make_block"), ({"batch_size": 32}, "make_batch")],
+    [({"method": "deferred"}, "make_block"), ({"batch_size": 32}, "make_batch")],
 )
 def test_scratch_is_kept_from_call_to_call_but_never_the_data(options, made, monkeypatch):
     real, count = getattr(kernels, made), []
@@ -685,7 +686,7 @@ def test_a_kernel_is_loaded_before_the_bar_is_made(blobs, monkeypatch):
     real, real_bar = kernels.train_sequential, fastbp.progress.progress_bar
 
     def train(*arguments):
-        seen.append("rows" if arguments[6] > arguments[5] else "load")
+        seen.append("rows" if arguments[3] > arguments[2] else "load")
         return real(*arguments)
 
     def bar(*arguments):
@@ -712,16 +713,11 @@ def test_parallel_code_is_called_for_when_it_is_worth_it(entry, options, n_threa
     monkeypatch.setattr(kernels, "set_loop_threads", lambda n: None)
     seen, now = [], [0.0]
 
-    def is_parallel(arguments):
-        return (
-            arguments[2].block_threads if entry == "train_deferred" else arguments[-1]
-        ) is not None
-
     def train(*arguments):
-        seen.append(is_parallel(arguments))
-        start, stop = arguments[7:9]
+        start, stop, loss_sum, threads = arguments[-4:]
+        seen.append(threads is not None)
         now[0] += (stop - start) * 1e-3
-        return arguments[-2] if entry == "train_minibatch" else arguments[-1]
+        return loss_sum
 
     monkeypatch.setattr(kernels, entry, train)
     monkeypatch.setattr(pacing.time, "perf_counter", lambda: now[0])
@@ -744,7 +740,7 @@ def test_a_gradient_compiles_parallel_loops_for_long_work_alone(monkeypatch):
 
     def train(*arguments):
         seen.append(arguments[-1] is not None)
-        now[0] += (arguments[8] - arguments[7]) * 1e-3
+        now[0] += (arguments[-3] - arguments[-4]) * 1e-3
         return arguments[-2]
 
     monkeypatch.setattr(kernels, "train_minibatch", train)

@@ -10,27 +10,29 @@ import pytest
 ASSEMBLY = """
 import re, sys
 import numba
-from numba import float32, float64, int32, int64, none, types
-from fastbp.kernels import linear
+from numba import float32, float64, int32, int64, types
+from fastbp.kernels import linear, views
 from fastbp.kernels._jit import jit
 
 register = sys.argv[1]
 for T, packed in ((float32, "ps"), (float64, "pd")):
     array, n = T[::1], int64
-    for rows in (none, int32[::1]):
-        functions = {
-            "_add_rows": (array, rows, array, n, array, n, n, n),
-            "_add_dots_called": (array, rows, n, n, array, array, n),
-            "_rank_one": (array, rows, array, n, array, n, T, T),
-            "multiply_add": (array, n, array, n, n, n, n, array, n, array, n, n, n, T),
-        }
-        for name, arguments in functions.items():
-            function = getattr(linear, name)
-            caller = jit(lambda *given: function(*given), entry=True)
-            caller.compile((types.StarArgTuple(arguments),))
-            assembly = caller.inspect_asm(caller.signatures[-1])
-            fused = rf"vfmadd\\w+{packed}\\s.*{register}"
-            assert re.search(fused, assembly), f"{name}, {T}, rows {rows}: no {register}"
+    matrix = types.NamedTuple((array, n, n, n), views.Matrix)
+    entries = types.NamedTuple((int32[::1], array, n), linear.Entries)
+    term = types.NamedTuple((array, T, T), linear.Term)
+    functions = {
+        "_add_rows": (matrix, entries, array, n, n),
+        "_add_dots_called": (matrix, int32[::1], n, n, array, array),
+        "_rank_one": (matrix, entries, term),
+        "multiply_add": (matrix, matrix, matrix, matrix, n, n, n, T),
+    }
+    for name, arguments in functions.items():
+        function = getattr(linear, name)
+        caller = jit(lambda *given: function(*given), entry=True)
+        caller.compile((types.StarArgTuple(arguments),))
+        assembly = caller.inspect_asm(caller.signatures[-1])
+        fused = rf"vfmadd\\w+{packed}\\s.*{register}"
+        assert re.search(fused, assembly), f"{name}, {T}: no {register}"
 """
 
 

@@ -37,10 +37,10 @@ def draw_mask(rate, key, sample, layer, mask):
     T = mask.dtype.type
     limit = np.uint64(rate * 4294967296.0)
     kept, dropped = T(1.0 / (1.0 - rate)), T(0)
-    number = np.uint64(sample)
+    number, k0, k1 = np.uint64(sample), np.uint64(key[0]), np.uint64(key[1])
     for block in range(len(mask) // 4):  # rows are whole vectors
         r0, r1, r2, r3 = philox(
-            np.uint64(block), np.uint64(layer), number & _LOW, number >> _HALF, key[0], key[1]
+            np.uint64(block), np.uint64(layer), number & _LOW, number >> _HALF, k0, k1
         )
         mask[4 * block] = kept if r0 >= limit else dropped
         mask[4 * block + 1] = kept if r1 >= limit else dropped

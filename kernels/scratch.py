@@ -1,0 +1,296 @@
+"""Scratch of blocks and of batches: one flat array each, with all that is constant in a pass."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .layout import DEFERRED, Layout, padded
+from .memory import VECTOR_BYTES
+from .packing import Doubles, Int32s, Int64s, Reals, pack
+
+# A block's samples are marked by the bits of one integer.
+LONGEST_BLOCK = 64
+
+
+class Plan(NamedTuple):
+    """How each layer's steps are computed, (L,) each. Sharing changes no bit of a result.
+
+    A layer whose method is zero-skipping is sparse, and one that is sequential is not. A first
+    layer of CSR rows is zero-skipping.
+    """
+
+    methods: Int64s  # codes of `layout.METHODS`
+    sparse: Int64s  # whether inputs that are zero are left out; in a deeper layer only where the
+    # activation below is relu, which has no δ where it is zero
+    shares_block: Int64s  # whether threads share the products over a block
+    shares_sample: Int64s  # whether they share those of one sample
+
+
+class Block(NamedTuple):
+    """Scratch of a block of samples s = 0, 1, 2 and so on.
+
+    A layer l has its part of ``a`` from ``units[l]·width`` and of ``d`` from
+    ``units[l + 1]·width``, and of ``places`` and ``x`` from ``units[l]``.
+    """
+
+    plan: Plan
+    length: int  # most samples
+    width: int  # the same, padded to whole vectors
+    a: Reals  # inputs of each deferred layer: a row per sample if they are dense; a row of
+    # ``width`` per input if they are sparse, so that zeros are whole rows
+    d: Reals  # pending factors d_s of each deferred layer, a row per sample
+    z: Reals  # (width, stride_0) Wᵀx of the first layer
+    gram: Reals  # (width, width) x_s · x_t of the first layer, s < t
+    first_places: Int32s  # (width, units[1]) where each sample's inputs are not zero
+    first_x: Reals  # (width, units[1]) those inputs
+    first_counts: Int64s  # (width,) how many they are
+    places: Int32s  # (units[-1],) of the sample at hand: where each layer's inputs are not zero
+    x: Reals  # (units[-1],) those inputs
+    counts: Int64s  # (L,) how many they are
+    sums: Reals  # (most inputs,) Wδ
+    dots: Reals  # (2 width,) a_s · a and d_s · δ
+
+
+def make_block(
+    layout: Layout,
+    plan: Plan,
+    length: int,
+    dtype: np.dtype,
+) -> NDArray[np.floating]:
+    """Scratch for blocks of at most ``length`` samples, as far as the plan needs it."""
+    width, units = padded(length, dtype), int(layout.units[-1])
+    n = units * width if DEFERRED in plan.methods else 0
+    first = width if plan.methods[0] == DEFERRED else 0
+    listed = first * int(layout.units[1]) if plan.sparse[0] else 0
+    block = Block(
+        plan=Plan(*(np.array(each, np.int64) for each in plan)),
+        length=length,
+        width=width,
+        a=n,
+        d=n,
+        z=first * int(layout.strides[0]),
+        gram=first * width,
+        first_places=listed,
+        first_x=listed,
+        first_counts=first,
+        places=units,
+        x=units,
+        counts=len(layout.strides),
+        sums=int(np.diff(layout.units).max()),
+        dots=2 * width,
+    )
+    return pack(block, dtype)
+
+
+# Samples of a mini-batch whose outputs and δ are kept at a time.
+LONGEST_STRETCH = 256
+# The inputs of a layer with 128 KiB to 1 MiB of weights are summed up in quarters, whatever the
+# threads are: each thread takes whole quarters, and its core's cache keeps their weights for the
+# sums and for the step. Smaller layers are over too soon, and larger ones leave that cache anyway;
+# with many samples it matters less than the sums that have to be added up. From 12 vectors on no
+# quarter is empty.
+QUARTERS = 4
+_LEAST_INPUTS = 256
+_QUARTERED_BYTES = range(128 * 1024, 1024 * 1024 + 1)
+_MOST_SAMPLES = 128
+# Elements of a panel of the gradient, about: with its weights and moments in the nearest cache.
+_PANEL = 2048
+# Panels that each of several threads takes, at least: the more, the more equal their shares.
+_PANELS_A_THREAD = 8
+
+
+class Regularization(NamedTuple):
+    """What keeps parameters and gradients small."""
+
+    weight_decay: float = 0.0  # λ
+    l1: float = 0.0  # λ₁
+    clip_value: float = np.inf  # largest |g|
+    clip_norm: float = np.inf  # largest ‖g‖ of the whole gradient
+    max_norm: float = np.inf  # largest norm of a unit's weights
+    dropout: Doubles = np.empty(0)  # (L − 1,) share of each hidden layer's units, or (0,)
+    key: Int64s = np.zeros(2, np.int64)  # (2,) of the masks, 32 bits each
+    by_batch: int = 0  # whether losses and penalties are summed, and divided by the batch's weight
+
+
+class Lists(NamedTuple):
+    """Inputs of dense X that are not zero, sample by sample and quarter by quarter, or nothing."""
+
+    width: int  # of a row of ``marked``: a stretch's length padded to whole vectors
+    places: Int32s  # (length·units[1],) where they stand
+    x: Reals  # ditto: those inputs
+    counts: Int64s  # (length·QUARTERS,) how many they are
+    marked: Reals  # (units[1]·width,) a row per input, zeros included
+
+
+class Quarters(NamedTuple):
+    """Sums of a layer's inputs in quarters."""
+
+    is_cut: Int64s  # (L,) whether a layer's inputs are
+    sums: Reals  # ((QUARTERS − 1)·length·widest,) those of all quarters but the first
+
+
+class Panels(NamedTuple):
+    """The gradient in panels of a few rows of weights, numbered through all layers."""
+
+    heights: Int64s  # (L,) rows of each layer's panels
+    firsts: Int64s  # (L + 1,) number of each layer's first panel; the last: of panels
+    loads: Int64s  # (firsts[-1] + 1,) weights in all panels before each, and in all
+    size: int  # elements of the largest
+    is_whole: int  # whether there is a gradient of all parameters, summed up by stretches
+    gradient: Reals  # that, or a panel for each thread, or (0,)
+    norms: Doubles  # (firsts[-1] + L,) of the panels' and the biases' gradients, × SHRINK
+
+
+class Batch(NamedTuple):
+    """Scratch of a mini-batch, a row per sample in each layer.
+
+    A layer l ≥ 1 has its part of ``a``, ``z`` and ``delta`` from ``(units[l] − units[1])·length``.
+    Padding holds what the formulas make of zeros, such as f(0); only that of ``delta`` is zero.
+    """
+
+    size: int  # samples of a batch
+    length: int  # most samples at a time: a longer batch is worked off in stretches
+    is_listed: int  # whether zeros in dense X are left out
+    is_plain: int  # whether plain SGD's step is added to the weights, with no gradient apart
+    inputs: Reals  # (length·units[1],) rows of dense X, unless zeros are left out
+    a: Reals  # ((units[-1] − units[1])·length,) outputs of each layer
+    masked: Reals  # ditto: under the mask, which is what the layer above gets; (0,) without dropout
+    mask: Reals  # ditto: of dropout, or (0,)
+    z: Reals  # ditto: sums before the activation
+    delta: Reals  # ditto: ∂loss/∂z, times the sample's share of the mean
+    zeros: Reals  # (widest,) never modified
+    y: Reals  # (length·strides[-1],) targets
+    labels: Int64s  # (length,) class numbers, where there are any
+    losses: Doubles  # (length,) weighted
+    transposed: Reals  # weights of each layer but the first, row k the fan-in of unit k;
+    places: Int64s  # (L + 1,) layer l has its part from places[l]
+    lists: Lists
+    quarters: Quarters
+    panels: Panels
+    regularization: Regularization
+    penalty: Doubles  # (1,) sum over samples, where `Regularization.by_batch`
+
+
+def kind_of(is_listed: bool, is_sparse: bool) -> str:
+    """What `make_batch` calls inputs whose zeros are left out, or that are CSR rows, or neither."""
+    return "sparse" if is_sparse else "listed" if is_listed else "dense"
+
+
+def make_batch(
+    layout: Layout,
+    size: int,
+    dtype: np.dtype,
+    *,
+    inputs: str = "dense",
+    purpose: str = "training",
+    is_plain: bool = False,
+    regularization: Regularization | None = None,
+    threads: int = 1,
+) -> NDArray[np.floating]:
+    """Scratch for batches of ``size``.
+
+    Parameters
+    ----------
+    inputs : {"dense", "listed", "sparse"}
+        X is dense; it is dense, and its zeros are left out; it is CSR.
+    purpose : {"training", "gradient", "inference"}
+        For a gradient there is no step, and for inference there is no way back.
+    is_plain : bool
+        The optimizer is plain SGD, whose step needs no gradient apart.
+    regularization : Regularization, optional
+        By default none.
+    threads : int
+        Panels of the gradient that are needed at a time.
+    """
+    regularization = regularization or Regularization()
+    length, width = min(size, LONGEST_STRETCH), int(layout.units[1])
+    n = (int(layout.units[-1]) - width) * length
+    goes_back, drops = purpose != "inference", any(regularization.dropout)
+    listed = length if inputs == "listed" else 0
+    clips = regularization.clip_norm < np.inf
+    adjusts = regularization.l1 > 0 or regularization.clip_value < np.inf
+    is_plain = is_plain and not adjusts
+    is_whole = purpose == "gradient" or clips or size > length
+    is_whole = is_whole or (inputs == "sparse" and not is_plain)
+    places = [0, 0]
+    for l in range(1, len(layout.strides)):
+        padded_in = int(layout.units[l + 1] - layout.units[l])
+        places.append(places[-1] + int(layout.strides[l]) * padded_in * goes_back)
+    quarters = _quarters(layout, length, dtype, inputs == "sparse")
+    panels = Panels(0, 0, 0, 0, 0, 0, 0)
+    if goes_back:  # norms are those of panels, whose sizes must not follow from the threads
+        panels = _panels(layout, dtype, inputs == "sparse", 1 if clips else threads)
+    gradient = int(layout.blocks[-1]) if is_whole else 0 if is_plain else threads * panels.size
+    panels = panels._replace(is_whole=is_whole, gradient=gradient if purpose == "training" else 0)
+    batch = Batch(
+        size=size,
+        length=length,
+        is_listed=inputs == "listed",
+        is_plain=is_plain and not is_whole,
+        inputs=length * width if inputs == "dense" else 0,
+        a=n,
+        masked=n * drops,
+        mask=n * drops,
+        z=n,
+        delta=n * goes_back,
+        zeros=int(np.diff(layout.units).max()),
+        y=length * int(layout.strides[-1]),
+        labels=length,
+        losses=length,
+        transposed=places[-1],
+        places=np.array(places, np.int64),
+        lists=Lists(
+            width=padded(length, dtype),
+            places=listed * width,
+            x=listed * width,
+            counts=listed * QUARTERS,
+            marked=width * padded(length, dtype) * (listed > 0) * goes_back,
+        ),
+        quarters=quarters,
+        panels=panels,
+        regularization=regularization,
+        penalty=1,
+    )
+    return pack(batch, dtype)
+
+
+def _quarters(layout: Layout, length: int, dtype: np.dtype, is_sparse: bool) -> Quarters:
+    is_cut = [
+        int(n_in) >= _LEAST_INPUTS
+        and length <= _MOST_SAMPLES
+        and int(n_in * stride) * dtype.itemsize in _QUARTERED_BYTES
+        and not (l == 0 and is_sparse)
+        for l, (n_in, stride) in enumerate(zip(layout.sizes, layout.strides, strict=False))
+    ]
+    widest = max(int(stride) * cut for stride, cut in zip(layout.strides, is_cut, strict=True))
+    return Quarters(np.array(is_cut, np.int64), (QUARTERS - 1) * length * widest)
+
+
+def _panels(layout: Layout, dtype: np.dtype, is_sparse: bool, threads: int) -> Panels:
+    lanes, target = VECTOR_BYTES // dtype.itemsize, _PANEL
+    if threads > 1:  # equal shares of small panels
+        target = min(target, int(layout.blocks[-1]) // (_PANELS_A_THREAD * threads))
+    heights, firsts, loads, size = [], [0], [0], 0
+    for l, (n_in, stride) in enumerate(
+        zip(layout.sizes.tolist(), layout.strides.tolist(), strict=False)
+    ):
+        # Whole vectors of what is transposed; of the first layer, what is multiplied at a time.
+        step = lanes if l > 0 else 4
+        height = max(step, target // stride // step * step)
+        if l == 0 and is_sparse:
+            height = n_in  # a sample's rows are anywhere
+        heights.append(height)
+        for top in range(0, n_in, height):
+            loads.append(loads[-1] + min(height, n_in - top) * stride)
+        firsts.append(firsts[-1] + -(-n_in // height))
+        size = max(size, min(height, n_in) * stride, stride)
+    return Panels(
+        heights=np.array(heights, np.int64),
+        firsts=np.array(firsts, np.int64),
+        loads=np.array(loads, np.int64),
+        size=size,
+        is_whole=0,
+        gradient=0,
+        norms=firsts[-1] + len(layout.strides),
+    )

@@ -1,0 +1,49 @@
+"""One state: a network in training, with its optimizer and the scratch of a sample, in one array.
+
+A copy of it is a copy of the network and of all that its training has come to.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .layout import Layout
+from .packing import Doubles, Int64s, Reals, pack
+
+# Moments that the hungriest optimizer keeps for each parameter.
+MOST_MOMENTS = 3
+
+
+class State(NamedTuple):
+    """What a network in training consists of; `view` and `fields` give it by these names."""
+
+    layout: Layout
+    rates: Doubles  # (2,) η and λ
+    rule: Int64s  # (3,) the optimizer's code, whether its decay is decoupled, number of its moments
+    settings: Doubles  # (5,) those of the optimizer, in the order of its fields
+    counts: Doubles  # (3,) steps so far, NAdam's product of μ, samples so far
+    a: Reals  # (units[-1],) outputs of each layer; a_0 is not used. Scratch of one sample, whose
+    z: Reals  # ditto: sums before the activation                   padding stays zero
+    delta: Reals  # ditto: ∂loss/∂z
+    y: Reals  # (n_L,) target
+    params: Reals  # (blocks[-1],)
+    moments: Reals  # (MOST_MOMENTS · blocks[-1],) one after the other, each laid out as params
+
+
+def make_state(
+    layout: Layout, dtype: np.dtype, n_moments: int = MOST_MOMENTS
+) -> NDArray[np.floating]:
+    """State of a network whose parameters are all zero, with room for so many moments.
+
+    Memory that is not touched is not taken from the system, so room for moments costs nothing
+    where there are none.
+
+    Raises
+    ------
+    ValueError
+        If it would need more bytes than an int64 can count.
+    """
+    n, units = int(layout.blocks[-1]), int(layout.units[-1])
+    n_out = int(layout.sizes[-1])
+    return pack(State(layout, 2, 3, 5, 3, units, units, units, n_out, n, n_moments * n), dtype)
