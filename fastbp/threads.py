@@ -94,7 +94,7 @@ def _blocks(n: int, operations: int) -> list[tuple[int, int]]:
     return [(start, min(n, start + length)) for start in range(0, n, length)]
 
 
-class _Turns(Generic[Result]):
+class _Spread(Generic[Result]):
     """Blocks of one call, which its caller and its helpers take in turns.
 
     Ctrl-C can strike the caller anywhere, so no helper is known by what the caller notes: each
@@ -166,18 +166,18 @@ def spread(
     most = min(n_threads or available(), MOST, len(blocks)) if len(blocks) > 1 else 1
     if most == 1:
         return [work(*block) for block in blocks]
-    turns = _Turns(work, blocks)
+    shares = _Spread(work, blocks)
     try:
         try:
             with contextlib.suppress(RuntimeError):  # no thread to be had
                 for _ in range(most - 1):
-                    _pool(most - 1).submit(turns.help)
-            turns.take()
+                    _pool(most - 1).submit(shares.help)
+            shares.take()
         finally:
-            turns.settle()
+            shares.settle()
     finally:  # once more, in case Ctrl-C interrupted the first
-        turns.settle()
-    errors, results = turns.errors, turns.results
+        shares.settle()
+    errors, results = shares.errors, shares.results
     if errors:
         try:
             raise errors[min(errors)]

@@ -217,7 +217,7 @@ def test_of_several_errors_the_first_blocks_is_raised(small_blocks):
 
 
 def test_a_helper_that_comes_late_touches_nothing():
-    turns = threads._Turns(lambda *_: pytest.fail("it was settled"), [(0, 16), (16, 32)])
+    turns = threads._Spread(lambda *_: pytest.fail("it was settled"), [(0, 16), (16, 32)])
     turns.settle()
     turns.help()
     turns.settle()
