@@ -512,9 +512,13 @@ class Network:
             If the dtype is not one of those allowed, or a parameter overflows in it.
         """
         new = object.__new__(type(self))
-        with np.errstate(over="ignore", under="ignore"):
-            new.__setstate__(self.__getstate__() | ({} if dtype is None else {"dtype": dtype}))
-        for name in ("weights", "biases") if new.dtype != self.dtype else ():
+        state = self.__getstate__()
+        if dtype is None or checks.dtype(dtype) == self.dtype:
+            new.__setstate__(state)
+            return new
+        del state["state"]
+        new.__setstate__(state | {"dtype": dtype, "weights": self.weights, "biases": self.biases})
+        for name in ("weights", "biases"):
             for l, (old, its) in enumerate(
                 zip(getattr(self, name), getattr(new, name), strict=True)
             ):
@@ -540,8 +544,7 @@ class Network:
             "dtype": self.dtype.name,
             "classes": self.classes,
             "preparation": self.preparation,
-            "weights": self.weights,
-            "biases": self.biases,
+            "state": self.parameters.kept(),
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -554,6 +557,10 @@ class Network:
         self.classes = state.get("classes")
         self.preparation = copy.copy(state.get("preparation"))
         self._begin()
+        if "state" in state:
+            self.parameters.restore(state["state"])
+            return
+        # Of another dtype, or pickled before there was one state.
         with np.errstate(all="ignore"):
             for ours, theirs in zip(self.weights, state["weights"], strict=True):
                 ours[...] = theirs

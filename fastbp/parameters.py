@@ -132,6 +132,27 @@ class Parameters:
         flat: FloatArray = self.fields.params
         return flat
 
+    def kept(self) -> FloatArray:
+        """``state`` up to the optimizer's moments, which trainers keep; a view."""
+        return self.state[: self.state.size - self.fields.moments.size]
+
+    def restore(self, kept: FloatArray) -> None:
+        """Make ``state`` a copy of what `kept` has kept.
+
+        Raises
+        ------
+        ValueError
+            If that was another version of fastbp.
+        """
+        mine = self.kept()
+        header = slice(0, kernels.HEADER_BYTES // mine.itemsize)
+        if kept.shape != mine.shape or kept[header].tobytes() != mine[header].tobytes():
+            raise ValueError(
+                "a pickled network must be of this version of fastbp; model files, which "
+                "network.save writes, are for every later one too."
+            )
+        mine[:] = kept
+
     def views(self, flat: FloatArray) -> Gradients:
         """Weights and biases of each layer as views of any vector laid out as ``self.flat``."""
         weights, biases = [], []

@@ -24,7 +24,7 @@ from .layout import (
 from .losses import CLASSIFICATION, LEGAL_OUTPUTS, LOSSES
 from .memory import aligned_zeros
 from .minibatch import train_minibatch
-from .packing import fields
+from .packing import HEADER_BYTES, fields
 from .parallel import launch
 from .samples import IN_ORDER, Inputs, Samples, dense_inputs, read_only
 from .scratch import (
@@ -49,6 +49,7 @@ __all__ = [
     "ADAM",
     "CLASSIFICATION",
     "DEFERRED",
+    "HEADER_BYTES",
     "HIDDEN",
     "IN_ORDER",
     "LEGAL_OUTPUTS",

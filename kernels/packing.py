@@ -41,6 +41,7 @@ _VERSION = 1
 _DTYPES: dict[Any, Any] = {Doubles: np.float64, Int64s: np.int64, Int32s: np.int32}
 _WORD = 8
 _FIRST = 2  # words before the first field: the mark, and the bytes of the whole
+HEADER_BYTES = _FIRST * _WORD  # what tells one packed array from another
 
 
 def _fields(kind: Any) -> dict[str, Any]:

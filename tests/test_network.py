@@ -267,3 +267,28 @@ def test_copies_have_room_for_the_parameters():
         network.copy("float32")
     network.weights[1][0, 0] = np.inf
     assert network.copy("float32").first_nonfinite_layer() == 2
+
+
+def test_a_pickled_network_is_its_state_without_room_for_moments():
+    network = Network((40, 50, 30), seed=0)
+    state = network.__getstate__()["state"]
+    assert state.nbytes < network.parameters.state.nbytes / 2
+    assert len(pickle.dumps(network)) < state.nbytes + 2000
+
+
+def test_a_state_of_another_version_is_refused():
+    network = Network((4, 5, 3), seed=0)
+    pickled = network.__getstate__()
+    pickled["state"] = pickled["state"].copy()
+    pickled["state"].view(np.int64)[0] += 1
+    with pytest.raises(ValueError, match="of this version of fastbp; model files"):
+        object.__new__(Network).__setstate__(pickled)
+
+
+def test_networks_pickled_before_there_was_one_state_still_load():
+    network = Network((4, 5, 3), seed=0)
+    old = network.__getstate__()
+    del old["state"]
+    other = object.__new__(Network)
+    other.__setstate__(old | {"weights": network.weights, "biases": network.biases})
+    np.testing.assert_array_equal(other.params, network.params)

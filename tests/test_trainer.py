@@ -754,3 +754,29 @@ def test_a_gradient_compiles_parallel_loops_for_long_work_alone(monkeypatch):
     for _ in range(10):
         network.value_and_grad(X, y)
     assert any(seen)
+
+
+def test_two_trainers_of_a_network_have_moments_of_their_own(blobs):
+    """They take turns in the network's state; each goes on where it was."""
+    shared = Network((4, 8, 3), seed=1)
+    alone = [Network((4, 8, 3), seed=1) for _ in range(2)]
+    pairs = [
+        [Trainer(network, optimizer, batch_size=30) for network in (shared, own)]
+        for own, optimizer in zip(alone, ("adam", "rmsprop"), strict=True)
+    ]
+    params = shared.params.copy()
+    for _ in range(3):
+        for ours, theirs in pairs:
+            ours.partial_fit(*blobs)
+            theirs.network.params[:] = params
+            theirs.partial_fit(*blobs)
+            params = theirs.network.params.copy()
+            np.testing.assert_array_equal(shared.params, params)
+
+
+def test_moments_are_views_of_the_networks_state(blobs):
+    network = Network((4, 8, 3), seed=1)
+    trainer = Trainer(network, "adam", batch_size=30).partial_fit(*blobs)
+    for array in (trainer.optimizer_state.moments, trainer.optimizer_state.counts, network.params):
+        assert np.may_share_memory(array, network.parameters.state)
+    assert trainer.optimizer_state.moments.any(axis=1).all()
