@@ -134,10 +134,10 @@ class Trainer(Configured, Predicting):
         reduction: str = "mean",
     ) -> None:
         given = {name: value for name, value in locals().items() if name in OPTIONS}
+        self.network, self.history = network, History()
         made = optimizers.make(optimizer, network.dtype)
         for name in ("learning_rate", "weight_decay"):
             given[name] = getattr(made, name) if given[name] is None else given[name]
-        self.network, self.history = network, History()
         self._options = Options(network)
         for name, value in given.items():
             setattr(self, name, value)
