@@ -6,6 +6,7 @@ results are the same, up to rounding. ``FASTBP_WITHOUT=cache,callees`` goes with
 it names, and ``FASTBP_WITHOUT=all`` without any, as the tests do.
 """
 
+import atexit
 import contextlib
 import hashlib
 import importlib
@@ -269,7 +270,9 @@ def widen_literals(compiled: Any) -> None:
 # lock: who compiles holds it. If it is not known, a fork may leave it locked in the child for good,
 # and Ctrl-C waits for LLVM, and may spoil numba's registries.
 _locking = _part(
-    "lock", "core.compiler_lock", "global_compiler_lock.acquire", "global_compiler_lock.is_locked"
+    "lock",
+    "core.compiler_lock",
+    *(f"global_compiler_lock.{name}" for name in ("acquire", "release", "is_locked")),
 )
 _compiling = _part("lock", "core.dispatcher", "Dispatcher._compile_for_args")
 
@@ -301,14 +304,18 @@ def _after_fork() -> None:
         _locking.global_compiler_lock.release()
 
 
-# A fork waits for a thread that compiles. That thread does not exist in the child, where its lock
-# would stay locked for good and its work half done.
-if _locking and hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_locking.global_compiler_lock.acquire,
-        after_in_parent=_after_fork,
-        after_in_child=_after_fork,
-    )
+if _locking:
+    # The end of the program waits for a thread that compiles: LLVM must not run on while the
+    # interpreter takes itself apart.
+    atexit.register(_locking.global_compiler_lock.acquire)
+    if hasattr(os, "register_at_fork"):
+        # And so does a fork. That thread does not exist in the child, where its lock would stay
+        # locked for good and its work half done.
+        os.register_at_fork(
+            before=_locking.global_compiler_lock.acquire,
+            after_in_parent=_after_fork,
+            after_in_child=_after_fork,
+        )
 
 
 # pool: `numba.get_num_threads` takes a lock at every call, and never releases it if Ctrl-C comes

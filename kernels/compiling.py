@@ -1,9 +1,9 @@
 """Compilation beside the caller: Ctrl-C is heard at once, and a long wait is explained."""
 
+import _thread
 import contextlib
 import queue
 import sys
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -51,7 +51,8 @@ def compile_aside(compiled: Any, arguments: Any, work: Callable[[], Any]) -> Any
 
     before, began = _misses(compiled), time.monotonic()
     try:
-        threading.Thread(target=run, name="fastbp compiles").start()
+        # Ctrl-C may strike at any instruction: threading's own would leave locks behind.
+        _thread.start_new_thread(run, ())
     except RuntimeError:  # no thread is to be had, as when the interpreter ends
         return work()
     while True:

@@ -321,14 +321,13 @@ def fill(x):
     activations.activate(4, x, x, len(x))
 
 began = threading.Event()
-run = threading.Thread.run
+start_new_thread = compiling._thread.start_new_thread
 
-def begin(thread):
-    if thread.name == "fastbp compiles":
-        began.set()
-    run(thread)
+def start(run, arguments):
+    began.set()
+    return start_new_thread(run, arguments)
 
-threading.Thread.run = begin
+compiling._thread.start_new_thread = start
 came = 0
 
 def interrupt():
@@ -462,3 +461,52 @@ def test_an_error_of_compilation_reaches_the_caller_and_keeps_nothing():
         assert gone[0]() is None
     finally:
         gc.enable()
+
+
+# Wherever Ctrl-C comes, it is the caller's, and nobody waits for ever after.
+INTERRUPTED_CALLS = """import sys
+from fastbp import kernels
+from fastbp.kernels import compiling
+
+ended = []
+
+def work():
+    ended.append(True)
+    return len(ended)
+
+def interrupted_at(k):
+    count = 0
+
+    def trace(frame, event, _):
+        nonlocal count
+        if frame.f_code.co_filename.startswith("<"):
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            count += 1
+            if count == k:
+                raise KeyboardInterrupt
+        return trace
+
+    sys._getframe().f_trace_opcodes = True
+    sys.settrace(trace)
+    try:
+        compiling.compile_aside(kernels.infer, (), work)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(None)
+    return count >= k
+
+k = 1
+while interrupted_at(k):
+    before = len(ended)
+    assert compiling.compile_aside(kernels.infer, (), work) > before
+    k += 1
+assert k > 30
+"""
+
+
+@compiled_only
+def test_ctrl_c_at_every_instruction_of_a_call_that_compiles():
+    run(INTERRUPTED_CALLS)

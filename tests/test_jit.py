@@ -399,6 +399,7 @@ def test_a_piece_that_numba_lacks_is_done_without(copy_of_the_package, tmp_path)
     for name in sorted({full or plain for full, plain in names}):
         source = source.replace(f'"{name}"', f'"{name}_renamed"')
     source = source.replace('("load_overload",', '("load_overload_renamed",')
+    source = source.replace('("acquire",', '("acquire_renamed",')
     numba_py.write_text(source, encoding="utf-8")
     check = "from fastbp.kernels import _numba as n\nparts = " + (
         "(n._caching, n._counting, n._wrappers, n._compiler, n._literals, n._locking, n._pool)\n"
