@@ -248,7 +248,7 @@ class Network:
     def predictions(self, outputs: FloatArray) -> NDArray[Any]:
         """What `predict` makes of `outputs`, before classes get their labels."""
         made: NDArray[Any] = outputs
-        if self.is_classifier:
+        if self.parameters.is_classifier:
             made = decided(outputs, self.loss_name == "cross_entropy")
         elif self.preparation is not None:
             made = self.preparation.restore_target(outputs)
@@ -286,7 +286,8 @@ class Network:
         ValueError
             If X has the wrong width or is not finite, or an output is not.
         """
-        X = self.prepared(X)
+        if self.preparation is not None:
+            X = self.prepared(X)
         inputs = checked_inputs(X, self.sizes[0], self.dtype, whole=False)
         return self.parameters.outputs(inputs, n_threads, check, X)
 
@@ -352,7 +353,7 @@ class Network:
         """
         own, samples = self.parameters, self.samples(X, y, sample_weight)
         if out is None:
-            gradient = np.empty(own.flat.size, self.dtype)
+            gradient = np.empty(own.size, self.dtype)
         else:
             gradient = checked_buffer(out, own.flat, samples)
         loss = own.differentiate(samples, gradient)

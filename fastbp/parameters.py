@@ -82,8 +82,10 @@ class Parameters:
     flat : array of shape (layout.blocks[-1],)
         All parameters, at first zeros. Its memory is asked for when it is first used. The buffer
         itself, whose shape and flags kernels rely on: users get views of it.
-    n_params : int
-        Number of weights and biases, the padding of ``flat`` not counted.
+    size, n_params : int
+        Numbers in ``flat``, and how many of them are weights and biases: the others are padding.
+    is_classifier : bool
+        Whether outputs are probabilities of classes or labels.
 
     Raises
     ------
@@ -102,6 +104,8 @@ class Parameters:
         self.dtype = dtype
         self.layout = kernels.make_layout(sizes, activations, loss_name, dtype)
         self.n_params = sum((a + 1) * b for a, b in itertools.pairwise(sizes))
+        self.size = int(self.layout.blocks[-1])
+        self.is_classifier = loss_name in kernels.CLASSIFICATION
         # Where a layer's rows lie in a flat vector, and in them its weights and biases.
         self._places = [
             (slice(start, stop), (n_in + 1, -1), np.s_[:n_in, :n_out], np.s_[n_in, :n_out])
@@ -171,11 +175,6 @@ class Parameters:
     def biases(self) -> tuple[FloatArray, ...]:
         """Writable (n_out,) views, new ones each time."""
         return self.views(self.flat).biases
-
-    @property
-    def is_classifier(self) -> bool:
-        """Whether outputs are probabilities of classes or labels."""
-        return self.loss_name in kernels.CLASSIFICATION
 
     def first_nonfinite_layer(self) -> int | None:
         """Number, from 1, of the first layer with a non-finite parameter; None if there is none."""
@@ -300,11 +299,11 @@ class Parameters:
                 raise ValueError("X must not change while it is used.")
             return loss_sum, n_correct
 
-        if n * self.flat.size <= _SHORT:
+        if n * self.size <= _SHORT:
             loss_sum, n_correct = block(0, n)
         else:
             loss_sum, n_correct = 0.0, 0
-            for loss, correct in threads.spread(block, n, 2 * self.flat.size, n_threads):
+            for loss, correct in threads.spread(block, n, 2 * self.size, n_threads):
                 loss_sum += loss
                 n_correct += correct
         self._kept["infer"] = kind, spare
@@ -316,15 +315,31 @@ class Parameters:
         """Mean loss of all samples; its gradient replaces what is in ``gradient``."""
         inputs = samples.inputs
         n = inputs.n
+        is_short = n * self.size <= _SHORT
         is_listed = self._may_list and plan.lists_zeros(self.layout, self.dtype, inputs)
-        length = min(n, kernels.LONGEST_STRETCH)
-        kind = n, is_listed, inputs.is_sparse, threads.available()
-        scratch = self._taken("gradient", kind) or (
-            self._batch(*kind[:3], "gradient"),
-            Crew(plan.batch_threads(self.layout, length, None), False),
-        )
+        kind = n, is_listed, inputs.is_sparse, 1 if is_short else threads.available()
+        scratch = self._taken("gradient", kind)
+        if scratch is None:
+            length = min(n, kernels.LONGEST_STRETCH)
+            most = 1 if is_short else plan.batch_threads(self.layout, length, None)
+            scratch = self._batch(*kind[:3], "gradient"), Crew(most, False)
         batch, crew = scratch
         gradient.fill(0)
+        if is_short:
+            loss_sum = kernels.train_minibatch(
+                self.state, batch, gradient, samples, 0, n, 0.0, None
+            )
+        else:
+            loss_sum = self._shared_gradient(batch, crew, gradient, samples)
+        self._kept["gradient"] = kind, scratch
+        return float(loss_sum / n)
+
+    def _shared_gradient(
+        self, batch: FloatArray, crew: Crew, gradient: FloatArray, samples: kernels.Samples
+    ) -> float:
+        """Sum of losses, from calls short enough for Ctrl-C, on several threads where that pays."""
+        n = samples.inputs.n
+        length = min(n, kernels.LONGEST_STRETCH)
         loss_sum = 0.0
 
         def arguments(start: int, stop: int, n_threads: int) -> tuple[Any, ...]:
@@ -340,13 +355,9 @@ class Parameters:
         def has_code() -> bool:
             return kernels.has_code(kernels.train_minibatch, *arguments(0, 0, crew.most))
 
-        if n * self.flat.size <= _SHORT:
-            work(0, n, 1)
-        else:
-            for start, stop in paced(n, 6 * self.n_params, length):
-                crew.share(work, start, stop, length, n - stop, has_code)
-        self._kept["gradient"] = kind, scratch
-        return loss_sum / n
+        for start, stop in paced(n, 6 * self.n_params, length):
+            crew.share(work, start, stop, length, n - stop, has_code)
+        return loss_sum
 
     # Scratch ------------------------------------------------------------------------------------
 

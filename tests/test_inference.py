@@ -113,7 +113,7 @@ def test_a_gradient_waits_for_work_that_is_worth_compiling_parallel_loops(monkey
         (lambda network, X, y: network.predict(X[:1]), 45),
         (lambda network, X, y: network.training_samples(X, y), 45),
         (lambda network, X, y: network.evaluate(X, y), 70),
-        (lambda network, X, y: network.value_and_grad(X, y), 75),
+        (lambda network, X, y: network.value_and_grad(X, y), 65),
     ],
 )
 def test_small_calls_do_little_beside_the_kernel(use, most):
