@@ -116,7 +116,7 @@ class Parameters:
             )
         ]
         self.learner: Any = None  # the optimizer whose moments are in ``state``: see `moments`
-        self._may_list = plan.zeros_matter(self.layout, dtype)
+        self.may_list = plan.zeros_matter(self.layout, dtype)
         self._kept: dict[str, tuple[Any, Any]] = {}  # scratch of the last call, by its use
 
     @functools.cached_property
@@ -274,7 +274,7 @@ class Parameters:
         """
         inputs = samples.inputs
         n, is_sparse = inputs.n, inputs.is_sparse
-        is_listed = self._may_list and plan.lists_zeros(self.layout, self.dtype, inputs)
+        is_listed = self.may_list and plan.lists_zeros(self.layout, self.dtype, inputs)
         kind = min(n, kernels.LONGEST_STRETCH), is_listed, is_sparse
         spare = self._taken("infer", kind) or []
         converts = not (is_plain(inputs.X, self.dtype) and is_plain(samples.targets, self.dtype))
@@ -316,7 +316,7 @@ class Parameters:
         inputs = samples.inputs
         n = inputs.n
         is_short = n * self.size <= _SHORT
-        is_listed = self._may_list and plan.lists_zeros(self.layout, self.dtype, inputs)
+        is_listed = self.may_list and plan.lists_zeros(self.layout, self.dtype, inputs)
         kind = n, is_listed, inputs.is_sparse, 1 if is_short else threads.available()
         scratch = self._taken("gradient", kind)
         if scratch is None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,8 +77,10 @@ def _kind_of_samples(
     network: Network, inputs: kernels.Inputs, options: Options
 ) -> tuple[bool, bool]:
     """What scratch for single samples depends on besides the options."""
-    layout = network.parameters.layout
-    return plan.first_layer_kind(layout, network.dtype, inputs, options.method[0])
+    parameters, asked = network.parameters, options.method[0]
+    if not parameters.may_list and asked != "deferred":
+        return inputs.is_sparse, False
+    return plan.first_layer_kind(parameters.layout, network.dtype, inputs, asked)
 
 
 class _Batches(NamedTuple):
@@ -94,7 +95,9 @@ def _batches_of(
     network: Network, samples: kernels.Samples, learning_rate: float, options: Options
 ) -> tuple[_Batches, str]:
     """The batches of a pass, and why zeros are skipped or not."""
-    is_listed, why = plan.skips_zeros(network.parameters.layout, network.dtype, samples.inputs)
+    is_listed, why, parameters = False, "", network.parameters
+    if samples.inputs.is_sparse or parameters.may_list:
+        is_listed, why = plan.skips_zeros(parameters.layout, network.dtype, samples.inputs)
     size = min(options.batch_size, samples.inputs.n)
     is_plain = options.optimizer.n_moments == 0 and _keeps_signs(
         samples, size, learning_rate, options
@@ -181,18 +184,22 @@ class Run:
     ) -> None:
         self.network, self.way, self.crew, self.state = network, way, crew, state
         self.made_for = made_for
-        self.params = network.parameters.flat
+        self.params, self.rates = network.parameters.flat, network.parameters.fields.rates
         self.operations = 6 * network.n_params
         self.last_finite = np.empty_like(self.params)
         self.is_loaded = False
 
     def spoilt(self, loss_sum: float) -> tuple[int | None, bool] | None:
         """Which layer is not finite, if any is, and whether it is the moments alone; or None."""
-        layer = self.network.first_nonfinite_layer()
+        layer = None if self.has_finite_params() else self.network.first_nonfinite_layer()
         moments = layer is None and math.isfinite(loss_sum)
         if moments and (self.state is None or self.state.is_finite()):
             return None
         return layer, moments
+
+    def has_finite_params(self) -> bool:
+        """Whether all parameters are finite."""
+        return bool(kernels.first_nonfinite(self.params, 0, self.params.size) < 0)
 
 
 class Pass:
@@ -213,7 +220,8 @@ class Pass:
     def __init__(
         self, run: Run, samples: kernels.Samples, order: Order, eta: float, options: Options
     ) -> None:
-        self.run, self.samples, self.eta = run, samples._replace(order=order), eta
+        self.run, self.eta = run, eta
+        self.samples = samples if order is samples.order else samples._replace(order=order)
         self.done, self.loss_sum, self.seconds = 0, 0.0, 0.0
         self.stops = False
         self._batch_size, self._rates = options.batch_size, (eta, options.weight_decay)
@@ -239,7 +247,8 @@ class Pass:
             optimizer begins anew.
         """
         run, n, block = self.run, self.samples.inputs.n, self.run.way.block
-        run.network.parameters.check_finite()
+        if not run.has_finite_params():
+            run.network.parameters.check_finite()
         if not run.is_loaded:
             self.load()
         pieces = self._sampled.pieces if self._sampled else 1
@@ -258,7 +267,7 @@ class Pass:
     def _chunk(self, start: int, stop: int, epoch: int) -> None:
         run = self.run
         np.copyto(run.last_finite, run.params)
-        run.network.parameters.fields.rates[:] = self._rates
+        run.rates[0], run.rates[1] = self._rates
         if run.state is not None:
             run.state.move_in()
         began = time.perf_counter()
@@ -378,20 +387,19 @@ class Runs:
         Until then it is not here, so that a pass within the pass has scratch of its own.
         """
         state: OptimizerState | None = None
-        kind: tuple[Any, ...]
-        make: Callable[[], Way]
+        kind: Any
         if options.of_single_samples:
             kind = _kind_of_samples(network, samples.inputs, options)
-            make = partial(_by_samples, network, samples.inputs, learning_rate, options)
         else:
             state = self.optimizer_state(network, options.optimizer)
-            kind, why = batches, _ = _batches_of(network, samples, learning_rate, options)
-            key = self._orders.key
-            make = partial(_by_batches, batches, why, learning_rate, options, state, key)
+            kind, why = _batches_of(network, samples, learning_rate, options)
         made_for = network, learning_rate, options.of_steps, state, kind
         run, self._spare = self._spare, None
         if run is None or run.made_for != made_for:
-            way = make()
+            if state is None:
+                way = _by_samples(network, samples.inputs, learning_rate, options)
+            else:
+                way = _by_batches(kind, why, learning_rate, options, state, self._orders.key)
             run = Run(
                 network, way, self._crew_for(network, way, options.n_threads), state, made_for
             )
