@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,38 +33,42 @@ class OptimizerState:
     def moments(self) -> FloatArray:
         """A row for each, laid out as `Network.params`; may be written to."""
         self.move_in()
-        fields, n_moments = self.network.parameters.fields, self.optimizer.n_moments
-        n = len(fields.params)
-        moments: FloatArray = fields.moments[: n_moments * n].reshape(n_moments, n)
-        return moments
+        return self._there()[0]
 
     @property
     def counts(self) -> NDArray[np.float64]:
         """Steps so far, NAdam's product of μ, samples so far; may be written to."""
         self.move_in()
-        counts: NDArray[np.float64] = self.network.parameters.fields.counts
-        return counts
+        return self._there()[1]
+
+    def _there(self) -> tuple[FloatArray, NDArray[np.float64]]:
+        """Where moments and counts lie in the network's state."""
+        fields, n_moments = self.network.parameters.fields, self.optimizer.n_moments
+        n = len(fields.params)
+        return fields.moments[: n_moments * n].reshape(n_moments, n), fields.counts
 
     def move_in(self) -> None:
-        """Be the optimizer of the network's state; who was it until now takes his moments along."""
+        """Be the optimizer of the network's state; who was it until now takes its moments along."""
         parameters = self.network.parameters
-        before = parameters.learner
+        before = parameters.learner and parameters.learner()
         if before is self:
             return
-        if isinstance(before, OptimizerState):
+        if before is not None:
             before.move_out()
-        parameters.learner = self
+        parameters.learner = None  # Ctrl-C may come between any two lines: it is nobody's meanwhile
         fields, optimizer = parameters.fields, self.optimizer
         settings = optimizer.settings()
         fields.rule[:] = optimizer.code, optimizer.decoupled_weight_decay, optimizer.n_moments
         fields.settings[: len(settings)] = settings
-        moments, counts = self._elsewhere or (0, 0)
-        self.moments[...], self.counts[:] = moments, counts
+        moments, counts = self._there()
+        moments[...], counts[:] = self._elsewhere or (0, 0)
+        parameters.learner = weakref.ref(self)  # a network does not keep its trainers
         self._elsewhere = None
 
     def move_out(self) -> None:
         """Leave the network's state to another optimizer."""
-        self._elsewhere = self.moments.copy(), self.counts.copy()
+        moments, counts = self._there()
+        self._elsewhere = moments.copy(), counts.copy()
 
     def is_of(self, network: Network, optimizer: Optimizer) -> bool:
         """Whether it is of this network, and of an optimizer with these settings."""

@@ -115,7 +115,8 @@ class Parameters:
                 strict=True,
             )
         ]
-        self.learner: Any = None  # the optimizer whose moments are in ``state``: see `moments`
+        # Weak reference to the optimizer whose moments are in ``state``: see `moments`.
+        self.learner: Any = None
         self.may_list = plan.zeros_matter(self.layout, dtype)
         self._kept: dict[str, tuple[Any, Any]] = {}  # scratch of the last call, by its use
 

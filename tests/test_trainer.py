@@ -780,3 +780,74 @@ def test_moments_are_views_of_the_networks_state(blobs):
     for array in (trainer.optimizer_state.moments, trainer.optimizer_state.counts, network.params):
         assert np.may_share_memory(array, network.parameters.state)
     assert trainer.optimizer_state.moments.any(axis=1).all()
+
+
+def test_trainers_that_take_turns_with_a_network_keep_their_own_moments(blobs):
+    """As if each had the network to itself, but for the parameters, which they share."""
+    X, y = blobs
+    kinds = [optimizers.Adam(), optimizers.SGD(momentum=0.9), optimizers.NAdam()]
+    network = Network((4, 8, 3), seed=1)
+    trainers = [Trainer(network, kind, batch_size=8, seed=0) for kind in kinds]
+    alone = [Trainer(network.copy(), kind, batch_size=8, seed=0) for kind in kinds]
+    for turn in range(6):
+        trainer, other = trainers[turn % 3], alone[turn % 3]
+        other.network.params[:] = network.params
+        trainer.partial_fit(X, y)
+        other.partial_fit(X, y)
+        np.testing.assert_array_equal(network.params, other.network.params)
+    for trainer, other in zip(trainers, alone, strict=True):
+        ours, theirs = trainer.optimizer_state, other.optimizer_state
+        np.testing.assert_array_equal(ours.moments, theirs.moments)
+        np.testing.assert_array_equal(ours.counts, theirs.counts)
+
+
+def test_ctrl_c_while_moments_move_in_loses_none(blobs):
+    network = Network((4, 8, 3), seed=1)
+    trainers = [Trainer(network, "adam", batch_size=8, seed=seed) for seed in (0, 1)]
+    for trainer in trainers:
+        trainer.partial_fit(*blobs)
+    expected = [t.optimizer_state.moments.copy() for t in trainers]
+    file = sys.modules["fastbp.moments"].__file__
+    place = count = 0
+
+    def trace(frame, event, _):
+        nonlocal count
+        if frame.f_code.co_filename != file:
+            return None
+        if event == "line":
+            count += 1
+            if count == place:
+                raise KeyboardInterrupt
+        return trace
+
+    kept = sys.gettrace()
+    while count >= place:
+        place, count = place + 1, 0
+        trainers[1].optimizer_state.move_in()
+        state = trainers[0].optimizer_state
+        sys.settrace(trace)
+        try:
+            state.move_in()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(kept)
+        for trainer, moments in zip(trainers, expected, strict=True):
+            np.testing.assert_array_equal(trainer.optimizer_state.moments, moments)
+    assert place > 15
+
+
+def test_a_network_is_freed_with_its_trainer(blobs):
+    """At once, for it may be large: nothing refers to it in a circle."""
+    gc.disable()
+    try:
+        network = Network((4, 3), seed=0)
+        trainer = Trainer(network, "adam").partial_fit(*blobs)
+        trainer.fit(*blobs, epochs=1, progress=False)
+        alive = weakref.ref(network)
+        del trainer
+        Trainer(network, "adam").partial_fit(*blobs)
+        del network
+        assert alive() is None
+    finally:
+        gc.enable()
