@@ -7,10 +7,9 @@ import weakref
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp import kernels
 from fastbp.network import Network
 from fastbp.optimizers import Optimizer
-from fastbp.samples import FloatArray
+from fastbp.samples import FloatArray, all_finite
 
 
 class OptimizerState:
@@ -76,8 +75,7 @@ class OptimizerState:
 
     def is_finite(self) -> bool:
         """Whether all moments are: after an overflow of squares, steps are 0."""
-        moments = self.moments.reshape(-1)
-        return bool(kernels.first_nonfinite(moments, 0, len(moments)) < 0)
+        return all_finite(self.moments)
 
     def reset(self) -> None:
         """Begin anew."""

@@ -15,6 +15,7 @@ from fastbp.samples import (
     NO_LABELS,
     NO_WEIGHTS,
     FloatArray,
+    all_finite,
     checked_rows,
     is_plain,
     no_targets,
@@ -255,7 +256,7 @@ class Parameters:
             if outputs is None:
                 outputs = np.empty((n, self.sizes[-1]), self.dtype)
                 self.infer(samples, outputs, n_threads)
-            if not np.isfinite(outputs).all():
+            if not all_finite(outputs):
                 return Evaluation(np.nan, None if accuracy is None else np.nan)
         return Evaluation(loss, accuracy)
 

@@ -153,6 +153,11 @@ def plain(array: NDArray[Any], kind: np.dtype[Any]) -> FloatArray:
     return kernels.read_only(array) if array.flags.writeable else array
 
 
+def all_finite(array: FloatArray) -> bool:
+    """Whether all numbers of a contiguous array are finite, by a compiled pass."""
+    return bool(kernels.first_nonfinite(array.reshape(-1), 0, array.size) < 0)
+
+
 def checked_rows(
     array: NDArray[Any],
     start: int,

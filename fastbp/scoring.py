@@ -14,7 +14,7 @@ from fastbp import checks, frames, kernels
 from fastbp.history import check_name
 from fastbp.metrics import METRICS, Metric, canonical, f1, scorer_names
 from fastbp.network import Network
-from fastbp.samples import FloatArray
+from fastbp.samples import FloatArray, all_finite
 
 Array = NDArray[Any]
 
@@ -45,7 +45,7 @@ class Judged:
     @functools.cached_property
     def is_finite(self) -> bool:
         """Whether all outputs are, so that something is predicted."""
-        return bool(kernels.first_nonfinite(self.outputs.reshape(-1), 0, self.outputs.size) < 0)
+        return all_finite(self.outputs)
 
     @functools.cached_property
     def predicted(self) -> Array:

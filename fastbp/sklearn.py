@@ -36,7 +36,7 @@ from fastbp.divergence import DivergenceError
 from fastbp.extras import missing
 from fastbp.network import Network
 from fastbp.objective import Objective
-from fastbp.samples import FloatArray, balanced_weights
+from fastbp.samples import FloatArray, all_finite, balanced_weights
 from fastbp.trainer import Trainer
 
 
@@ -835,7 +835,7 @@ class _Engine(BaseMultilayerPerceptron):
                 if check:  # if X is not finite, say so in scikit-learn's words
                     assert_all_finite(X, estimator_name=type(self).__name__, input_name="X")
                 raise
-            if not (check_input or np.isfinite(outputs).all()):
+            if not (check_input or all_finite(outputs)):
                 raise _OverflowingOutputsError
         return outputs
 

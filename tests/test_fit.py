@@ -378,7 +378,7 @@ def test_class_weights_by_label(learned, classes):
 
 def test_class_weights_by_labels_that_are_not_there(classes):
     X, y, *_ = classes
-    with pytest.raises(ValueError, match=r"network's classes, \['ham', .*; got 'eggs'"):
+    with pytest.raises(ValueError, match=r"name classes among \['ham', .*, got 'eggs'"):
         classifier(class_weight={"eggs": 2.0}).fit(X, NAMES[y], progress=False)
     trainer = classifier(class_weight={"ham": 2.0})
     for use in (lambda: trainer.fit(X, y, progress=False), lambda: trainer.partial_fit(X, y)):
