@@ -40,9 +40,9 @@ def paced(n: int, operations: int, block: int = 1, pieces: int = 1) -> Iterator[
         start = stop
 
 
-# Seconds of work from which parallel loops are worth their code: so long takes it to compile them,
-# and to load them from the cache and start the pool of threads.
-_COMPILING, _LOADING = 15.0, 0.5
+# Seconds of work that parallel loops must be for. Compiling them takes about as long as the first;
+# loading them from the cache and starting the pool of threads, about half the second.
+_COMPILING, _LOADING = 15.0, 1.0
 
 
 def _unknown() -> bool:
