@@ -85,7 +85,8 @@ class Model(NamedTuple):
         n = len(self.problem.classes or range(self.problem.n_outputs))
         if not _are_numbers(known, n):
             return None
-        if self.problem.classes is not None and (min(known) < 0 or sum(known) == 0):
+        are_counts = self.problem.kind == "classification" and y.size == len(y)
+        if are_counts and not (min(known) >= 0 and sum(known) > 0):
             return None
         return metrics.trivial_figures(known, y, self.problem.kind)
 
