@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .activations import ACTIVATIONS
+from .instructions import VECTOR_BYTES
 from .losses import LOSSES
-from .memory import VECTOR_BYTES
 from .packing import Int64s
 
 

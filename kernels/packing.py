@@ -14,16 +14,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
-from llvmlite import ir
 from numba import config, types
 from numba.core import cgutils
-from numba.core.errors import TypingError
 from numba.core.typing.templates import AttributeTemplate
 from numba.extending import infer_getattr, intrinsic, lower_getattr_generic, models, register_model
-from numba.np import arrayobj
 from numpy.typing import NDArray
 
-from .memory import VECTOR_BYTES, aligned_zeros
+from .instructions import INT64, VECTOR_BYTES, borrowed, instruction, require_flat
+from .memory import aligned_zeros
 
 # What a field may be, besides int, float and another such tuple.
 if TYPE_CHECKING:
@@ -197,7 +195,7 @@ class _PackedAttributes(AttributeTemplate):
 def _word(builder: Any, pointer: Any, place: int, kind: Any) -> Any:
     """A word of the header, which kernels never change: it need not be read twice."""
     words = builder.bitcast(pointer, kind.as_pointer())
-    word = builder.load(builder.gep(words, [ir.IntType(64)(place)]), align=_WORD)
+    word = builder.load(builder.gep(words, [INT64(place)]), align=_WORD)
     word.set_metadata("invariant.load", builder.module.add_metadata([]))
     return word
 
@@ -209,34 +207,22 @@ def _get_field(context: Any, builder: Any, packed: Packed, pointer: Any, name: s
         return pointer
     if not isinstance(kind, types.Array):
         return _word(builder, pointer, place, context.get_value_type(kind))
-    start = _word(builder, pointer, place, ir.IntType(64))
-    length = _word(builder, pointer, place + 1, ir.IntType(64))
-    data = context.get_data_type(kind.dtype).as_pointer()
-    itemsize = context.get_constant(types.intp, context.get_abi_sizeof(data.pointee))
-    result = arrayobj.make_array(kind)(context, builder)
-    arrayobj.populate_array(
-        result,
-        data=builder.bitcast(builder.gep(pointer, [start]), data),
-        shape=[length],
-        strides=[itemsize],
-        itemsize=itemsize,
-        meminfo=None,
-        parent=None,
+    start = _word(builder, pointer, place, INT64)
+    data = builder.bitcast(
+        builder.gep(pointer, [start]), context.get_data_type(kind.dtype).as_pointer()
     )
-    return result._getvalue()
+    return borrowed(context, builder, kind, data, _word(builder, pointer, place + 1, INT64))
 
 
-@intrinsic
-def view(typing_context: Any, packed: Any, kind: Any) -> Any:
+def _viewed(packed: Any, kind: Any) -> Any:
+    require_flat(packed)
+    return Packed(kind.instance_class, packed.dtype, _FIRST)(packed, kind)
+
+
+@instruction(_viewed, fields)
+def view(builder, packed, kind):
     """`fields` for kernels: nothing is read until a field is asked for."""
-    if not isinstance(packed, types.Array) or packed.ndim != 1 or packed.layout != "C":
-        raise TypingError(f"fastbp kernels take packed arrays here, got {packed}.")
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        array = arrayobj.make_array(signature.args[0])(context, builder, args[0])
-        return builder.bitcast(array.data, cgutils.voidptr_t)
-
-    return Packed(kind.instance_class, packed.dtype, _FIRST)(packed, kind), codegen
+    return builder.bitcast(packed.data, cgutils.voidptr_t)
 
 
 @intrinsic
@@ -262,7 +248,6 @@ def recall(typing_context: Any, address: Any) -> Any:
 
 
 if config.DISABLE_JIT:
-    view = fields
 
     def reference(thing: Any) -> Any:
         return thing

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .instructions import VECTOR_BYTES
 from .layout import DEFERRED, Layout, padded
-from .memory import VECTOR_BYTES
 from .packing import Doubles, Int32s, Int64s, Reals, pack
 
 # A block's samples are marked by the bits of one integer.
