@@ -1,6 +1,7 @@
 """Activations: value f(z) and derivative f'(z) side by side, and one table of integer codes.
 
-A derivative gets z and a = f(z) and uses whichever is cheaper. Formulas, parameters (slope 0.01,
+A derivative is a function of z, of a = f(z) or of both, whichever is cheaper; softplus's is the
+sigmoid, and that of exp is a itself. Formulas, parameters (slope 0.01,
 ELU α 1, exact GELU) and the derivative at a kink are those of ``torch.nn``.
 """
 
@@ -58,7 +59,7 @@ def leaky_relu(z):
 
 
 @jit
-def leaky_relu_derivative(z, a):
+def leaky_relu_derivative(z):
     T = type(z)
     return T(1) if z > T(0) else T(0.01)
 
@@ -76,14 +77,14 @@ def elu_derivative(z, a):
 
 
 @jit
-def tanh_derivative(z, a):
-    T = type(z)
+def tanh_derivative(a):
+    T = type(a)
     return T(1) - a * a
 
 
 @jit
-def sigmoid_derivative(z, a):
-    T = type(z)
+def sigmoid_derivative(a):
+    T = type(a)
     return a * (T(1) - a)
 
 
@@ -95,11 +96,6 @@ def softplus(z):
 
 
 @jit
-def softplus_derivative(z, a):
-    return sigmoid(z)
-
-
-@jit
 def gelu(z):
     """Z Φ(z), Φ the standard normal distribution function (Hendrycks & Gimpel 2016)."""
     T = type(z)
@@ -107,7 +103,7 @@ def gelu(z):
 
 
 @jit
-def gelu_derivative(z, a):
+def gelu_derivative(z):
     """Φ(z) + z φ(z)."""
     T = type(z)
     Phi = T(0.5) * (T(1) + T(math.erf(z * T(math.sqrt(0.5)))))
@@ -124,7 +120,7 @@ def gelu_tanh(z):
 
 
 @jit
-def gelu_tanh_derivative(z, a):
+def gelu_tanh_derivative(z):
     T = type(z)
     c = T(math.sqrt(2 / math.pi))
     t = tanh(c * (z + T(0.044715) * z * z * z))
@@ -138,15 +134,10 @@ def silu(z):
 
 
 @jit
-def silu_derivative(z, a):
+def silu_derivative(z):
     T = type(z)
     s = sigmoid(z)
     return s * (T(1) + z * (T(1) - s))
-
-
-@jit
-def exp_derivative(z, a):
-    return a
 
 
 @jit
@@ -213,28 +204,28 @@ def times_derivative(code, z, a, delta, n):
 def _times_derivative(code, z, a, delta, n):
     if code == LEAKY_RELU:
         for k in range(n):
-            delta[k] *= leaky_relu_derivative(z[k], a[k])
+            delta[k] *= leaky_relu_derivative(z[k])
     elif code == ELU:
         for k in range(n):
             delta[k] *= elu_derivative(z[k], a[k])
     elif code == TANH:
         for k in range(n):
-            delta[k] *= tanh_derivative(z[k], a[k])
+            delta[k] *= tanh_derivative(a[k])
     elif code == SIGMOID:
         for k in range(n):
-            delta[k] *= sigmoid_derivative(z[k], a[k])
+            delta[k] *= sigmoid_derivative(a[k])
     elif code == SOFTPLUS:
         for k in range(n):
-            delta[k] *= softplus_derivative(z[k], a[k])
+            delta[k] *= sigmoid(z[k])
     elif code == GELU:
         for k in range(n):
-            delta[k] *= gelu_derivative(z[k], a[k])
+            delta[k] *= gelu_derivative(z[k])
     elif code == GELU_TANH:
         for k in range(n):
-            delta[k] *= gelu_tanh_derivative(z[k], a[k])
+            delta[k] *= gelu_tanh_derivative(z[k])
     elif code == SILU:
         for k in range(n):
-            delta[k] *= silu_derivative(z[k], a[k])
+            delta[k] *= silu_derivative(z[k])
     elif code == EXP:
         for k in range(n):
-            delta[k] *= exp_derivative(z[k], a[k])
+            delta[k] *= a[k]

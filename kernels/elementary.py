@@ -1,7 +1,8 @@
 """Exponential, logarithm and their kin, without branches or calls: loops over them are vectorised.
 
-Each is one body for both dtypes, of selects, fused multiply-adds and arithmetic on the bits of
-floats; constants and degrees alone differ. Arithmetic is strict: fast-math would merge the parts
+Each takes a float32 or a float64 and gives a number of the same dtype. It is one body for both, of
+selects, fused multiply-adds and arithmetic on the bits of floats; constants and degrees alone
+differ. Arithmetic is strict: fast-math would merge the parts
 that an argument is split into. The callers' own flags do not reach in here.
 
 An argument is reduced by n·log 2 with the constant in two parts, of which the first times n is
@@ -40,6 +41,7 @@ from .vectors import (
     sum_and_error,
     total_twice,
     transpose,
+    where,
     where_below,
     where_positive,
     zeros,
@@ -103,17 +105,7 @@ def _exp_less(x, low):
 
 @jit(strict=True)
 def exp(x):
-    """Exponential, with an error of at most 2 ulp.
-
-    Parameters
-    ----------
-    x : float32 or float64
-
-    Returns
-    -------
-    float of the same dtype
-        Infinite above the largest number, gradually 0 below the smallest normal one.
-    """
+    """Exponential, with an error of at most 2 ulp; gradually 0 below the smallest normal number."""
     T = type(x)
     return _exp_less(clamp(x, _EXP_LOWEST(x), _EXP_HIGHEST(x)), T(0))
 
@@ -129,16 +121,7 @@ def exp_difference(x, m):
 
 @jit(strict=True)
 def expm1(x):
-    """eˣ − 1, with an error of at most 4 ulp.
-
-    Parameters
-    ----------
-    x : float32 or float64
-
-    Returns
-    -------
-    float of the same dtype
-    """
+    """eˣ − 1, with an error of at most 4 ulp."""
     T = type(x)
     y = clamp(x, _EXPM1_LOWEST(x), _EXP_HIGHEST(x))
     n = nearest(y * _LOG2_E(x))
@@ -147,7 +130,7 @@ def expm1(x):
     # Half of the result, as 2ⁿ itself may overflow.
     s = power_of_two(n - T(1))
     result = T(2) * fma(s, tail, s - T(0.5))
-    return result if abs(x) > _LINEAR(x) else x
+    return where(abs(x) > _LINEAR(x), result, x)
 
 
 @jit(strict=True)
@@ -164,52 +147,31 @@ def _log_sum(k, f):
 
 @jit(strict=True)
 def log(x):
-    """Logarithm, with an error of at most 4 ulp.
-
-    Parameters
-    ----------
-    x : float32 or float64
-
-    Returns
-    -------
-    float of the same dtype
-        −∞ at 0, NaN below.
-    """
+    """Logarithm, with an error of at most 4 ulp; −∞ at 0, NaN below."""
     T = type(x)
     is_small = x < _SMALLEST_NORMAL(x)
-    scaled = x * T(2.0**54)
-    y = scaled if is_small else x
-    k = exponent(y) - (T(54) if is_small else T(0))
+    y = where(is_small, x * T(2.0**54), x)
+    k = exponent(y) - where(is_small, T(54), T(0))
     result = _log_sum(k, significand(y) - T(1))
-    result = result if x < T(math.inf) else x
-    return result if x > T(0) else (T(-math.inf) if x == T(0) else T(math.nan))
+    result = where(x < T(math.inf), result, x)
+    return where(x > T(0), result, where(x == T(0), T(-math.inf), T(math.nan)))
 
 
 @jit(strict=True)
 def log1p(x):
-    """log(1 + x), with an error of at most 4 ulp.
-
-    Parameters
-    ----------
-    x : float32 or float64
-
-    Returns
-    -------
-    float of the same dtype
-        −∞ at −1, NaN below.
-    """
+    """log(1 + x), with an error of at most 4 ulp; −∞ at −1, NaN below."""
     T = type(x)
     u = T(1) + x
     lost = x - (u - T(1))
-    lost = lost if x < T(1) else T(1) - (u - x)
+    lost = where(x < T(1), lost, T(1) - (u - x))
     k = exponent(u)
     # With k = 0 this f is exactly x. A large k is limited for the power to be a normal number;
     # nothing that matters is lost to 1 + x there.
-    f = (significand(u) - T(1)) + lost * power_of_two(-k if k < T(100) else T(-100))
+    f = (significand(u) - T(1)) + lost * power_of_two(where(k < T(100), -k, T(-100)))
     result = _log_sum(k, f)
-    result = result if x < T(math.inf) else x
-    result = result if abs(x) > _LINEAR(x) else x
-    return result if x > T(-1) else (T(-math.inf) if x == T(-1) else T(math.nan))
+    result = where(x < T(math.inf), result, x)
+    result = where(abs(x) > _LINEAR(x), result, x)
+    return where(x > T(-1), result, where(x == T(-1), T(-math.inf), T(math.nan)))
 
 
 @jit(strict=True)
@@ -288,33 +250,15 @@ def _softmax_turned(z, a, n, start):
 
 @jit(strict=True)
 def sigmoid(x):
-    """1 / (1 + e⁻ˣ), from the exponential that cannot overflow; at most 4 ulp off.
-
-    Parameters
-    ----------
-    x : float32 or float64
-
-    Returns
-    -------
-    float of the same dtype
-    """
+    """1 / (1 + e⁻ˣ), from the exponential that cannot overflow; at most 4 ulp off."""
     T = type(x)
     e = exp(-abs(x))
-    return (T(1) if x >= T(0) else e) / (T(1) + e)
+    return where(x >= T(0), T(1), e) / (T(1) + e)
 
 
 @jit(strict=True)
 def tanh(x):
-    """Hyperbolic tangent, −t / (t + 2) with t = e^(−2|x|) − 1; at most 4 ulp off.
-
-    Parameters
-    ----------
-    x : float32 or float64
-
-    Returns
-    -------
-    float of the same dtype
-    """
+    """Hyperbolic tangent, −t / (t + 2) with t = e^(−2|x|) − 1; at most 4 ulp off."""
     T = type(x)
     t = expm1(T(-2) * abs(x))
     return T(math.copysign(t / (t + T(2)), x))

@@ -51,13 +51,8 @@ _EXACT_FROM = 1e-30
 
 @jit
 def squared_error(e):
-    """½ (a − y)², given e = a − y."""
+    """½ (a − y)², given e = a − y, which is its derivative."""
     return 0.5 * np.float64(e) * np.float64(e)
-
-
-@jit
-def squared_error_derivative(e):
-    return e
 
 
 @jit
@@ -99,27 +94,28 @@ def clipped(p, clip):
 
 
 @jit(strict=True)
-def cross_entropy(z, a, y, n, clip):
-    """−Σ_k y_k log p_k = Σ_k y_k (m − z_k + log s), m = max z and s = Σ_j e^(z_j − m).
-
-    The softmax a = p is known: its largest entry is 1/s.
-    """
-    if clip > 0:
-        value = 0.0
-        for k in range(n):
-            value -= np.float64(y[k]) * math.log(np.float64(clipped(a[k], clip)))
-        return value
-    m = z[0]
-    p = a[0]
+def greatest(z, a, n):
+    """M = max z and −log max a, which is log Σ_j e^(z_j − m) of a softmax a."""
+    m, p = z[0], a[0]
     for k in range(n):
         m = max(m, z[k])
         p = max(p, a[k])
     # A single number is a matter of latency, where the C library's table is the fastest way.
-    log_s = -math.log(np.float64(p))
+    return np.float64(m), -math.log(np.float64(p))
+
+
+@jit(strict=True)
+def cross_entropy(z, a, y, n, clip):
+    """−Σ_k y_k log p_k = Σ_k y_k (m − z_k + log s), m = max z and s = Σ_j e^(z_j − m)."""
     value = 0.0
+    if clip > 0:
+        for k in range(n):
+            value -= np.float64(y[k]) * math.log(np.float64(clipped(a[k], clip)))
+        return value
+    m, log_s = greatest(z, a, n)
     for k in range(n):
         # The limit also keeps a zero target times an infinite distance from being NaN.
-        value += np.float64(y[k]) * min(np.float64(m) - np.float64(z[k]) + log_s, _LARGEST)
+        value += np.float64(y[k]) * min(m - np.float64(z[k]) + log_s, _LARGEST)
     return value
 
 
@@ -129,12 +125,8 @@ def label_cross_entropy(z, a, label, n, clip):
     probability = clipped(a[label], clip)
     if probability > _EXACT_FROM:
         return -math.log(np.float64(probability))
-    m = z[0]  # p is too small to be exact: from the logits, as above
-    p = a[0]
-    for k in range(n):
-        m = max(m, z[k])
-        p = max(p, a[k])
-    return min(np.float64(m) - np.float64(z[label]) - math.log(np.float64(p)), _LARGEST)
+    m, log_s = greatest(z, a, n)  # p is too small to be exact: from the logits, as above
+    return min(m - np.float64(z[label]) + log_s, _LARGEST)
 
 
 @jit(strict=True)
@@ -210,13 +202,10 @@ def output_delta(loss, output, z, a, y, label, delta, n):
         delta[k] = a[k] - y[k]
     if loss == BINARY_CROSS_ENTROPY or loss == POISSON:
         return
-    if loss == SQUARED_ERROR:
-        for k in range(n):
-            delta[k] = squared_error_derivative(delta[k])
-    elif loss == HUBER:
+    if loss == HUBER:
         for k in range(n):
             delta[k] = huber_derivative(delta[k])
-    else:
+    elif loss == ABSOLUTE_ERROR:
         for k in range(n):
             delta[k] = absolute_error_derivative(delta[k])
     times_derivative(output, z, a, delta, n)
@@ -263,16 +252,14 @@ def target_rows(loss, output, outputs, losses, m, clip):
     What pads a row of D is left to be cleared.
     """
     Z, A, Y, D, n, stride = outputs
-    if loss == CROSS_ENTROPY:
-        for t in range(m):
-            z, a = window(Z, t * stride, stride), window(A, t * stride, stride)
-            y, δ = window(Y, t * stride, stride), window(D, t * stride, stride)
-            output_delta(loss, output, z, a, y, -1, δ, n)
-    else:
+    if loss != CROSS_ENTROPY:
         output_delta(loss, output, Z, A, Y, -1, D, m * stride)
     for t in range(m):
         z, a = window(Z, t * stride, stride), window(A, t * stride, stride)
-        losses[t] = loss_value(loss, z, a, window(Y, t * stride, stride), -1, n, clip)
+        y, δ = window(Y, t * stride, stride), window(D, t * stride, stride)
+        if loss == CROSS_ENTROPY:
+            output_delta(loss, output, z, a, y, -1, δ, n)
+        losses[t] = loss_value(loss, z, a, y, -1, n, clip)
 
 
 @jit

@@ -9,6 +9,7 @@ Every array begins at a multiple of 64 bytes. Nothing in it is an address.
 in place of all the arrays.
 """
 
+import functools
 import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -20,7 +21,7 @@ from numba.core.typing.templates import AttributeTemplate
 from numba.extending import infer_getattr, intrinsic, lower_getattr_generic, models, register_model
 from numpy.typing import NDArray
 
-from .instructions import INT64, VECTOR_BYTES, borrowed, instruction, require_flat
+from .instructions import INT64, VECTOR_BYTES, Array, borrowed, require_flat
 from .memory import aligned_zeros
 
 # What a field may be, besides int, float and another such tuple.
@@ -37,49 +38,56 @@ else:
 
 _VERSION = 1
 _DTYPES: dict[Any, Any] = {Doubles: np.float64, Int64s: np.int64, Int32s: np.int32}
-_WORD = 8
+_ITEMS: dict[Any, Any] = {Doubles: types.float64, Int64s: types.int64, Int32s: types.int32}
+# Names of our own: how Python writes these types changes with its versions and NumPy's.
+_NAMES = {Reals: "R", Doubles: "f8", Int64s: "i8", Int32s: "i4", int: "int", float: "float"}
+_WORD = 8  # bytes
 _FIRST = 2  # words before the first field: the mark, and the bytes of the whole
-HEADER_BYTES = _FIRST * _WORD  # what tells one packed array from another
 
 
-def _fields(kind: Any) -> dict[str, Any]:
-    """Names of the fields of a tuple's class, and what they are."""
-    return dict(kind.__annotations__)
+class _Field(NamedTuple):
+    """A field of a tuple's class."""
+
+    kind: Any
+    place: int  # of its first word, counted from the tuple's
+
+
+@functools.cache
+def _fields(kind: Any) -> dict[str, _Field]:
+    found, place = {}, 0
+    for name, field in kind.__annotations__.items():
+        found[name] = _Field(field, place)
+        place += _n_words(field)
+    return found
+
+
+def _is_tuple(field: Any) -> bool:
+    return hasattr(field, "_fields")
 
 
 def _n_words(field: Any) -> int:
-    if hasattr(field, "_fields"):
-        return sum(_n_words(inner) for inner in _fields(field).values())
-    return 2
+    return sum(_n_words(f.kind) for f in _fields(field).values()) if _is_tuple(field) else 2
 
 
-def _place(kind: Any, name: str) -> int:
-    """Words from a tuple's first to those of a field."""
-    words = 0
-    for other, field in _fields(kind).items():
-        if other == name:
-            return words
-        words += _n_words(field)
-    raise AttributeError(name)
-
-
-def _mark(kind: Any, dtype: np.dtype) -> int:
+@functools.cache
+def _mark(kind: Any, dtype: Any) -> int:
     """What tells one kind of packed array from another, and from those of other versions."""
 
-    def described(kind: Any) -> str:
-        inner = ((name, f) for name, f in _fields(kind).items())
-        return ",".join(f"{n}:{described(f) if hasattr(f, '_fields') else f}" for n, f in inner)
+    def described(field: Any) -> str:
+        if not _is_tuple(field):
+            return _NAMES[field]
+        return ",".join(f"{name}:{described(f.kind)}" for name, f in _fields(field).items())
 
     return zlib.crc32(f"{_VERSION} {dtype} {kind.__name__} {described(kind)}".encode())
 
 
 def _leaves(thing: Any) -> Iterator[tuple[Any, Any]]:
     """Every field that is no tuple, and its value."""
-    for (_, field), value in zip(_fields(type(thing)).items(), thing, strict=True):
-        if hasattr(field, "_fields"):
+    for (kind, _), value in zip(_fields(type(thing)).values(), thing, strict=True):
+        if _is_tuple(kind):
             yield from _leaves(value)
         else:
-            yield field, value
+            yield kind, value
 
 
 def pack(thing: NamedTuple, dtype: np.dtype) -> NDArray[np.floating]:
@@ -96,18 +104,18 @@ def pack(thing: NamedTuple, dtype: np.dtype) -> NDArray[np.floating]:
     header = [_mark(type(thing), dtype), 0]
     arrays = []
     end = _aligned((_FIRST + 2 * len(leaves)) * _WORD)
-    for field, value in leaves:
-        if field is int:
+    for kind, value in leaves:
+        if kind is int:
             header += [int(value), 0]
-        elif field is float:
+        elif kind is float:
             header += [int(np.float64(value).view(np.int64)), 0]
         else:
-            kind = np.dtype(_DTYPES.get(field, dtype))
-            length = value if isinstance(value, int) else len(value)
-            if not isinstance(value, int):
-                arrays.append((end, np.ascontiguousarray(value, kind)))
+            item = np.dtype(_DTYPES.get(kind, dtype))
+            length = len(value) if np.ndim(value) else int(value)
+            if np.ndim(value):
+                arrays.append((end, np.ascontiguousarray(value, item)))
             header += [end, length]
-            end = _aligned(end + length * kind.itemsize)
+            end = _aligned(end + length * item.itemsize)
     header[1] = end
     if end > np.iinfo(np.int64).max:
         raise ValueError(f"sizes must need at most 2**63 - 1 bytes, got {end}.")
@@ -129,21 +137,27 @@ def fields(packed: NDArray[np.floating], kind: Any) -> Any:
     Raises
     ------
     ValueError
-        If it holds something else, or was packed by another version.
+        If it holds something else, or was packed by another version, or is not whole.
     """
     raw = packed.view(np.uint8).data
-    if np.frombuffer(raw, np.int64, 1)[0] != _mark(kind, packed.dtype):
-        raise ValueError(f"a {kind.__name__} must be packed by this version of fastbp.")
+    room = len(raw) // _WORD
+    mark, end = np.frombuffer(raw, np.int64, 2).tolist() if room >= _FIRST else (0, 0)
+    if mark != _mark(kind, packed.dtype) or end != len(raw):
+        raise ValueError(
+            f"a packed {kind.__name__} must be a whole array of {packed.dtype} that this version "
+            f"of fastbp has made, got {len(packed)} numbers that are something else."
+        )
     return _unpacked(raw, packed.dtype, kind, _FIRST)
 
 
-def _unpacked(raw: memoryview, dtype: np.dtype, kind: Any, place: int) -> Any:
+def _unpacked(raw: memoryview, dtype: np.dtype, kind: Any, first: int) -> Any:
     values: list[Any] = []
-    for field in _fields(kind).values():
-        start, length = np.frombuffer(raw, np.int64, 2, place * _WORD).tolist()
-        if hasattr(field, "_fields"):
-            values.append(_unpacked(raw, dtype, field, place))
-        elif field is int:
+    for field, place in _fields(kind).values():
+        if _is_tuple(field):
+            values.append(_unpacked(raw, dtype, field, first + place))
+            continue
+        start, length = np.frombuffer(raw, np.int64, 2, (first + place) * _WORD).tolist()
+        if field is int:
             values.append(start)
         elif field is float:
             values.append(float(np.int64(start).view(np.float64)))
@@ -151,31 +165,25 @@ def _unpacked(raw: memoryview, dtype: np.dtype, kind: Any, place: int) -> Any:
             item = np.dtype(_DTYPES.get(field, dtype))
             # By way of a slice, or a view's base would be the whole, header and all.
             values.append(np.frombuffer(raw[start : start + length * item.itemsize], item))
-        place += _n_words(field)
     return kind(*values)
 
 
 class Packed(types.Type):
     """Numba type of a packed tuple, or of one within it: a pointer to the start of the whole."""
 
-    def __init__(self, kind: Any, dtype: Any, place: int) -> None:
-        self.kind, self.dtype, self.place = kind, dtype, place
-        super().__init__(name=f"Packed({kind.__qualname__}, {dtype}, {place})")
+    def __init__(self, kind: Any, dtype: Any, first: int) -> None:
+        self.kind, self.dtype, self.first = kind, dtype, first
+        # Types of one name are the same to numba, whereas classes of one name need not be.
+        super().__init__(name=f"Packed({kind.__name__} {_mark(kind, dtype)}, {dtype}, {first})")
 
-    def field(self, name: str) -> Any:
+    def type_of(self, name: str) -> Any:
         """Numba type of a field."""
-        field = _fields(self.kind)[name]
-        if hasattr(field, "_fields"):
-            return Packed(field, self.dtype, self.place + _place(self.kind, name))
-        if field is int:
-            return types.int64
-        if field is float:
-            return types.float64
-        item = _DTYPES.get(field)
-        return types.Array(_ITEMS[item] if item else self.dtype, 1, "C")
-
-
-_ITEMS = {np.float64: types.float64, np.int64: types.int64, np.int32: types.int32}
+        field, place = _fields(self.kind)[name]
+        if _is_tuple(field):
+            return Packed(field, self.dtype, self.first + place)
+        if field is int or field is float:
+            return types.int64 if field is int else types.float64
+        return types.Array(_ITEMS.get(field, self.dtype), 1, "C")
 
 
 @register_model(Packed)
@@ -189,11 +197,14 @@ class _PackedAttributes(AttributeTemplate):
     key = Packed
 
     def generic_resolve(self, packed: Packed, name: str) -> Any:
-        return packed.field(name) if name in _fields(packed.kind) else None
+        return packed.type_of(name) if name in _fields(packed.kind) else None
 
 
 def _word(builder: Any, pointer: Any, place: int, kind: Any) -> Any:
-    """A word of the header, which kernels never change: it need not be read twice."""
+    """A word of the header.
+
+    Kernels never change it, and nobody else does while they run: it need not be read twice.
+    """
     words = builder.bitcast(pointer, kind.as_pointer())
     word = builder.load(builder.gep(words, [INT64(place)]), align=_WORD)
     word.set_metadata("invariant.load", builder.module.add_metadata([]))
@@ -202,27 +213,38 @@ def _word(builder: Any, pointer: Any, place: int, kind: Any) -> Any:
 
 @lower_getattr_generic(Packed)
 def _get_field(context: Any, builder: Any, packed: Packed, pointer: Any, name: str) -> Any:
-    kind, place = packed.field(name), packed.place + _place(packed.kind, name)
+    kind, place = packed.type_of(name), packed.first + _fields(packed.kind)[name].place
     if isinstance(kind, Packed):
         return pointer
     if not isinstance(kind, types.Array):
         return _word(builder, pointer, place, context.get_value_type(kind))
     start = _word(builder, pointer, place, INT64)
-    data = builder.bitcast(
-        builder.gep(pointer, [start]), context.get_data_type(kind.dtype).as_pointer()
-    )
+    data = builder.gep(pointer, [start])
+    data = builder.bitcast(data, context.get_data_type(kind.dtype).as_pointer())
     return borrowed(context, builder, kind, data, _word(builder, pointer, place + 1, INT64))
 
 
-def _viewed(packed: Any, kind: Any) -> Any:
+@intrinsic
+def view(typing_context: Any, packed: Any, kind: Any) -> Any:
+    """`fields` for kernels: nothing is read until a field is asked for.
+
+    Under NUMBA_BOUNDSCHECK an array of another kind, or a part of one, is an IndexError.
+    """
     require_flat(packed)
-    return Packed(kind.instance_class, packed.dtype, _FIRST)(packed, kind)
+    thing = kind.instance_class
 
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array = Array(context, builder, signature.args[0], args[0])
+        pointer = builder.bitcast(array.data, cgutils.voidptr_t)
+        if context.enable_boundscheck:
+            room = builder.mul(array.shape[0], INT64(array.itemsize))
+            array.check(INT64(_FIRST * _WORD), room)
+            mark, end = (_word(builder, pointer, place, INT64) for place in range(_FIRST))
+            array.check(builder.xor(mark, INT64(_mark(thing, packed.dtype))), INT64(1))
+            array.check_span(INT64(0), end, room)
+        return pointer
 
-@instruction(_viewed, fields)
-def view(builder, packed, kind):
-    """`fields` for kernels: nothing is read until a field is asked for."""
-    return builder.bitcast(packed.data, cgutils.voidptr_t)
+    return Packed(thing, packed.dtype, _FIRST)(packed, kind), codegen
 
 
 @intrinsic
@@ -248,6 +270,7 @@ def recall(typing_context: Any, address: Any) -> Any:
 
 
 if config.DISABLE_JIT:
+    view = fields
 
     def reference(thing: Any) -> Any:
         return thing

@@ -219,6 +219,15 @@ def where_positive(builder, test, value):
 
 
 @instruction(
+    lambda test, a, b: alike(a, b).return_type(types.boolean, a, b),
+    lambda test, a, b: a if test else b,
+)
+def where(builder, test, a, b):
+    """``a if test else b`` of two numbers that are known: no branch, and less to compile."""
+    return builder.select(test, a, b)
+
+
+@instruction(
     lambda count, a, b: alike(a, b).return_type(types.int64, a, b),
     lambda count, a, b: np.where(np.arange(len(a)) < count, a, b),
 )
