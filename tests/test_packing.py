@@ -13,7 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastbp.kernels import packing
-from fastbp.kernels.packing import Doubles, Int32s, Int64s, Reals, fields, pack, recall, reference
+from fastbp.kernels.packing import (
+    Doubles,
+    Int32s,
+    Int64s,
+    Reals,
+    fields,
+    pack,
+    recall,
+    reference,
+    view,
+)
 
 DTYPES = ["float32", "float64"]
 
@@ -136,7 +146,7 @@ def test_arrays_begin_at_multiples_of_a_vector(dtype):
 
 @numba.njit
 def everything(packed):
-    outer = packing.view(packed, Outer)
+    outer = view(packed, Outer)
     inner, last = outer.middle.inner, outer.last
     return (
         (outer.first, outer.factor, outer.middle.scale, inner.count, last.count),
@@ -197,7 +207,7 @@ def test_fields_of_what_is_read_only_are_read_only():
 
 @numba.njit
 def add_one(packed):
-    outer = packing.view(packed, Outer)
+    outer = view(packed, Outer)
     for k in range(len(outer.last.x)):
         outer.last.x[k] += 1
     outer.sizes[1] += 1
@@ -292,7 +302,7 @@ MARK = 2487764512
 
 @pytest.mark.parametrize("lengths", [(2**61, 0), (2**60, 2**60), (0, 2**62), (10**30, 0)])
 def test_more_bytes_than_can_be_counted_are_refused(lengths):
-    with pytest.raises(ValueError, match="at most 2\\*\\*63 - 1 bytes, got [0-9]+"):
+    with pytest.raises(ValueError, match=r"at most 2\*\*63 - 1 bytes, got [0-9]+"):
         pack(Inner(1, *lengths), np.dtype("float64"))
 
 
@@ -300,11 +310,12 @@ def test_classes_of_one_name_are_not_mixed_up():
     """Numba takes types of one name for the same."""
     found = []
     for kind in (int, float):
-        one = NamedTuple("One", [("pad", kind), ("value", kind)])
+        names = [("pad", kind), ("value", kind)]
+        one = NamedTuple("One", names)
 
         @numba.njit
         def value(packed, one=one):
-            return packing.view(packed, one).value
+            return view(packed, one).value
 
         found.append(value(pack(one(0, kind(3)), np.dtype("float32"))))
     assert found == [3, 3.0]
