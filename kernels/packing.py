@@ -261,7 +261,7 @@ def reference(typing_context: Any, thing: Any) -> Any:
 
 @intrinsic
 def recall(typing_context: Any, address: Any) -> Any:
-    """The tuple that `reference` was given."""
+    """The tuple that `reference` was given, for code that counts no references to its arrays."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return context.unpack_value(builder, address.dtype, args[0])

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastbp.kernels import packing
+from fastbp.kernels._jit import jit
 from fastbp.kernels.packing import (
     Doubles,
     Int32s,
@@ -122,7 +123,8 @@ def test_any_nesting_of_any_fields_comes_out(data, dtype):
 
 
 def test_arrays_are_converted_to_the_types_of_their_fields():
-    inner = fields(pack(Inner(True, [1, 2], np.arange(6)[::2]), np.dtype("float32")), Inner)
+    every_other = np.arange(6, dtype=np.int32)[::2]
+    inner = fields(pack(Inner(True, [1, 2], every_other), np.dtype("float32")), Inner)
     assert_same(inner, Inner(1, np.array([1, 2], np.float32), np.array([0, 2, 4], np.int32)))
 
 
@@ -322,7 +324,7 @@ def test_classes_of_one_name_are_not_mixed_up():
     assert [type(value) for value in found] == [int, float]
 
 
-@numba.njit
+@jit(entry=True)
 def through_an_address(a, b, n):
     task = ((a, n), b)
     address = reference(task)
