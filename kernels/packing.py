@@ -43,6 +43,7 @@ _ITEMS: dict[Any, Any] = {Doubles: types.float64, Int64s: types.int64, Int32s: t
 _NAMES = {Reals: "R", Doubles: "f8", Int64s: "i8", Int32s: "i4", int: "int", float: "float"}
 _WORD = 8  # bytes
 _FIRST = 2  # words before the first field: the mark, and the bytes of the whole
+HEADER_BYTES = _FIRST * _WORD  # what tells one packed array from another
 
 
 class _Field(NamedTuple):

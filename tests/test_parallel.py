@@ -72,7 +72,7 @@ def test_without_threads_parts_come_in_order(threads, shares):
 def test_where_there_are_no_threads_no_parallel_loop_is_compiled():
     def code(threads):
         run = numba.njit(add.py_func)
-        run(np.zeros(1), np.zeros(2, np.int64), np.zeros(1), 1, threads, 1)
+        run(np.zeros(1), np.zeros(4, np.int64), np.zeros(1), 1, threads, 1)
         return "".join(run.inspect_llvm().values())
 
     assert "gufunc" not in code(None)
