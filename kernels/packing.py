@@ -84,7 +84,8 @@ def _mark(kind: Any, dtype: Any) -> int:
 
 def _leaves(thing: Any) -> Iterator[tuple[Any, Any]]:
     """Every field that is no tuple, and its value."""
-    for (kind, _), value in zip(_fields(type(thing)).values(), thing, strict=True):
+    whole: Any = type(thing)
+    for (kind, _), value in zip(_fields(whole).values(), thing, strict=True):
         if _is_tuple(kind):
             yield from _leaves(value)
         else:

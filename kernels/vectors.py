@@ -133,8 +133,8 @@ def lanes(builder, array):
     return INT64(array.vector.count)
 
 
-@intrinsic
-def zeros(typing_context, array, count):
+@intrinsic  # not an `instruction`, whose operands are not known to be literals
+def _zeros(typing_context, array, count):
     """``count`` vectors side by side, of ``array``'s dtype; ``count`` is a literal."""
     if not isinstance(count, types.IntegerLiteral):
         raise TypingError("the number of vectors must be known when a kernel is compiled.")
@@ -146,10 +146,11 @@ def zeros(typing_context, array, count):
     return vector(array, count), codegen
 
 
-if config.DISABLE_JIT:
+def _interpreted_zeros(array: Any, count: int) -> Any:
+    return np.zeros(count * lanes(array), array.dtype)
 
-    def zeros(array: Any, count: int) -> Any:
-        return np.zeros(count * lanes(array), array.dtype)
+
+zeros = _interpreted_zeros if config.DISABLE_JIT else _zeros
 
 
 @instruction(_like_item, lambda like, array, index: array[index : index + len(like)].copy())
@@ -324,7 +325,8 @@ def dots(builder, W, start, d):
     while chunk > 1:
         chunk //= 2
         sums = [_fold(builder, a, b, chunk) for a, b in zip(sums[::2], sums[1::2], strict=True)]
-    return _chosen(builder, *sums, list(range(n)))
+    first, second = sums
+    return _chosen(builder, first, second, list(range(n)))
 
 
 def _transposed(W, w, stride, out, o, out_stride):
@@ -406,7 +408,7 @@ def _estrin(coefficients: Sequence[Any], x: Any, square: Callable, fma: Callable
 
 def is_single(x: Any) -> bool:
     """Whether a number or a vector in emitted code is of float32."""
-    return getattr(x.type, "element", x.type) == ir.FloatType()
+    return bool(getattr(x.type, "element", x.type) == ir.FloatType())
 
 
 def polynomial(single: Sequence[float], double: Sequence[float]) -> Any:
