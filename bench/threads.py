@@ -2,7 +2,7 @@
 
     python bench/threads.py [--write]
 
-What is compared stands in docs/kernels.md. Every setting must train to the same bits.
+What is compared stands in docs/loops.md. Every setting must train to the same bits.
 """
 
 import argparse
@@ -89,7 +89,7 @@ def main():
     parser = argparse.ArgumentParser(description="Measure what threads gain, by width.")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--write", action="store_true",
-                        help="write docs/kernels.md and docs/threads.svg")  # fmt: skip
+                        help="write docs/loops.md and docs/threads.svg")  # fmt: skip
     options = parser.parse_args()
     if cores() < 2:
         parser.error("two cores are needed to compare one thread with two")
@@ -112,7 +112,7 @@ def main():
     if options.write:
         (ROOT / "docs/threads.svg").write_text(curves(HEADING, speed_ups), encoding="utf-8")
         picture = f"![{HEADING}](threads.svg)"
-        write_block("docs/kernels.md", "bench/threads.py", "\n".join([picture, "", *lines]))
+        write_block("docs/loops.md", "bench/threads.py", "\n".join([picture, "", *lines]))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The inner loops of kernels/linear.py beside the limits of one core, measured in the same run.
 
-    python bench/kernels.py [--write]
+    python bench/loops.py [--write]
 
-What is measured, and what a share of the limit is, stands in docs/kernels.md. The functions exist
+What is measured, and what a share of the limit is, stands in docs/loops.md. The functions exist
 in compiled code only: each is called many times from a compiled loop.
 """
 
@@ -17,9 +17,10 @@ from report import conditions_of, figure, write_block
 
 from fastbp.kernels import aligned_zeros
 from fastbp.kernels._jit import jit
-from fastbp.kernels.blocks import n_tiles, tile_columns
 from fastbp.kernels.layout import padded
-from fastbp.kernels.linear import add_dots, add_rows, fill, multiply_add, rank_one
+from fastbp.kernels.linear import Entries, Term, add_dots, add_rows, fill, multiply_add, rank_one
+from fastbp.kernels.products import n_tiles, tile_columns
+from fastbp.kernels.views import Matrix, shifted
 
 SIZES = ((16, 8), (64, 32), (256, 128), (784, 128), (785, 129), (512, 512), (784, 512),
          (2048, 2048))  # fmt: skip
@@ -29,56 +30,51 @@ LISTED = 0.5  # of the rows, where they are a list
 
 
 class Arrays(NamedTuple):
-    """Arguments of the drivers, the matrix with ``stride`` elements a row."""
+    """Arguments of the drivers."""
 
-    W: np.ndarray
-    rows: np.ndarray | None
-    x: np.ndarray
-    X: np.ndarray
-    delta: np.ndarray
+    W: Matrix
+    entries: Entries
+    X: Matrix
+    term: Term
     below: np.ndarray
-    above: np.ndarray
-    stride: int
-    scale: np.floating
-    one: np.floating
+    above: Matrix
 
 
 @jit(entry=True)
 def add_rows_times(n, arrays):
-    W, rows, x, _, _, _, out, stride, _, _ = arrays
+    W, out = arrays.W, arrays.above.data
     for _ in range(n):
-        fill(out, out.dtype.type(0), 0, stride)
-        add_rows(W, rows, x, len(x), out, 0, stride, stride)
+        fill(out, out.dtype.type(0), 0, W.across)
+        add_rows(W, arrays.entries, out, 0, W.across)
 
 
 @jit(entry=True)
 def rank_one_times(n, arrays):
-    W, rows, x, _, delta, _, _, stride, scale, one = arrays
     for _ in range(n):
-        rank_one(W, rows, x, len(x), delta, stride, scale, one)
+        rank_one(arrays.W, arrays.entries, arrays.term)
 
 
 @jit(entry=True)
 def dots_and_rank_one_times(n, arrays):
-    W, rows, x, _, delta, out, _, stride, scale, one = arrays
+    W, entries, term, out = arrays.W, arrays.entries, arrays.term, arrays.below
     for _ in range(n):
         fill(out, out.dtype.type(0), 0, len(out))
-        add_dots(W, rows, 0, len(x), delta, out, stride)
-        rank_one(W, rows, x, len(x), delta, stride, scale, one)
+        add_dots(W, entries.places, 0, entries.n, term.delta, out)
+        rank_one(W, entries, term)
 
 
 @jit(entry=True)
 def multiply_add_times(n, arrays):
-    W, _, x, X, _, _, out, stride, _, one = arrays
-    m = len(X) // len(x)
+    W, X, Z, count = arrays.W, arrays.X, arrays.above, arrays.entries.n
+    zero, one = Z.data.dtype.type(0), Z.data.dtype.type(1)
+    tiles = n_tiles(W.across, Z.data)
     for _ in range(n):
-        for tile in range(n_tiles(stride, W)):
-            start, stop = tile_columns(stride, W, tile)
-            for r in range(m):
-                fill(out, out.dtype.type(0), r * stride + start, r * stride + stop)
-            multiply_add(
-                W, stride, X, len(x), len(x), 1, m, out, stride, out, stride, start, stop, one
-            )
+        for tile in range(tiles):
+            start, stop = tile_columns(W.across, Z.data, tile, tiles)
+            for r in range(BLOCK):
+                fill(Z.data, zero, r * Z.across + start, r * Z.across + stop)
+            out = shifted(Z, start)
+            multiply_add(shifted(W, start), X, out, out, BLOCK, count, stop - start, one)
 
 
 class Kernel(NamedTuple):
@@ -122,41 +118,33 @@ def make_arrays(size, dtype, listed):
     dtype = np.dtype(dtype)
     stride = padded(n_out, dtype)
     generator = np.random.default_rng(0)
-    rows = None
+    places = np.empty(0, np.int32)
     if listed:
-        count = round(n_in * LISTED)
-        rows = np.sort(generator.choice(n_in, count, replace=False)).astype(np.int32)
-    count = n_in if rows is None else len(rows)
+        places = np.sort(generator.choice(n_in, round(n_in * LISTED), replace=False))
+    count = len(places) or n_in
 
-    def random(*shape):
-        array = aligned_zeros(int(np.prod(shape)), dtype)
-        array.reshape(shape)[..., :n_out] = generator.standard_normal((*shape[:-1], n_out))
-        return array
-
-    def flat(n):
-        array = aligned_zeros(n, dtype)
-        array[:] = generator.standard_normal(n)
-        return array
+    def rows(n, length, width):
+        """Matrix of n rows, of which whatever pads them is zero."""
+        array = aligned_zeros(n * width, dtype)
+        array.reshape(n, width)[:, :length] = generator.standard_normal((n, length))
+        return Matrix(array, 0, width, 1)
 
     return Arrays(
-        W=random(n_in, stride),
-        rows=rows,
-        x=flat(count),
-        X=flat(BLOCK * count),
-        delta=random(stride),
+        W=rows(n_in, n_out, stride),
+        entries=Entries(places.astype(np.int32), rows(1, count, count).data, count),
+        X=rows(BLOCK, count, count),
+        term=Term(rows(1, n_out, stride).data, dtype.type(1e-6), dtype.type(1)),
         below=aligned_zeros(padded(count, dtype), dtype),  # `fill` writes whole vectors
-        above=aligned_zeros(BLOCK * stride, dtype),
-        stride=stride,
-        scale=dtype.type(1e-6),
-        one=dtype.type(1),
+        above=rows(BLOCK, 0, stride),
     )
 
 
 def figures(kernel, size, dtype, seconds):
     """`Figures` of a call that took so many seconds."""
     arrays = make_arrays(size, dtype, kernel.listed)
-    n_bytes = len(arrays.x) * arrays.stride * arrays.W.itemsize
-    flops = 2 * kernel.products * len(arrays.x) * size[1]
+    count = arrays.entries.n
+    n_bytes = count * arrays.W.across * arrays.W.data.itemsize
+    flops = 2 * kernel.products * count * size[1]
     if kernel.times is multiply_add_times:
         limit = flops / peak_gflops(dtype) / 1e9
     else:
@@ -181,7 +169,7 @@ def rows_of_table():
 def main():
     """Print the table as Markdown."""
     parser = argparse.ArgumentParser(description="Measure the inner loops.")
-    parser.add_argument("--write", action="store_true", help="write the table to docs/kernels.md")
+    parser.add_argument("--write", action="store_true", help="write the table to docs/loops.md")
     options = parser.parse_args()
     lines = ["| kernel | n_in × n_out | dtype | GFLOP/s | GB/s | of the limit |",
              "|---|---|---|---:|---:|---:|"]  # fmt: skip
@@ -193,7 +181,7 @@ def main():
     lines += ["", f"{conditions_of(describe())} Peak of one core: {peaks}."]
     print(*lines[-2:], sep="\n")
     if options.write:
-        write_block("docs/kernels.md", "bench/kernels.py", "\n".join(lines))
+        write_block("docs/loops.md", "bench/loops.py", "\n".join(lines))
 
 
 if __name__ == "__main__":

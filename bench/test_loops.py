@@ -1,9 +1,8 @@
-"""``pytest bench/test_kernels.py``: one group per kernel and dtype, one benchmark per size."""
+"""``pytest bench/test_loops.py``: one group per kernel and dtype, one benchmark per size."""
 
 import pytest
+from loops import DTYPES, KERNELS, SIZES, figures, make_arrays
 from machine import repetitions
-
-from kernels import DTYPES, KERNELS, SIZES, figures, make_arrays
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: "x".join(map(str, size)))
