@@ -26,9 +26,10 @@ from fastbp import load_dataset
 from fastbp.kernels import aligned_zeros
 from fastbp.kernels._jit import jit
 from fastbp.kernels.layout import padded
-from fastbp.kernels.linear import add_dots, add_rows, fill, rank_one
-from fastbp.kernels.memory import window
+from fastbp.kernels.linear import Term, add_dots, add_rows, all_entries, fill, rank_one
+from fastbp.kernels.memory import no_places, window
 from fastbp.kernels.vectors import broadcast, fma, lanes, load, store, zeros
+from fastbp.kernels.views import matrix
 
 INPUT_MAJOR, OUTPUT_MAJOR, SKIPPING = range(3)
 VARIANTS = {
@@ -45,98 +46,27 @@ NETS = {
 
 
 @jit
-def add_rows_skipping(W, a, z, n_rows, stride):
+def add_rows_skipping(W, a, z, n_rows):
     """`add_rows` over the non-zero inputs only, a row at a time."""
-    v = lanes(W)
-    zero = zeros(W, 1)
+    zero = zeros(z, 1)
     for i in range(n_rows):
         if a[i] != 0:
             x = broadcast(zero, a[i])
-            r = i * stride
-            k = 0
-            while k < stride:
-                store(z, k, fma(x, load(zero, W, r + k), load(zero, z, k)))
-                k += v
+            for k in range(0, W.across, lanes(z)):
+                w = load(zero, W.data, i * W.across + k)
+                store(z, k, fma(x, w, load(zero, z, k)))
 
 
 @jit
-def rank_one_skipping(W, a, delta, n_rows, stride, scale):
+def rank_one_skipping(W, a, delta, n_rows, scale):
     """`rank_one` without decay over the non-zero inputs only."""
-    v = lanes(W)
-    zero = zeros(W, 1)
+    zero = zeros(delta, 1)
     for i in range(n_rows):
         if a[i] != 0:
             x = broadcast(zero, scale * a[i])
-            r = i * stride
-            k = 0
-            while k < stride:
-                store(W, r + k, fma(x, load(zero, delta, k), load(zero, W, r + k)))
-                k += v
-
-
-@jit(entry=True)
-def train(variant, params, sizes, strides, blocks, units, X, y, order, eta, a, z, d):
-    """One pass of SGD on a ReLU network with softmax and cross-entropy; returns the loss's sum."""
-    T = params.dtype.type
-    L = len(strides)
-    loss = 0.0
-    for t in range(len(order)):
-        row = order[t]
-        for i in range(sizes[0]):
-            a[i] = X[row, i]
-        for l in range(L):
-            n_in, n_out, stride = sizes[l], sizes[l + 1], strides[l]
-            W = window(params, blocks[l], blocks[l + 1] - blocks[l])
-            below = window(a, units[l], units[l + 1] - units[l])
-            s = window(z, units[l + 1], units[l + 2] - units[l + 1])
-            above = window(a, units[l + 1], units[l + 2] - units[l + 1])
-            fill(s, T(0), 0, len(s))
-            if variant == INPUT_MAJOR:
-                add_rows(W, None, below, n_in + 1, s, 0, stride, stride)
-            elif variant == OUTPUT_MAJOR:
-                add_dots(W, None, 0, n_out, below, s, stride)
-            else:
-                add_rows_skipping(W, below, s, n_in + 1, stride)
-            for k in range(n_out):
-                above[k] = max(s[k], T(0))
-        s = window(z, units[L], sizes[L])
-        delta = window(d, units[L], sizes[L])
-        m = s[0]
-        for k in range(len(s)):
-            m = max(m, s[k])
-        total = T(0)
-        for k in range(len(s)):
-            delta[k] = T(math.exp(s[k] - m))
-            total += delta[k]
-        for k in range(len(s)):
-            delta[k] /= total
-        loss -= math.log(float(delta[y[row]]))
-        delta[y[row]] -= T(1)
-        for l in range(L - 1, 0, -1):
-            n_in, n_out, stride = sizes[l], sizes[l + 1], strides[l]
-            W = window(params, blocks[l], blocks[l + 1] - blocks[l])
-            above = window(d, units[l + 1], units[l + 2] - units[l + 1])
-            delta = window(d, units[l], units[l + 1] - units[l])
-            fill(delta, T(0), 0, len(delta))
-            if variant == OUTPUT_MAJOR:
-                add_rows(W, None, above, n_out, delta, 0, stride, stride)
-            else:
-                add_dots(W, None, 0, n_in, above, delta, stride)
-            s = window(z, units[l], units[l + 1] - units[l])
-            for i in range(n_in):
-                delta[i] = delta[i] if s[i] > T(0) else T(0)
-        for l in range(L):
-            n_in, n_out, stride = sizes[l], sizes[l + 1], strides[l]
-            W = window(params, blocks[l], blocks[l + 1] - blocks[l])
-            below = window(a, units[l], units[l + 1] - units[l])
-            above = window(d, units[l + 1], units[l + 2] - units[l + 1])
-            if variant == INPUT_MAJOR:
-                rank_one(W, None, below, n_in + 1, above, stride, -eta, T(1))
-            elif variant == OUTPUT_MAJOR:
-                rank_one(W, None, above, n_out, below, stride, -eta, T(1))
-            else:
-                rank_one_skipping(W, below, above, n_in + 1, stride, -eta)
-    return loss
+            for k in range(0, W.across, lanes(delta)):
+                w = load(zero, W.data, i * W.across + k)
+                store(W.data, i * W.across + k, fma(x, load(zero, delta, k), w))
 
 
 class Case(NamedTuple):
@@ -155,6 +85,107 @@ class Case(NamedTuple):
     a: np.ndarray
     z: np.ndarray
     d: np.ndarray
+
+
+@jit(inline="early")
+def weights_at(case, l):
+    """Weights and biases of layer l, the first being 0."""
+    start = case.blocks[l]
+    return matrix(window(case.params, start, case.blocks[l + 1] - start), case.strides[l])
+
+
+@jit(inline="early")
+def units_at(buffer, case, l):
+    """Layer l's units, the input being layer 0."""
+    return window(buffer, case.units[l], case.units[l + 1] - case.units[l])
+
+
+@jit
+def forward_layer(case, l):
+    """Outputs of layer l + 1; of the last they are not used."""
+    n_in, n_out, W = case.sizes[l], case.sizes[l + 1], weights_at(case, l)
+    below, above = units_at(case.a, case, l), units_at(case.a, case, l + 1)
+    z = units_at(case.z, case, l + 1)
+    zero = z.dtype.type(0)
+    fill(z, zero, 0, len(z))
+    if case.variant == INPUT_MAJOR:
+        add_rows(W, all_entries(below, n_in + 1), z, 0, W.across)
+    elif case.variant == OUTPUT_MAJOR:
+        add_dots(W, no_places(), 0, n_out, below, z)
+    else:
+        add_rows_skipping(W, below, z, n_in + 1)
+    for k in range(n_out):
+        above[k] = max(z[k], zero)
+
+
+@jit
+def output_delta(case, label):
+    """δ of the last layer, and the loss."""
+    L = len(case.strides)
+    z, delta = units_at(case.z, case, L), units_at(case.d, case, L)
+    T = z.dtype.type
+    m, total = z[0], T(0)
+    for k in range(case.sizes[L]):
+        m = max(m, z[k])
+    for k in range(case.sizes[L]):
+        delta[k] = T(math.exp(z[k] - m))
+        total += delta[k]
+    for k in range(case.sizes[L]):
+        delta[k] /= total
+    loss = -math.log(float(delta[label]))
+    delta[label] -= T(1)
+    return loss
+
+
+@jit
+def backward_layer(case, l):
+    """δ of layer l, from that of the layer above."""
+    n_in, n_out, W = case.sizes[l], case.sizes[l + 1], weights_at(case, l)
+    above, delta, z = (
+        units_at(case.d, case, l + 1),
+        units_at(case.d, case, l),
+        units_at(case.z, case, l),
+    )
+    zero = z.dtype.type(0)
+    fill(delta, zero, 0, len(delta))
+    if case.variant == OUTPUT_MAJOR:
+        add_rows(W, all_entries(above, n_out), delta, 0, W.across)
+    else:
+        add_dots(W, no_places(), 0, n_in, above, delta)
+    for i in range(n_in):
+        delta[i] = delta[i] if z[i] > zero else zero
+
+
+@jit
+def step_layer(case, l):
+    """The step of layer l + 1."""
+    n_in, n_out, W = case.sizes[l], case.sizes[l + 1], weights_at(case, l)
+    below, above = units_at(case.a, case, l), units_at(case.d, case, l + 1)
+    eta, one = case.eta, below.dtype.type(1)
+    if case.variant == INPUT_MAJOR:
+        rank_one(W, all_entries(below, n_in + 1), Term(above, -eta, one))
+    elif case.variant == OUTPUT_MAJOR:
+        rank_one(W, all_entries(above, n_out), Term(below, -eta, one))
+    else:
+        rank_one_skipping(W, below, above, n_in + 1, -eta)
+
+
+@jit(entry=True)
+def train(case):
+    """One pass of SGD on a ReLU network with softmax and cross-entropy; returns the loss's sum."""
+    L, loss = len(case.strides), 0.0
+    for t in range(len(case.order)):
+        row = case.order[t]
+        for i in range(case.sizes[0]):
+            case.a[i] = case.X[row, i]
+        for l in range(L):
+            forward_layer(case, l)
+        loss += output_delta(case, case.y[row])
+        for l in range(L - 1, 0, -1):
+            backward_layer(case, l)
+        for l in range(L):
+            step_layer(case, l)
+    return loss
 
 
 def make_case(variant, sizes, dtype, n, density, images=None):
@@ -220,13 +251,13 @@ def main():
                 inputs.append((f"{np.mean(images[:n] != 0):.0%}, images", 1.0, images))
             for label, density, pixels in inputs:
                 cases = [make_case(v, sizes, dtype, n, density, pixels) for v in VARIANTS.values()]
-                losses = [train(*case) / n for case in cases]
+                losses = [train(case) / n for case in cases]
                 np.testing.assert_allclose(losses, losses[0], rtol=1e-4)
                 times = [[] for _ in cases]
                 for _ in range(options.rounds):
                     for case, record in zip(cases, times, strict=True):
                         began = time.perf_counter()
-                        train(*case)
+                        train(case)
                         record.append((time.perf_counter() - began) / n * 1e6)
                 cells = " | ".join(f"{statistics.median(record):.3g}" for record in times)
                 name = "-".join(map(str, sizes))

@@ -17,7 +17,8 @@ import numpy as np
 from numba import njit
 
 from fastbp.kernels import aligned_zeros
-from fastbp.kernels.vectors import VECTOR_BYTES, broadcast, fma, lanes, load, store, total, zeros
+from fastbp.kernels.memory import VECTOR_BYTES
+from fastbp.kernels.vectors import broadcast, fma, lanes, load, store, total, zeros
 
 VERSIONS = ("fastbp", "numba", "numpy", "jax", "optax", "torch", "scikit-learn", "onnxruntime")
 LEVELS = ("L1", "L2", "L3", "DRAM")
