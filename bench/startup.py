@@ -1,7 +1,11 @@
 """What a process pays before and around training: import, compilation, the answer to Ctrl-C.
 
-python bench/startup.py            prints the table
-python bench/startup.py --write    writes it into README.md too
+python bench/startup.py                   prints the tables
+python bench/startup.py --write           writes them into README.md too
+python bench/startup.py --profile CASE    says where the time of a compilation goes
+
+Compilation is measured in CPU seconds as well, each in a process of its own with an empty cache;
+the cases are those of `compiling.py`.
 """
 
 import argparse
@@ -13,7 +17,17 @@ import sys
 import tempfile
 import time
 
-from report import write_block
+import compiling
+from report import table, write_block
+
+COLD = 3  # rounds with an empty cache
+COMPILED = {
+    "fit": "first fit of a small network, one sample a step",
+    "gradient": "first `value_and_grad`",
+    "prediction": "first `predict`",
+    "serial": "all kernels of one dtype, without threads",
+    "parallel": "their parallel loops after that",
+}
 
 IMPORT = "import time; t = time.perf_counter(); import {}; print(time.perf_counter() - t)"
 FIT = """
@@ -58,13 +72,31 @@ except KeyboardInterrupt:
 """
 
 
-def seconds(code, **environment):
-    """What a fresh process prints last."""
-    variables = os.environ | environment
+def printed(*arguments, **environment):
+    """What a fresh process of Python prints."""
     run = subprocess.run(
-        [sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True
+        [sys.executable, *arguments],
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
     )
-    return float(run.stdout.split()[-1])
+    return run.stdout
+
+
+def seconds(*arguments, **environment):
+    """The number that it prints last."""
+    return float(printed(*arguments, **environment).split()[-1])
+
+
+def with_empty_cache(function, *arguments):
+    with tempfile.TemporaryDirectory() as folder:
+        return function(*arguments, NUMBA_CACHE_DIR=folder)
+
+
+def cold_seconds(*arguments):
+    """Median of the seconds that fresh processes print whose caches are empty."""
+    return statistics.median(with_empty_cache(seconds, *arguments) for _ in range(COLD))
 
 
 def interrupt_latency(delay):
@@ -77,42 +109,50 @@ def interrupt_latency(delay):
     return float(child.stdout.readline()) - sent
 
 
+def waiting(rounds):
+    """Table of seconds on the clock."""
+    seconds("-c", FIT)  # fills the cache
+    over_numba = [
+        seconds("-c", IMPORT.format("fastbp")) - seconds("-c", IMPORT.format("numba"))
+        for _ in range(rounds)
+    ]
+    warm = [seconds("-c", FIT) for _ in range(rounds)]
+    latency = [interrupt_latency(1 + 0.037 * i) for i in range(rounds)]
+    rows = {
+        "`import fastbp`, over `import numba`": statistics.median(over_numba),
+        "import and first fit, code cached": statistics.median(warm),
+        "import and first fit, empty cache": cold_seconds("-c", FIT),
+        "`warmup` of float32, empty cache: all kernels": cold_seconds("-c", WARMUP),
+        "parallel loops after that, where a net first uses them": cold_seconds("-c", PARALLEL),
+        "Ctrl-C to KeyboardInterrupt, 784-512-512-10, median": statistics.median(latency),
+        "the same, longest": max(latency),
+    }
+    return table([["", "seconds"], *([name, f"{value:.2f}"] for name, value in rows.items())])
+
+
+def compilation():
+    """Table of CPU seconds."""
+    rows = [["compilation, empty cache", "CPU seconds"]]
+    for case, name in COMPILED.items():
+        rows.append([name, f"{cold_seconds(compiling.__file__, case):.2f}"])
+    return table(rows)
+
+
 def main():
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="Measure import, first fit and Ctrl-C.")
+    parser = argparse.ArgumentParser(description="Measure import, compilation and Ctrl-C.")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--write", action="store_true", help="write the table into README.md")
+    parser.add_argument("--write", action="store_true", help="write the tables into README.md")
+    parser.add_argument("--profile", nargs="?", const="fit", choices=compiling.CASES,
+                        help="print where the time of a compilation goes")  # fmt: skip
     options = parser.parse_args()
-    rounds = range(options.rounds)
-    seconds(FIT)  # fills the cache
-    over_numba = [
-        seconds(IMPORT.format("fastbp")) - seconds(IMPORT.format("numba")) for _ in rounds
-    ]
-    warm = [seconds(FIT) for _ in rounds]
-    cold = {}
-    for code in (FIT, WARMUP, PARALLEL):
-        cold[code] = []
-        for _ in range(3):
-            with tempfile.TemporaryDirectory() as folder:
-                cold[code].append(seconds(code, NUMBA_CACHE_DIR=folder))
-    latency = [interrupt_latency(1 + 0.037 * i) for i in rounds]
-    rows = [
-        ("`import fastbp`, over `import numba`", statistics.median(over_numba)),
-        ("import and first fit, code cached", statistics.median(warm)),
-        ("import and first fit, empty cache", statistics.median(cold[FIT])),
-        ("`warmup` of float32, empty cache: all kernels", statistics.median(cold[WARMUP])),
-        (
-            "parallel loops after that, where a net first uses them",
-            statistics.median(cold[PARALLEL]),
-        ),
-        ("Ctrl-C to KeyboardInterrupt, 784-512-512-10, median", statistics.median(latency)),
-        ("the same, longest", max(latency)),
-    ]
-    lines = ["| | seconds |", "|---|---:|", *(f"| {name} | {value:.2f} |" for name, value in rows)]
-    table = "\n".join(lines)
-    print(table)
+    if options.profile:
+        print(with_empty_cache(printed, compiling.__file__, options.profile, "--profile"))
+        return
+    text = "\n\n".join([waiting(options.rounds), compilation()])
+    print(text)
     if options.write:
-        write_block("README.md", "bench/startup.py", table)
+        write_block("README.md", "bench/startup.py", text)
 
 
 if __name__ == "__main__":
