@@ -1,4 +1,4 @@
-"""One call beside other libraries: predictions of a network, and the gradient of its loss.
+"""One call beside other libraries: predictions, gradients, and steps of small networks.
 
 python bench/calls.py            prints the tables
 python bench/calls.py --write    writes them into docs/training.md too
@@ -6,25 +6,29 @@ python bench/calls.py --write    writes them into docs/training.md too
 Predictions are probabilities of 784-128-10, float32, by `Network.predict_proba`, by torch without
 gradients and by onnxruntime, the latter two from the array to the array as well. The gradient is
 that of the smallest of SimpleChains.jl's published cases: 24-8-2, tanh, squared error, 200 rows,
-float64. Results must agree before anything is timed; the systems alternate, with pauses in which
+float64. Small calls are of 8-16-4, float32, where what a call costs by itself shows most;
+scikit-learn's estimators have one hidden layer of 16 units, and everything else as they have it by
+default. Results must agree before anything is timed; the systems alternate, with pauses in which
 their threads fall asleep.
 """
 
 import argparse
 import statistics
 import time
+import warnings
 
 import numba
 import numpy as np
 from machine import PAUSE, cores, describe
 from report import conditions_of, figure, table, write_block
 
-from fastbp import Network, kernels
+from fastbp import Network, Trainer, kernels
 
 ROUNDS = 15
 ROUND_SECONDS = 0.1
 SIZES = (784, 128, 10)
 GRADIENT = (24, 8, 2), 200
+SMALL, FEW = (8, 16, 4), 32
 
 
 def medians(functions):
@@ -46,25 +50,19 @@ def medians(functions):
 
 
 @numba.njit
-def infer_often(times, params, layout, batch, samples, out):
+def infer_often(times, state, batch, samples, out):
     """Calls from compiled code, which pay for nothing but the kernel."""
     for _ in range(times):
-        kernels.infer(
-            params, layout, batch, samples, kernels.IN_ORDER, 0, len(out), out, False, 0.0, 0
-        )
+        kernels.infer(state, batch, samples, 0, len(out), out, False)
 
 
 @numba.njit
-def differentiate_often(times, params, layout, batch, rule, regularization, samples, n):
+def differentiate_often(times, state, batch, samples, n, gradient):
     """The same for gradients."""
     loss = 0.0
-    zero = params.dtype.type(0)
     for _ in range(times):
-        batch.gradient[:] = 0
-        loss = kernels.train_minibatch(
-            params, layout, batch, rule, regularization, samples, kernels.IN_ORDER, 0, n, n, zero,
-            0.0, None,
-        )  # fmt: skip
+        gradient[:] = 0
+        loss = kernels.train_minibatch(state, batch, gradient, samples, 0, n, 0.0, None)
     return loss
 
 
@@ -157,10 +155,12 @@ def kernel_seconds(network, X):
     """Of the kernel on one thread, called from compiled code."""
     samples = network.samples(X, np.zeros(len(X), int))
     samples = samples._replace(labels=samples.labels[:0])
-    batch = kernels.make_batch(network.layout, len(X), network.dtype, trains=False)
+    batch = kernels.make_batch(
+        network.parameters.layout, len(X), network.dtype, purpose="inference"
+    )
     out = np.empty((len(X), network.sizes[-1]), network.dtype)
     times = max(1, 1000 // len(X))
-    arguments = network.params, network.layout, batch, samples, out
+    arguments = network.parameters.state, batch, samples, out
     return medians({"kernel": lambda: infer_often(times, *arguments)})["kernel"] / times
 
 
@@ -171,6 +171,68 @@ def small_predictions():
         network = Network(sizes, seed=0)
         alone = kernel_seconds(network, np.ones((1, sizes[0]), np.float32))
         rows.append(["-".join(map(str, sizes)), f"{figure(alone * 1e9)} ns"])
+    return table(rows)
+
+
+def small_data(n):
+    """Rows for a small network, and their labels."""
+    generator = np.random.default_rng(0)
+    X = generator.standard_normal((n, SMALL[0]), dtype=np.float32)
+    return X, generator.integers(0, SMALL[-1], n)
+
+
+def small_calls():
+    """Table of what users call most often for a few rows."""
+    X, y = small_data(FEW)
+    x, label = X[:1], y[:1]
+    network, learning = Network(SMALL, seed=0), Network(SMALL, seed=0)
+    plain = Trainer(learning, learning_rate=1e-6, seed=0)
+    adam = Trainer(Network(SMALL, seed=0), "adam", learning_rate=1e-6, batch_size=FEW, seed=0)
+    state, samples = network.copy().parameters.state, network.samples(x, label)
+    out = np.empty_like(network.params)
+    seconds = medians(
+        {
+            "`kernels.train_sequential`, one row": lambda: kernels.train_sequential(
+                state, samples, 0, 1, 0.0
+            ),
+            "`Network.predict`, one row": lambda: network.predict(x),
+            "`Trainer.partial_fit`, one row, SGD": lambda: plain.partial_fit(x, label),
+            f"`Trainer.partial_fit`, {FEW} rows, Adam": lambda: adam.partial_fit(X, y),
+            f"`Network.value_and_grad`, {FEW} rows": lambda: network.value_and_grad(X, y, out),
+        }
+    )
+    rows = [["8-16-4, float32", "µs"]]
+    return table(rows + [[name, figure(value * 1e6)] for name, value in seconds.items()])
+
+
+def estimators():
+    """Table of scikit-learn's estimator and ours, one row at a time."""
+    import sklearn.neural_network
+
+    import fastbp.sklearn
+
+    X, y = small_data(200)
+    x, label = X[:1], y[:1]
+    models = {
+        "fastbp.sklearn": fastbp.sklearn.MLPClassifier(SMALL[1:-1], random_state=0, max_iter=5),
+        "scikit-learn": sklearn.neural_network.MLPClassifier(
+            SMALL[1:-1], random_state=0, max_iter=5
+        ),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it has not converged
+        probabilities = [
+            model.fit(X, y).partial_fit(x, label).predict_proba(X) for model in models.values()
+        ]
+    np.testing.assert_allclose(*probabilities, rtol=1e-3)
+    rows = [["`MLPClassifier`, 8-16-4, one row", *models]]
+    for call, arguments in (("partial_fit", (x, label)), ("predict", (x,))):
+        functions = {name: getattr(model, call) for name, model in models.items()}
+        seconds = medians(
+            {name: lambda f=f, given=arguments: f(*given) for name, f in functions.items()}
+        )
+        ours, theirs = seconds.values()
+        rows.append([f"`{call}`", f"{figure(ours * 1e6)} µs", best_cell(theirs, ours)])
     return table(rows)
 
 
@@ -220,11 +282,9 @@ def gradient():
     out = np.empty_like(network.params)
     f = network.objective(X, y)
     samples = network.samples(X, y)
-    batch = kernels.make_batch(network.layout, n, network.dtype, gradient=out)
-    rule = kernels.make_rule(kernels.NO_STEP, (), False, 0, 0, network.dtype)
-    none = kernels.make_regularization(len(sizes) - 2, network.dtype)
+    batch = kernels.make_batch(network.parameters.layout, n, network.dtype, purpose="gradient")
     times = 1000
-    arguments = network.params, network.layout, batch, rule, none, samples, n
+    arguments = network.parameters.state, batch, samples, n, out
     functions = {
         "kernel alone": lambda: differentiate_often(times, *arguments) / n,
         "Network.objective": lambda: f(network.params)[0],
@@ -250,7 +310,8 @@ def main():
     parser = argparse.ArgumentParser(description="Time single calls.")
     parser.add_argument("--write", action="store_true", help="write docs/training.md too")
     options = parser.parse_args()
-    text = "\n\n".join([predictions(), small_predictions(), gradient(), conditions_of(describe())])
+    tables = (predictions, small_predictions, small_calls, estimators, gradient)
+    text = "\n\n".join([*(measured() for measured in tables), conditions_of(describe())])
     print(text)
     if options.write:
         write_block("docs/training.md", "bench/calls.py", text)
