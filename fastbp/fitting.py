@@ -231,6 +231,7 @@ class Fit:
             this = self._runs.begin(self._network, self.samples, order, eta, options)
             if k == 0:
                 this.load()  # before the bar, which shows how fast it goes
+                self.watch.load(self._network)
                 bar = progress_bar(self.progress, self.epochs * n)
                 self.watch.bar = endings.enter_context(bar)
             self._epoch(this, options.n_threads, (self.epochs - 1 - k) * n)

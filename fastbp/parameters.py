@@ -311,6 +311,12 @@ class Parameters:
         self._kept["infer"] = kind, spare
         return loss_sum, n_correct
 
+    def load(self, samples: kernels.Samples) -> None:
+        """Compile or load the kernel that evaluates, by a call without rows."""
+        batch = self._batch(1, False, samples.inputs.is_sparse, "inference")
+        nothing = np.empty((0, self.sizes[-1]), self.dtype)
+        kernels.infer(self.state, batch, samples, 0, 0, nothing, False)
+
     # Back ---------------------------------------------------------------------------------------
 
     def differentiate(self, samples: kernels.Samples, gradient: FloatArray) -> float:

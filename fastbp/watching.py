@@ -32,6 +32,11 @@ class Watch:
         self.sets, self.scores, self.last, self.verbose = sets, scores, last, verbose
         self.bar: Any = None  # while one is shown
 
+    def load(self, network: Network) -> None:
+        """Compile or load what measures, so that the first epoch does not wait for it."""
+        for rows in self.sets[:1]:
+            network.parameters.load(rows.samples)
+
     def begin(self, history: History) -> None:
         """Before an epoch: ``last`` is the number of the fit's last one."""
         if self.bar is not None:

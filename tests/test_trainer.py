@@ -681,23 +681,28 @@ def test_a_pass_that_ends_within_a_batch_leaves_no_sums_behind(blobs, monkeypatc
     np.testing.assert_array_equal(*params)
 
 
-def test_a_kernel_is_loaded_before_the_bar_is_made(blobs, monkeypatch):
+def test_kernels_are_loaded_before_the_bar_is_made(blobs, monkeypatch):
     seen = []
-    real, real_bar = kernels.train_sequential, fastbp.progress.progress_bar
+    train, infer, bar = kernels.train_sequential, kernels.infer, fastbp.progress.progress_bar
 
-    def train(*arguments):
-        seen.append("rows" if arguments[3] > arguments[2] else "load")
-        return real(*arguments)
+    def watched_train(*arguments):
+        seen.append("train" if arguments[3] > arguments[2] else "load train")
+        return train(*arguments)
 
-    def bar(*arguments):
+    def watched_infer(*arguments):
+        seen.append("infer" if arguments[4] > arguments[3] else "load infer")
+        return infer(*arguments)
+
+    def watched_bar(*arguments):
         seen.append("bar")
-        return real_bar(*arguments)
+        return bar(*arguments)
 
-    monkeypatch.setattr(kernels, "train_sequential", train)
-    monkeypatch.setattr("fastbp.fitting.progress_bar", bar)
+    monkeypatch.setattr(kernels, "train_sequential", watched_train)
+    monkeypatch.setattr(kernels, "infer", watched_infer)
+    monkeypatch.setattr("fastbp.fitting.progress_bar", watched_bar)
     trainer = Trainer(Network((4, 3), seed=0))
-    trainer.fit(*blobs, epochs=2, progress=False)
-    assert [what for k, what in enumerate(seen) if what not in seen[:k]] == ["load", "bar", "rows"]
+    trainer.fit(*blobs, epochs=2, eval_set=blobs, progress=False)
+    assert list(dict.fromkeys(seen)) == ["load train", "load infer", "bar", "train", "infer"]
     seen.clear()
     trainer.fit(*blobs, epochs=0, progress=True)
     assert seen == []
