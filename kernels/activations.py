@@ -97,7 +97,7 @@ def softplus(z):
 
 @jit
 def gelu(z):
-    """Z Φ(z), Φ the standard normal distribution function (Hendrycks & Gimpel 2016)."""
+    """z Φ(z), Φ the standard normal distribution function (Hendrycks & Gimpel 2016)."""
     T = type(z)
     return T(0.5) * z * (T(1) + T(math.erf(z * T(math.sqrt(0.5)))))
 
@@ -142,7 +142,7 @@ def silu_derivative(z):
 
 @jit
 def activate(code, z, a, n):
-    """A = f(z) over the first n units, in place; both are padded to whole vectors."""
+    """a = f(z) over the first n units, in place; both are padded to whole vectors."""
     if code == RELU:
         relu(z, a, len(z))
     elif code == SOFTMAX:

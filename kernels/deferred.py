@@ -93,13 +93,13 @@ def layer_inputs(state, block, inputs, row, l):
 
 @jit
 def factor(block, at, l):
-    """C of a layer, which is 1 where terms join W at once."""
+    """c of a layer, which is 1 where terms join W at once."""
     return at.c if block.plan.methods[l] != SEQUENTIAL else type(at.c)(1)
 
 
 @jit(inline="early")
 def forward_layer(state, block, inputs, at, l, threads):
-    """Z = c (Wᵀa + Σ_s d_s (a_s · a)) + b and f(z) of layer l, for the block's sample."""
+    """z = c (Wᵀa + Σ_s d_s (a_s · a)) + b and f(z) of layer l, for the block's sample."""
     layout, width = state.layout, block.width
     layer, z = layer_at(state.params, layout, l), units_at(state.z, layout, l + 1)
     deferred = block.plan.methods[l] == DEFERRED

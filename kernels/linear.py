@@ -56,7 +56,7 @@ def place_of(entries, j):
 
 @jit
 def add_rows(W, entries, out, start, stop):
-    """Out[start:stop] += Σ_j x[j] W[places[j], start:stop], in place."""
+    """out[start:stop] += Σ_j x[j] W[places[j], start:stop], in place."""
     # Rows of one vector are over before a call's arguments are in place.
     if W.across == lanes(W.data):
         _add_rows_narrow(zeros(W.data, 1), W, entries, out, 0)
@@ -113,7 +113,7 @@ def _add_rows_along(W, entries, out, start, stop):
 
 @jit
 def _times_row(like, W, entries, j, k, s):
-    """S plus a few vectors, from column k on, of entry j times its row."""
+    """s plus a few vectors, from column k on, of entry j times its row."""
     row = load(like, W.data, place_of(entries, j) * W.across + k)
     return fma(broadcast_item(like, entries.x, j), row, s)
 
@@ -158,7 +158,7 @@ PANEL = 128
 
 @jit(inline=False)
 def multiply_add(W, X, base, out, m, n, width, scale):
-    """Out = scale (base + X W): m rows of ``width`` columns, n being the rows of W, at least 1.
+    """out = scale (base + X W): m rows of ``width`` columns, n being the rows of W, at least 1.
 
     X may be transposed; the others have whole vectors along a row. The base may be ``out`` itself,
     or share nothing with it: such as a bias, one row for all, whose rows are 0 apart. Each element
@@ -242,7 +242,7 @@ def _one_row(like, W, X, base, out, count, scale):
 
 @jit
 def add_dots(W, places, first, last, delta, out):
-    """Out[j] += W[places[j]] · delta for first ≤ j < last, in place; of all rows in order if empty.
+    """out[j] += W[places[j]] · delta for first ≤ j < last, in place; of all rows in order if empty.
 
     Rows of one vector are taken a vector of ``out`` at a time where they are not listed, and one by
     one after that: cut the rows at whole vectors, and every sum is rounded alike.
@@ -418,13 +418,13 @@ def _update_and_add(like, W, x, next_x, n, term, out, k):
 
 @jit
 def add_scaled(scale, x, out, n):
-    """Out[:n] += scale·x[:n], in place."""
+    """out[:n] += scale·x[:n], in place."""
     scaled_sum(scale, x, out, out, n)
 
 
 @jit
 def scaled_sum(scale, x, y, out, n):
-    """Out[:n] = scale·x[:n] + y[:n], in place."""
+    """out[:n] = scale·x[:n] + y[:n], in place."""
     zero = zeros(out, 1)
     s = broadcast(zero, scale)
     for k in range(0, n, lanes(out)):
@@ -433,7 +433,7 @@ def scaled_sum(scale, x, y, out, n):
 
 @jit
 def scaled(scale, x, out, n):
-    """Out[:n] = scale·x[:n], in place."""
+    """out[:n] = scale·x[:n], in place."""
     zero = zeros(out, 1)
     s = broadcast(zero, scale)
     for k in range(0, n, lanes(out)):
@@ -451,7 +451,7 @@ def scale_row(scale, d, n):
 
 @jit
 def add_row_sum(D, m, c, out):
-    """Out += c Σ_{t<m} of D's rows, in place."""
+    """out += c Σ_{t<m} of D's rows, in place."""
     stride, zero = D.across, zeros(out, 1)
     for k in range(0, stride, lanes(out)):
         s0, s1 = zero, zero
@@ -467,7 +467,7 @@ def add_row_sum(D, m, c, out):
 
 @jit
 def times(x, y, out, n):
-    """Out[:n] = x[:n] ⊙ y[:n], in place."""
+    """out[:n] = x[:n] ⊙ y[:n], in place."""
     zero = zeros(out, 1)
     for k in range(0, n, lanes(out)):
         store(out, k, load(zero, x, k) * load(zero, y, k))
@@ -475,7 +475,7 @@ def times(x, y, out, n):
 
 @jit
 def fill(out, value, start, stop):
-    """Out[start:stop] = value, in place."""
+    """out[start:stop] = value, in place."""
     x = broadcast(zeros(out, 1), value)
     for k in range(start, stop, lanes(out)):
         store(out, k, x)
@@ -502,7 +502,7 @@ def nonzeros(a, start, stop, places, x):
 
 @jit
 def copy(x, out, n):
-    """Out[:n] = x[:n], in place."""
+    """out[:n] = x[:n], in place."""
     v = lanes(out)
     zero = zeros(out, 1)
     k = 0

@@ -160,7 +160,7 @@ def transpose_rows(state, batch, l, top, rows):
 
 @jit(inline="early")
 def add_products(state, batch, samples, stretch, l, target, top, c):
-    """Target ← c (target + A_{l−1}ᵀ Δ_l), for rows of layer l's weights from ``top`` on."""
+    """target ← c (target + A_{l−1}ᵀ Δ_l), for rows of layer l's weights from ``top`` on."""
     layout, m, inputs = state.layout, stretch.m, samples.inputs
     stride, one = layout.strides[l], target.dtype.type(1)
     D = matrix(rows_at(batch.delta, layout, batch.length, l + 1, 0, m), stride)

@@ -60,7 +60,7 @@ def clip_factor(norms, most):
 
 @jit(inline=False, strict=True)
 def clip_by_steps(g, limit, norms, most):
-    """G ← g, clipped to ±limit, times `clip_factor`, where that is too small for the dtype."""
+    """g ← g, clipped to ±limit, times `clip_factor`, where that is too small for the dtype."""
     T = g.dtype.type
     norm = norm_of_norms(norms)
     for i in range(len(g)):

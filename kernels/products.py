@@ -188,7 +188,7 @@ def _add_marked(like, W, A, D, n_in, n, c):
 
 @jit
 def forward_tile(task, tile, tiles):
-    """Z = Wᵀx, a tile of its columns."""
+    """z = Wᵀx, a tile of its columns."""
     W, entries, z = task
     start, stop = tile_columns(W.across, z, tile, tiles)
     fill(z, z.dtype.type(0), start, stop)
@@ -197,7 +197,7 @@ def forward_tile(task, tile, tiles):
 
 @jit
 def backward_rows(task, part, parts):
-    """Out += W δ, a share of the rows listed, or of all ``count``."""
+    """out += W δ, a share of the rows listed, or of all ``count``."""
     W, places, count, δ, out = task
     # Whole vectors of ``out``, for `add_dots` sums them apart from single elements.
     v = lanes(out)

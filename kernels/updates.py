@@ -96,7 +96,7 @@ def adjusts(penalties, clip_value, c):
 
 @jit(inline=False)
 def adjust(penalties, clip_value, c, w, g, n, is_weight):
-    """G ← c clip(g) + λ₁ sign(w), n elements; biases have no penalty."""
+    """g ← c clip(g) + λ₁ sign(w), n elements; biases have no penalty."""
     like = zeros(w, 1)
     factor, limit = broadcast(like, c), broadcast(like, w.dtype.type(clip_value))
     λ1 = broadcast(like, penalties.l1 if is_weight else w.dtype.type(0))
