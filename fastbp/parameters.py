@@ -87,6 +87,8 @@ class Parameters:
         Numbers in ``flat``, and how many of them are weights and biases: the others are padding.
     is_classifier : bool
         Whether outputs are probabilities of classes or labels.
+    may_list : bool
+        Whether zeros in X are worth finding, if there are many.
 
     Raises
     ------
@@ -118,6 +120,7 @@ class Parameters:
         ]
         # Weak reference to the optimizer whose moments are in ``state``: see `moments`.
         self.learner: Any = None
+        self._no_targets = no_targets(sizes[-1], dtype)
         self.may_list = plan.zeros_matter(self.layout, dtype)
         self._kept: dict[str, tuple[Any, Any]] = {}  # scratch of the last call, by its use
 
@@ -217,9 +220,9 @@ class Parameters:
         Dense inputs may be left as they are before conversion to the network's dtype; ``given`` is
         X as the caller passed it.
         """
-        outputs = np.empty((inputs.n, self.sizes[-1]), self.dtype)
-        targets = no_targets(self.sizes[-1], self.dtype)
-        samples = kernels.Samples(inputs, NO_LABELS, targets, NO_WEIGHTS)
+        n = len(inputs.X) or inputs.n  # sparse rows have no X
+        outputs = np.empty((n, self.sizes[-1]), self.dtype)
+        samples = kernels.Samples(inputs, NO_LABELS, self._no_targets, NO_WEIGHTS)
         self.infer(samples, outputs, n_threads, check, given)
         if check:
             self.check_outputs(outputs)
@@ -274,12 +277,13 @@ class Parameters:
         follows from sizes alone, so the sums are the same for any number of threads. Dense rows and
         targets are converted block by block, if need be; ``given`` is X as the caller passed it.
         """
-        inputs = samples.inputs
-        n, is_sparse = inputs.n, inputs.is_sparse
+        inputs, targets = samples.inputs, samples.targets
+        n, is_sparse = len(outputs) or inputs.n, inputs.is_sparse
         is_listed = self.may_list and plan.lists_zeros(self.layout, self.dtype, inputs)
         kind = min(n, kernels.LONGEST_STRETCH), is_listed, is_sparse
         spare = self._taken("infer", kind) or []
-        converts = not (is_plain(inputs.X, self.dtype) and is_plain(samples.targets, self.dtype))
+        converts = not is_plain(inputs.X, self.dtype)
+        converts |= len(targets) > 0 and not is_plain(targets, self.dtype)
         # The kernel checks rows that need no conversion itself, while they are in the cache.
         checks = check and not (is_sparse or converts)
 
