@@ -52,7 +52,7 @@ def test_kernels_refuse_what_they_would_misread():
     network = fastbp.Network((3, 2), seed=0)
     state = network.parameters.state
     inputs = kernels.dense_inputs(np.zeros((1, 3), np.float32))
-    with pytest.raises(numba.TypingError, match="packed arrays"):
+    with pytest.raises(numba.TypingError, match="flat C-contiguous arrays"):
         kernels.forward(np.repeat(state, 2)[::2], inputs, 0)
     with pytest.raises(numba.TypingError, match="arrays of one dtype"):
         kernels.forward(state.astype(np.float64), inputs, 0)
