@@ -54,7 +54,8 @@ class Step(NamedTuple):
     is_first: bool
 
 
-@jit
+# A function of its own, or its callers with and without parallel loops would round it differently.
+@jit(inline=False)
 def begin_step(state, weight_decay, counts_it):
     """Work out the next `Step`, and count it if it is to be taken."""
     p, counts, code = state.settings, state.counts, state.rule[0]
