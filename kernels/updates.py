@@ -4,6 +4,10 @@ Formulas, defaults and names are those of ``torch.optim``; ``fastbp.optimizers``
 A rule works on a stretch of whole vectors: parameters w, their gradient g, and up to three moments
 of the same length. What is the same for all parameters of a step is worked out once, in float64.
 The padding of all of them is zero, and stays zero as long as eps is not.
+
+Arithmetic is strict, with the fused products written out. With fast-math LLVM chooses which of two
+products it fuses with their sum, for each copy of a function anew, and kernels with and without
+parallel loops would differ in last bits.
 """
 
 import math
@@ -18,6 +22,7 @@ from .vectors import (
     broadcast,
     clamp,
     constant,
+    fma,
     lanes,
     largest,
     load,
@@ -54,8 +59,7 @@ class Step(NamedTuple):
     is_first: bool
 
 
-# A function of its own, or its callers with and without parallel loops would round it differently.
-@jit(inline=False)
+@jit(strict=True)
 def begin_step(state, weight_decay, counts_it):
     """Work out the next `Step`, and count it if it is to be taken."""
     p, counts, code = state.settings, state.counts, state.rule[0]
@@ -95,7 +99,7 @@ def adjusts(penalties, clip_value, c):
     return penalties.l1 > 0 or clip_value < np.inf or c != 1
 
 
-@jit(inline=False)
+@jit(inline=False, strict=True)
 def adjust(penalties, clip_value, c, w, g, n, is_weight):
     """g ← c clip(g) + λ₁ sign(w), n elements; biases have no penalty."""
     like = zeros(w, 1)
@@ -104,7 +108,7 @@ def adjust(penalties, clip_value, c, w, g, n, is_weight):
     for k in range(0, n, lanes(w)):
         x = load(like, w, k)
         sign = where_positive(x, λ1) - where_positive(like - x, λ1)
-        store(g, k, factor * clamp(load(like, g, k), like - limit, limit) + sign)
+        store(g, k, fma(factor, clamp(load(like, g, k), like - limit, limit), sign))
 
 
 @jit
@@ -199,7 +203,7 @@ def take_step(state, step, g, place, n, is_weight):
         adam(state, step, g, place, n, λ, keep)
 
 
-@jit
+@jit(strict=True)
 def sgd(state, step, g, place, n, λ, keep):
     """With b ← μ b + (1 − τ) g, at first g: w ← w − η b, or w − η (g + μ b) with Nesterov.
 
@@ -212,15 +216,15 @@ def sgd(state, step, g, place, n, λ, keep):
     b = moment(state, 0, place, n)
     for k in range(0, n, lanes(w)):
         x = keep * load(like, w, k)
-        d = inner * (load(like, g, k) + λ * load(like, w, k))
+        d = inner * fma(λ, load(like, w, k), load(like, g, k))
         if len(b) > 0:
-            first = d if step.is_first else μ * load(like, b, k) + τ * d
+            first = d if step.is_first else fma(μ, load(like, b, k), τ * d)
             store(b, k, first)
-            d = d + μ * first if p[2] != 0 else first
-        store(w, k, x - η * d)
+            d = fma(μ, first, d) if p[2] != 0 else first
+        store(w, k, fma(-η, d, x))
 
 
-@jit
+@jit(strict=True)
 def rmsprop(state, step, g, place, n, λ, keep):
     """With v ← α v + (1 − α) g²: w ← w − η g / (√v + ε).
 
@@ -234,21 +238,21 @@ def rmsprop(state, step, g, place, n, λ, keep):
     μ = broadcast(like, T(p[2]))
     v, b, m = moment(state, 0, place, n), moment(state, 1, place, n), moment(state, 2, place, n)
     for k in range(0, n, lanes(w)):
-        d = load(like, g, k) + λ * load(like, w, k)
-        second = α * load(like, v, k) + β * d * d
+        d = fma(λ, load(like, w, k), load(like, g, k))
+        second = fma(α, load(like, v, k), β * d * d)
         store(v, k, second)
         if p[3] != 0:
-            first = α * load(like, m, k) + β * d
+            first = fma(α, load(like, m, k), β * d)
             store(m, k, first)
-            second = maximum(like, second - first * first)  # rounding may make it negative
+            second = maximum(like, fma(-first, first, second))  # rounding may make it negative
         d = d / (square_root(second) + ε)
         if p[2] != 0:
-            d = μ * load(like, b, k) + d
+            d = fma(μ, load(like, b, k), d)
             store(b, k, d)
-        store(w, k, keep * load(like, w, k) - η * d)
+        store(w, k, fma(-η, d, keep * load(like, w, k)))
 
 
-@jit
+@jit(strict=True)
 def adagrad(state, step, g, place, n, λ, keep):
     """With v ← v + g²: w ← w − η g / (√v + ε)."""
     p, T, like = state.settings, g.dtype.type, zeros(g, 1)
@@ -256,13 +260,14 @@ def adagrad(state, step, g, place, n, λ, keep):
     η, ε = broadcast(like, step.scale), broadcast(like, T(p[1]))
     v = moment(state, 0, place, n)
     for k in range(0, n, lanes(w)):
-        d = load(like, g, k) + λ * load(like, w, k)
-        second = load(like, v, k) + d * d
+        d = fma(λ, load(like, w, k), load(like, g, k))
+        second = fma(d, d, load(like, v, k))
         store(v, k, second)
-        store(w, k, keep * load(like, w, k) - η * d / (square_root(second) + ε))
+        d = d / (square_root(second) + ε)
+        store(w, k, fma(-η, d, keep * load(like, w, k)))
 
 
-@jit
+@jit(strict=True)
 def adadelta(state, step, g, place, n, λ, keep):
     """With v ← ρ v + (1 − ρ) g² and d = g √(u + ε) / √(v + ε): w ← w − η d.
 
@@ -274,15 +279,15 @@ def adadelta(state, step, g, place, n, λ, keep):
     ρ, rest = broadcast(like, T(p[0])), broadcast(like, T(1 - p[0]))
     v, u = moment(state, 0, place, n), moment(state, 1, place, n)
     for k in range(0, n, lanes(w)):
-        d = load(like, g, k) + λ * load(like, w, k)
-        second = ρ * load(like, v, k) + rest * d * d
+        d = fma(λ, load(like, w, k), load(like, g, k))
+        second = fma(ρ, load(like, v, k), rest * d * d)
         store(v, k, second)
         d = d * square_root(load(like, u, k) + ε) / square_root(second + ε)
-        store(u, k, ρ * load(like, u, k) + rest * d * d)
-        store(w, k, keep * load(like, w, k) - η * d)
+        store(u, k, fma(ρ, load(like, u, k), rest * d * d))
+        store(w, k, fma(-η, d, keep * load(like, w, k)))
 
 
-@jit
+@jit(strict=True)
 def adam(state, step, g, place, n, λ, keep):
     """With m ← β₁ m + (1 − β₁) g and v ← β₂ v + (1 − β₂) g²: w ← w − η m̂ / (√v̂ + ε).
 
@@ -298,13 +303,13 @@ def adam(state, step, g, place, n, λ, keep):
     β2, rest2 = broadcast(like, T(p[1])), broadcast(like, T(1 - p[1]))
     m, v, most = moment(state, 0, place, n), moment(state, 1, place, n), moment(state, 2, place, n)
     for k in range(0, n, lanes(w)):
-        d = load(like, g, k) + λ * load(like, w, k)
-        first = β1 * load(like, m, k) + rest1 * d
-        second = β2 * load(like, v, k) + rest2 * d * d
+        d = fma(λ, load(like, w, k), load(like, g, k))
+        first = fma(β1, load(like, m, k), rest1 * d)
+        second = fma(β2, load(like, v, k), rest2 * d * d)
         store(m, k, first)
         store(v, k, second)
         if len(most) > 0:
             second = maximum(load(like, most, k), second)
             store(most, k, second)
-        d = (η * first + now * d) / (root * square_root(second) + ε)
-        store(w, k, keep * load(like, w, k) - d)
+        d = fma(η, first, now * d) / fma(root, square_root(second), ε)
+        store(w, k, fma(keep, load(like, w, k), -d))
