@@ -489,21 +489,24 @@ compiling._PATIENCE = 0.0
 @intrinsic
 def waits(typing_context, x):
     assert heard.wait(60)
-    heard.clear()
     return x(x), lambda context, builder, signature, args: args[0]
 
 @jit(entry=True)
 def slow(x, which):
     return waits(x[0]) + which
 
+def call(*arguments):
+    heard.clear()
+    slow(*arguments)
+
 single, double, whole = (np.ones(1, dtype) for dtype in ("float32", "float64", "int64"))
-slow(single, 1)
-slow(single, (1, 2)[0] + 0.5)
+call(single, 1)
+call(single, (1, 2)[0] + 0.5)
 with progress_bar(True, 10) as bar:
     bar.update(5)
-    slow(double, np.float32(1))
-slow(whole, 1)
-slow(whole, 1)
+    call(double, np.float32(1))
+call(whole, 1)
+call(whole, 1)
 """
 
 
