@@ -18,7 +18,6 @@ from .layout import (
     SEQUENTIAL,
     SKIPPING,
     Layout,
-    layer_views,
     make_layout,
 )
 from .losses import CLASSIFICATION, LEGAL_OUTPUTS, LOSSES
@@ -82,7 +81,6 @@ __all__ = [
     "infer",
     "kind_of",
     "launch",
-    "layer_views",
     "loop_threads",
     "make_batch",
     "make_block",

@@ -82,17 +82,3 @@ def make_layout(
         activations=frozen([ACTIVATIONS[name] for name in activations], np.int64),
         loss=LOSSES[loss],
     )
-
-
-def layer_views(
-    params: NDArray[np.floating], layout: Layout
-) -> tuple[tuple[NDArray[np.floating], ...], tuple[NDArray[np.floating], ...]]:
-    """Weights (n_out, n_in) and biases (n_out,) of each layer, as views of a flat buffer."""
-    weights, biases = [], []
-    for layer, stride in enumerate(layout.strides):
-        n_in, n_out = layout.sizes[layer], layout.sizes[layer + 1]
-        start, stop = layout.blocks[layer], layout.blocks[layer + 1]
-        block = params[start:stop].reshape(n_in + 1, stride)
-        weights.append(block[:n_in, :n_out].T)
-        biases.append(block[n_in, :n_out])
-    return tuple(weights), tuple(biases)

@@ -343,7 +343,7 @@ def test_scratch_of_sparse_rows_is_no_matrix():
 THREADS = """
 import sys
 import numpy as np, scipy.sparse
-from fastbp import Network, Trainer, optimizers
+from fastbp import Network, Trainer, kernels, optimizers
 
 generator = np.random.default_rng(0)
 X = generator.normal(size=(500, 300)) * (generator.random((500, 300)) < 0.3)
@@ -370,6 +370,18 @@ for dtype in ("float32", "float64"):
             trainer.fit(data, y, epochs=1, progress=False)
             sys.stdout.buffer.write(network.params.tobytes())
             sys.stdout.buffer.write(np.array(trainer.history.train_loss).tobytes())
+# Every optimizer, with penalties and decay; every activation.
+data, y = generator.normal(size=(90, 20)), generator.integers(0, 5, 90)
+for dtype in ("float32", "float64"):
+    for k, name in enumerate(kernels.HIDDEN):
+        optimizer = tuple(optimizers.OPTIMIZERS)[k % len(optimizers.OPTIMIZERS)]
+        network = Network((20, 33, 18, 5), activation=name, dtype=dtype, seed=0)
+        trainer = Trainer(
+            network, optimizer, batch_size=32, learning_rate=1e-3, weight_decay=0.1, l1=0.01,
+            n_threads=int(sys.argv[1]), seed=0,
+        )
+        trainer.fit(data, y, epochs=2, progress=False)
+        sys.stdout.buffer.write(network.params.tobytes())
 # A class of probability 0 among others.
 data, y = generator.normal(size=(64, 20)), np.zeros(64, int)
 data[3] *= 1e4

@@ -68,6 +68,27 @@ def test_without_threads_parts_come_in_order(threads, shares):
     assert turns[1:].tolist() == 3 * list(range(parts))
 
 
+@jit
+def sign(task, part, parts):
+    task[part] = numba.get_thread_id()
+
+
+_sign = in_parts(sign)
+
+
+@numba.njit
+def signed(who, threads, shares):
+    _sign(who, len(who), threads, shares)
+
+
+@pytest.mark.parametrize(("threads", "shares"), [(None, 0), (None, 1), (1, 0), (1, 1), (4, 0)])
+def test_one_thread_does_what_is_not_shared(threads, shares):
+    who = np.full(64, -1)
+    signed(who, threads, shares)
+    assert len(set(who)) == 1
+    assert who[0] >= 0
+
+
 @pytest.mark.skipif(DISABLED, reason="nothing is compiled")
 def test_where_there_are_no_threads_no_parallel_loop_is_compiled():
     def code(threads):
