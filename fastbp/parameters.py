@@ -197,18 +197,7 @@ class Parameters:
 
     def penalty(self, weight_decay: float, l1: float) -> float:
         """½ λ ‖W‖² + λ₁ Σ|w| of all weights."""
-        penalty = 0.0
-        if weight_decay <= 0 and l1 <= 0:
-            return penalty
-        with np.errstate(all="ignore"):
-            for W in self.weights:
-                # Squares of weights up to 1 do not overflow.
-                largest = float(np.abs(W).max()) or 1.0
-                W = W / W.dtype.type(largest)
-                root = math.sqrt(0.5 * weight_decay) * largest
-                penalty += root * root * float(np.vdot(W, W))
-                penalty += l1 * largest * float(np.abs(W).sum())
-        return penalty
+        return float(kernels.penalty_of(self.state, weight_decay, l1))
 
     # Forward ------------------------------------------------------------------------------------
 

@@ -39,7 +39,7 @@ from .scratch import (
 )
 from .sequential import backward, forward, train_sequential
 from .state import MOST_MOMENTS, State, make_state
-from .updates import ADADELTA, ADAGRAD, ADAM, NADAM, RMSPROP, SGD
+from .updates import ADADELTA, ADAGRAD, ADAM, NADAM, RMSPROP, SGD, penalty_of
 
 __all__ = [
     "ACTIVATIONS",
@@ -86,6 +86,7 @@ __all__ = [
     "make_block",
     "make_layout",
     "make_state",
+    "penalty_of",
     "read_only",
     "set_loop_threads",
     "train_deferred",

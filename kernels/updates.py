@@ -18,6 +18,8 @@ import numpy as np
 from ._jit import jit
 from .memory import window
 from .norms import SHRINK, limit_norm, scaled_penalty, shrunk_norm
+from .packing import view
+from .state import State
 from .vectors import (
     broadcast,
     clamp,
@@ -131,6 +133,13 @@ def penalty(penalties, params, layout):
         else:
             value += scaled_penalty(params, start, stop, λ, λ1)
     return value
+
+
+@jit(entry=True)
+def penalty_of(packed, weight_decay, l1):
+    """`penalty` of the parameters of a packed `State`."""
+    state = view(packed, State)
+    return penalty(Penalties(weight_decay, l1), state.params, state.layout)
 
 
 @jit
