@@ -85,6 +85,7 @@ _CHECKS: dict[str, Callable[[Any, Network], Any]] = {
     "label_smoothing": lambda value, network: checks.share("label_smoothing", value),
     "reduction": lambda value, network: checks.choice("reduction", value, ("mean", "batch")),
 }
+_SCALAR = (int, float, str, type(None))
 # Arguments of `Trainer` that are attributes of it.
 OPTIONS = tuple(_CHECKS)
 
@@ -276,6 +277,11 @@ def shown_options(given: Mapping[str, Any], signature: inspect.Signature) -> lis
     return parts
 
 
+def _is_same(value: Any, held: Any) -> bool:
+    """Whether an option is set to the number, name or None that it is already."""
+    return type(value) is type(held) and isinstance(value, _SCALAR) and bool(value == held)
+
+
 class Configured:
     """What has a network and, as attributes, options as they were given: the base of `Trainer`."""
 
@@ -307,6 +313,8 @@ class Configured:
         if name in OPTIONS:
             if self._options.network is not self.network:
                 self._options = Options(self.network)
+            elif _is_same(value, vars(self).get(name, self)):
+                return
             setattr(self._options, name, value)
             if name == "optimizer":
                 value = self._options.optimizer

@@ -57,11 +57,11 @@ try:
     from sklearn.model_selection import train_test_split
     from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
     from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
-    from sklearn.utils import assert_all_finite, column_or_1d
+    from sklearn.utils import assert_all_finite, check_random_state, column_or_1d
     from sklearn.utils._param_validation import Interval, StrOptions
     from sklearn.utils.metaestimators import available_if
     from sklearn.utils.multiclass import unique_labels
-    from sklearn.utils.validation import check_is_fitted, validate_data
+    from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 except ImportError as error:
     if not hasattr(sys.modules.get("sklearn"), "__version__"):
         raise missing("fastbp.sklearn needs scikit-learn 1.7 or later", "sklearn") from error
@@ -152,6 +152,13 @@ def _class_weights(given: Any, classes: NDArray[Any], codes: NDArray[Any]) -> ND
     weights = checks.class_weight(given, names, np.dtype(np.float64))
     each: NDArray[np.float64] = np.array(weights, np.float64)[codes]
     return each
+
+
+def _not_finite() -> ValueError:
+    return ValueError(
+        "Solver produced non-finite parameter weights. The input data may"
+        " contain large values and need to be preprocessed."
+    )
 
 
 class _OverflowingOutputsError(ValueError):
@@ -275,10 +282,7 @@ class _Epochs(Callback):
         """
         mlp = self.mlp
         if not self.has_best:
-            raise ValueError(
-                "Solver produced non-finite parameter weights. The input data may"
-                " contain large values and need to be preprocessed."
-            ) from error
+            raise _not_finite() from error
         mlp.stopped_ = self.incremental
         _warn(
             f"Training diverged in epoch {mlp.n_iter_}: the weights of the best epoch are restored."
@@ -289,7 +293,10 @@ class _Epochs(Callback):
 
 
 # Attributes that scikit-learn's estimators do not have, or have of another kind.
-_OURS = {"trainer_", "stopped_", "_optimizer", "_views", "_scale", "_loss_type", "_passes_alone"}
+_OURS = {
+    "trainer_", "stopped_", "_optimizer", "_views", "_scale", "_loss_type", "_passes_alone",
+    "_generator",
+}  # fmt: skip
 # Types that hold several numbers or names. Sets and mappings have no order, bytes hold no names.
 _SEVERAL = [list, tuple, range, np.ndarray]
 
@@ -456,24 +463,91 @@ class _Engine(BaseMultilayerPerceptron):
             del self._eval_set
 
     def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
-        X, y = super()._validate_input(_checked_sparse(X), y, incremental, reset)
+        goes_on = incremental and not (reset or self.warm_start)
+        checked = self._checked_targets(X, y) if goes_on else None
+        if checked is None:
+            X, checked = super()._validate_input(_checked_sparse(X), y, incremental, reset)
         if not reset:
-            self._check_unchanged(y)
+            self._check_unchanged(checked)
         if self.dtype is not None:
             X = X.astype(checks.dtype(self.dtype), copy=False)
-        return X, y
+        return X, checked
+
+    def _checked_targets(self, X: Any, y: Any) -> NDArray[Any] | None:
+        """What scikit-learn's checks, which take far longer than a step, would make of y.
+
+        None where they would not pass X as it is, or may have something to say.
+        """
+        if not (
+            self._passes_as_it_is(X)
+            and type(y) is np.ndarray
+            and y.shape == (len(X),)
+            and np.isfinite(X).all()
+        ):
+            return None
+        if not is_classifier(self):
+            return y if y.dtype.kind in "iuf" and np.isfinite(y).all() else None
+        classes, kind = self.classes_, y.dtype.kind
+        if (
+            kind not in "iuU"
+            or kind != classes.dtype.kind
+            or len(classes) < 2
+            or self._label_binarizer.y_type_ not in ("binary", "multiclass")
+        ):
+            return None
+        rows: NDArray[np.bool_] = y[:, np.newaxis] == classes
+        if not rows.any(axis=1).all():
+            return None
+        return rows if len(classes) > 2 else rows[:, 1:]
 
     def _fit(self, X: Any, y: Any, sample_weight: Any = None, incremental: bool = False) -> _Engine:
+        """As scikit-learn's, without the scratch that its engine needs."""
         if incremental and self.early_stopping and getattr(self, "stopped_", False):
             return self
-        sizes = self.hidden_layer_sizes
-        is_one = not isinstance(sizes, Iterable) or getattr(sizes, "ndim", 1) == 0
-        for size in [sizes] if is_one else sizes:
-            if not isinstance(size, Integral) or isinstance(size, bool):
-                given = checks.shown(size)
-                raise ValueError(f"hidden_layer_sizes must hold integers, got {given}.")
-        super()._fit(X, y, sample_weight, incremental)
+        sizes = self._sizes()
+        is_first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
+        X, y = self._validate_input(X, y, incremental, reset=is_first)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, X)
+        if y.ndim == 1:
+            y = y.reshape(-1, 1)
+        self.n_outputs_ = y.shape[1]
+        units = [X.shape[1], *sizes, self.n_outputs_]
+        self._random_state = self._seeded()
+        if is_first:
+            self._initialize(y, units, X.dtype)
+        if self.solver == "lbfgs":
+            self._fit_lbfgs(X, y, sample_weight, *[None] * 4, units)
+        else:
+            self._fit_stochastic(X, y, sample_weight, incremental)
+        if self._network().first_nonfinite_layer() is not None:
+            raise _not_finite()
         return self
+
+    def _sizes(self) -> list[int]:
+        """Units of the hidden layers, by the parameter."""
+        given = self.hidden_layer_sizes
+        is_one = not isinstance(given, Iterable) or getattr(given, "ndim", 1) == 0
+        sizes = [given] if is_one else list(given)
+        for size in sizes:
+            if not isinstance(size, Integral) or isinstance(size, bool):
+                raise ValueError(
+                    f"hidden_layer_sizes must hold integers, got {checks.shown(size)}."
+                )
+        if any(size <= 0 for size in sizes):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+        return sizes
+
+    def _seeded(self) -> np.random.RandomState:
+        """The random numbers of a fit; making a generator anew takes longer than a step."""
+        seed: Any = self.random_state
+        if not isinstance(seed, Integral):
+            state: np.random.RandomState = check_random_state(seed)
+            return state
+        if "_generator" not in vars(self):
+            self._generator = np.random.RandomState()
+        self._generator.seed(operator.index(seed))
+        return self._generator
 
     def _initialize(self, y: Any, layer_units: list[int], dtype: np.dtype[Any]) -> None:
         hidden = self._hidden(len(layer_units) - 2)
@@ -690,9 +764,8 @@ class _Engine(BaseMultilayerPerceptron):
             self.best_loss_ = np.inf
 
     def _fit_stochastic(
-        self, X: Any, y: NDArray[Any], sample_weight: Any, *scratch_and_incremental: Any
+        self, X: Any, y: NDArray[Any], sample_weight: Any, incremental: bool
     ) -> None:
-        incremental = scratch_and_incremental[-1]
         network = self._network()
         if not incremental or not hasattr(self, "_optimizer"):
             self._begin(network)
@@ -711,7 +784,7 @@ class _Engine(BaseMultilayerPerceptron):
         trainer.clip = self._note_scale(y, sample_weight)
         self._set_rate()
         orders = _Shuffled(self._random_state)
-        trainer.shuffle = orders if self.shuffle else False
+        trainer.shuffle = orders if self.shuffle and n > 1 else False
         shift = self._shift_by_batches(y, sample_weight, orders)
         epochs = _Epochs(self, n, held_out, incremental, shift)
         own = self.callbacks

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import sys
 import warnings
 
 import numpy as np
@@ -210,6 +211,148 @@ def test_calls_in_a_row(solver):
     assert_same(kind, twice, solver=solver)
     assert_same(kind, twice, solver=solver, warm_start=True)
     assert_same("MLPRegressor", by_parts(), solver=solver)
+
+
+STRAIGHT = {
+    "int64": lambda y: y,
+    "int8": lambda y: y.astype(np.int8),
+    "uint16": lambda y: y.astype(np.uint16),
+    "float": lambda y: y.astype(float),
+    "texts": lambda y: y.astype(str),
+    "longer texts": lambda y: np.array([f"a class {label}" for label in y]),
+    "objects": lambda y: y.astype(str).astype(object),
+    "list": list,
+    "column": lambda y: y.reshape(-1, 1),
+    "strided": lambda y: np.repeat(y, 2)[::2],
+    "two classes": lambda y: y % 2,
+    "truth values": lambda y: y % 2 == 1,
+    "two numbers": lambda y: np.where(y % 2 == 1, 7, -3),
+    "two texts": lambda y: np.where(y % 2 == 1, "yes", "no"),
+    "one class": lambda y: y * 0,
+}
+
+
+@pytest.mark.parametrize("labels", STRAIGHT)
+@pytest.mark.parametrize("later", STRAIGHT)
+@pytest.mark.filterwarnings("ignore:.*elementwise comparison.*")
+def test_labels_of_every_kind_go_on(labels, later):
+    """With labels of the same kind, or of another one that may be refused."""
+
+    def fit(estimator):
+        first, then = STRAIGHT[labels](y[:40]), STRAIGHT[later](y[40:60])
+        estimator.fit(X[:40], first)
+        for rows in (slice(1), slice(1, 2), slice(2, 20)):
+            estimator.partial_fit(X[40:60][rows], then[rows])
+
+    assert_same("MLPClassifier", fit, hidden_layer_sizes=(4,))
+
+
+def infinite(X):
+    X = X.copy()
+    X[0, 0] = np.inf
+    return X
+
+
+ODD_ROWS = {
+    "as it is": lambda X, y: (X, y),
+    "another class": lambda X, y: (X, y + 5),
+    "no class": lambda X, y: (X, y - 1),
+    "a row too many": lambda X, y: (X, y[:-1]),
+    "a label too many": lambda X, y: (X[:-1], y),
+    "no rows": lambda X, y: (X[:0], y[:0]),
+    "columns": lambda X, y: (X[:, :-1], y),
+    "a vector": lambda X, y: (X[0], y[:1]),
+    "NaN": lambda X, y: (X * np.nan, y),
+    "infinity": lambda X, y: (infinite(X), y),
+    "numbers of no class": lambda X, y: (X, y + 0.5),
+    "NaN as labels": lambda X, y: (X, y * np.nan),
+    "integers": lambda X, y: ((X * 16).astype(int), y),
+    "lists": lambda X, y: (X.tolist(), y.tolist()),
+    "sparse": lambda X, y: (csr_array(X), y),
+    "reversed bytes": lambda X, y: (X.astype(X.dtype.newbyteorder()), y.astype(">i4")),
+    "Fortran": lambda X, y: (np.asfortranarray(X), y),
+    "every second": lambda X, y: (np.repeat(X, 2, axis=0)[::2], y),
+    "a cube": lambda X, y: (X[np.newaxis], y),
+    "None": lambda X, y: (X, None),
+    "a matrix": lambda X, y: (np.ma.array(X), np.ma.array(y)),
+    "complex": lambda X, y: (X, y + 1j),
+}
+ODD_LABELS = {
+    "rows of targets": lambda X, y: (X, np.eye(3, dtype=int)[y]),
+    "dates": lambda X, y: (X, y.astype("datetime64[s]")),
+    "texts": lambda X, y: (X, y.astype(str)),
+}
+CASES = [
+    *(("MLPRegressor", odd) for odd in ODD_ROWS),
+    *(("MLPClassifier", odd) for odd in ODD_ROWS | ODD_LABELS),
+]
+
+
+@pytest.mark.parametrize(("kind", "odd"), CASES)
+@pytest.mark.parametrize("warm_start", [False, True])
+@pytest.mark.parametrize("n", [1, 30])
+def test_odd_rows_go_on_or_are_refused(kind, odd, warm_start, n):
+    def fit(estimator):
+        estimator.fit(X[:40], y[:40] % 3)
+        estimator.partial_fit(*(ODD_ROWS | ODD_LABELS)[odd](X[:n], y[:n] % 3))
+
+    assert_same(kind, fit, hidden_layer_sizes=(4,), warm_start=warm_start)
+
+
+@pytest.mark.parametrize("second", [0, 3, np.int64(3), True, None, "a generator"])
+@pytest.mark.parametrize("first", [1, "a generator"])
+def test_random_states_of_calls_in_a_row(first, second):
+    """A generator of the caller's goes on where it was, and an integer begins anew."""
+    generators = []
+
+    def fit(estimator):
+        np.random.seed(5)  # noqa: NPY002
+        shared = np.random.RandomState(7)
+        generators.append(shared)
+        states = [shared if given == "a generator" else given for given in (first, second, first)]
+        for state in states:
+            estimator.set_params(random_state=state)
+            estimator.partial_fit(X[:60], y[:60], classes=range(10))
+
+    assert_same("MLPClassifier", fit, batch_size=7, hidden_layer_sizes=(4,))
+    mine, reference = (shared.uniform() for shared in generators)
+    assert mine == reference
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_seeds_out_of_range_are_refused_in_the_same_words(seed):
+    fit = lambda e: e.fit(X[:9], y[:9]).set_params(random_state=seed).partial_fit(X[:9], y[:9])  # noqa: E731
+    assert_same("MLPClassifier", fit)
+
+
+def calls_of_scikit_learn(work):
+    """How many of its functions are called."""
+    count = 0
+
+    def note(frame, event, argument):
+        nonlocal count
+        package = frame.f_globals.get("__name__", "").partition(".")[0]
+        count += event == "call" and package == "sklearn"
+
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+@pytest.mark.parametrize("labels", [y[:40], (y[:40] % 2).astype(str)])
+def test_what_has_been_checked_once_is_not_checked_again(labels):
+    """One row goes on with few of scikit-learn's checks, which take longer than a step."""
+    counts = []
+    for module in (ours, theirs):
+        model = module.MLPClassifier(hidden_layer_sizes=(4,), random_state=0)
+        model.partial_fit(X[:40], labels, classes=np.unique(labels))
+        step = lambda model=model: model.partial_fit(X[:1], labels[:1])  # noqa: E731
+        step()
+        counts.append(calls_of_scikit_learn(step))
+    assert counts[0] < counts[1] / 5
 
 
 UNWANTED = [
