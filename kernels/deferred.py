@@ -53,7 +53,7 @@ from .products import (
     scatter_inputs,
 )
 from .samples import csr_row, expect, load_target, row_at, rows_ahead, sample_weight
-from .scratch import Block
+from .scratch import Block, require_block
 from .sequential import output_layer_delta, sample_loss
 from .state import State
 from .views import layer_at, units_at
@@ -227,8 +227,14 @@ def train_deferred(packed, packed_block, samples, start, stop, loss_sum, threads
         several calls, all but the last are of whole blocks.
     threads : int or None
         They change no bit. None compiles no parallel loops.
+
+    Raises
+    ------
+    ValueError
+        If the block is for another network or other samples.
     """
     state, block, inputs = view(packed, State), view(packed_block, Block), samples.inputs
+    require_block(block, state.layout, inputs)
     T = packed.dtype.type
     η = T(state.rates[0])
     γ = T(1) - η * T(state.rates[1])

@@ -7,7 +7,7 @@ from .losses import is_correct, loss_value
 from .memory import matrix_rows, window
 from .packing import view
 from .samples import load_target, row_at, sample_weight
-from .scratch import Batch
+from .scratch import Batch, require_batch
 from .state import State
 from .views import rows_at
 
@@ -21,7 +21,7 @@ def infer(packed, packed_batch, samples, start, stop, out, checks):
     packed : (n,) floating
         A `State`.
     packed_batch : (n,) floating
-        A `Batch` of any length, modified in place.
+        A `Batch` of any length, made for this layout and this kind of samples; modified in place.
     samples : Samples
         With neither labels nor target rows, the sums are 0.
     start, stop : int
@@ -39,11 +39,19 @@ def infer(packed, packed_batch, samples, start, stop, out, checks):
         Number of those predicted correctly.
     is_finite : bool
         False if it has stopped.
+
+    Raises
+    ------
+    ValueError
+        If the batch is for another network or other samples, or ``out`` is too small.
     """
     state, batch = view(packed, State), view(packed_batch, Batch)
     layout, loss_sum, n_correct = state.layout, 0.0, 0
     L = len(layout.strides)
     n, stride = layout.sizes[L], layout.strides[L - 1]
+    require_batch(batch, layout, samples.inputs)
+    if len(out) > 0 and (len(out) < stop or out.shape[1] != n):
+        raise ValueError("out must have a row for every sample and a column for every output.")
     has_targets = len(samples.labels) > 0 or len(samples.targets) > 0
     for first in range(start, stop, batch.length):
         m = min(batch.length, stop - first)

@@ -42,7 +42,7 @@ from .packing import Reals, view
 from .parallel import in_parts
 from .products import add_marked
 from .samples import batch_weight, csr_row, n_samples, row_at
-from .scratch import LONGEST_BLOCK, QUARTERS, Batch
+from .scratch import LONGEST_BLOCK, QUARTERS, Batch, most_parts, require_batch, require_sums
 from .state import State
 from .updates import (
     Penalties,
@@ -291,7 +291,6 @@ def learn(state, batch, samples, stretch, todo, threads):
     if batch.is_listed != 0:  # what a longer stretch has left behind
         clear_marks(state.layout, batch, stretch.m)
     differentiate_rows(state, batch, samples, stretch, threads)
-    parts = 1 if threads is None else threads
     clips = todo.action == STEP and batch.regularization.clip_norm < np.inf
     for turn in range(2 if clips else 1):
         now, rest = todo, stretch
@@ -301,7 +300,7 @@ def learn(state, batch, samples, stretch, todo, threads):
             c = clip(batch, todo.gradient)
             now = Todo(STEP, c, todo.gradient, todo.penalties, todo.step)
             rest = Stretch(stretch.first, 0, stretch.number, stretch.share)
-        _take_panels((state, batch, samples, rest, now), parts, threads, 1)
+        _take_panels((state, batch, samples, rest, now), most_parts(batch, threads), threads, 1)
 
 
 @jit(entry=True)
@@ -311,7 +310,7 @@ def train_minibatch(packed, packed_batch, gradient, samples, start, stop, loss_s
     Parameters and result are those of `train_sequential`, and:
 
     packed_batch : (n,) floating
-        A `Batch`, modified in place, made for this kind of samples.
+        A `Batch`, modified in place, made for this layout and this kind of samples.
     gradient : (layout.blocks[-1],) floating, or (0,)
         If there is one, the mean gradient of the samples is added to it in place of any step.
     start, stop : int
@@ -319,10 +318,18 @@ def train_minibatch(packed, packed_batch, gradient, samples, start, stop, loss_s
         cut into several calls, each but the last ends with a batch, or at a multiple of the batch's
         ``length`` where that is less than its ``size``.
     threads : int or None
-        They change no bit. None compiles no parallel loops.
+        They change no bit. None compiles no parallel loops. No more of them take a step than the
+        batch is made for.
+
+    Raises
+    ------
+    ValueError
+        If the batch is for another network or other samples, or has no room for the gradient.
     """
     state, batch = view(packed, State), view(packed_batch, Batch)
     T, layout, regularization = packed.dtype.type, state.layout, batch.regularization
+    require_batch(batch, layout, samples.inputs)
+    require_sums(batch, state, gradient)
     is_wanted = len(gradient) > 0
     η = T(state.rates[0])
     for l in range(1, len(layout.strides)):

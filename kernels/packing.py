@@ -228,22 +228,23 @@ def _get_field(context: Any, builder: Any, packed: Packed, pointer: Any, name: s
 
 @intrinsic
 def view(typing_context: Any, packed: Any, kind: Any) -> Any:
-    """`fields` for kernels: nothing is read until a field is asked for.
-
-    Under NUMBA_BOUNDSCHECK an array of another kind, or a part of one, is an IndexError.
-    """
+    """`fields` for kernels: nothing but the header is read until a field is asked for."""
     require_flat(packed)
     thing = kind.instance_class
+    message = f"a packed {thing.__name__} must be a whole array of {packed.dtype}, got another one."
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        def require(relation: str, a: Any, b: Any) -> None:
+            with cgutils.if_unlikely(builder, builder.not_(builder.icmp_signed(relation, a, b))):
+                context.call_conv.return_user_exc(builder, ValueError, (message,))
+
         array = Array(context, builder, signature.args[0], args[0])
         pointer = builder.bitcast(array.data, cgutils.voidptr_t)
-        if context.enable_boundscheck:
-            room = builder.mul(array.shape[0], INT64(array.itemsize))
-            array.check(INT64(_FIRST * _WORD), room)
-            mark, end = (_word(builder, pointer, place, INT64) for place in range(_FIRST))
-            array.check(builder.xor(mark, INT64(_mark(thing, packed.dtype))), INT64(1))
-            array.check_span(INT64(0), end, room)
+        room = builder.mul(array.shape[0], INT64(array.itemsize))
+        require("<=", INT64(HEADER_BYTES), room)
+        mark, end = (_word(builder, pointer, place, INT64) for place in range(_FIRST))
+        require("==", mark, INT64(_mark(thing, packed.dtype)))
+        require("==", end, room)
         return pointer
 
     return Packed(thing, packed.dtype, _FIRST)(packed, kind), codegen

@@ -5,8 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ._jit import jit
 from .instructions import VECTOR_BYTES
-from .layout import DEFERRED, Layout, padded
+from .layout import DEFERRED, SKIPPING, Layout, padded
 from .packing import Doubles, Int32s, Int64s, Reals, pack
 
 # A block's samples are marked by the bits of one integer.
@@ -34,6 +35,7 @@ class Block(NamedTuple):
     ``units[l + 1]·width``, and of ``places`` and ``x`` from ``units[l]``.
     """
 
+    sizes: Int64s  # (L + 1,) those of the layout that it is made for
     plan: Plan
     length: int  # most samples
     width: int  # the same, padded to whole vectors
@@ -58,13 +60,15 @@ def make_block(
     length: int,
     dtype: np.dtype,
 ) -> NDArray[np.floating]:
-    """Scratch for blocks of at most ``length`` samples, as far as the plan needs it."""
-    width, units = padded(length, dtype), int(layout.units[-1])
+    """Scratch for blocks of at most ``length`` ≤ 64 samples, as far as the plan needs it."""
+    length, units = min(length, LONGEST_BLOCK), int(layout.units[-1])
+    width = padded(length, dtype)
     n = units * width if DEFERRED in plan.methods else 0
     first = width if plan.methods[0] == DEFERRED else 0
     listed = first * int(layout.units[1]) if plan.sparse[0] else 0
     block = Block(
-        plan=Plan(*(np.array(each, np.int64) for each in plan)),
+        sizes=layout.sizes,
+        plan=plan,
         length=length,
         width=width,
         a=n,
@@ -113,6 +117,9 @@ class Regularization(NamedTuple):
     by_batch: int = 0  # whether losses and penalties are summed, and divided by the batch's weight
 
 
+UNREGULARIZED = Regularization()
+
+
 class Lists(NamedTuple):
     """Inputs of dense X that are not zero, sample by sample and quarter by quarter, or nothing."""
 
@@ -149,8 +156,10 @@ class Batch(NamedTuple):
     Padding holds what the formulas make of zeros, such as f(0); only that of ``delta`` is zero.
     """
 
+    sizes: Int64s  # (L + 1,) those of the layout that it is made for
     size: int  # samples of a batch
     length: int  # most samples at a time: a longer batch is worked off in stretches
+    is_sparse: int  # whether X is CSR
     is_listed: int  # whether zeros in dense X are left out
     is_plain: int  # whether plain SGD's step is added to the weights, with no gradient apart
     inputs: Reals  # (length·units[1],) rows of dense X, unless zeros are left out
@@ -185,7 +194,7 @@ def make_batch(
     inputs: str = "dense",
     purpose: str = "training",
     is_plain: bool = False,
-    regularization: Regularization | None = None,
+    regularization: Regularization = UNREGULARIZED,
     threads: int = 1,
 ) -> NDArray[np.floating]:
     """Scratch for batches of ``size``.
@@ -198,40 +207,27 @@ def make_batch(
         For a gradient there is no step, and for inference there is no way back.
     is_plain : bool
         The optimizer is plain SGD, whose step needs no gradient apart.
-    regularization : Regularization, optional
-        By default none.
     threads : int
-        Panels of the gradient that are needed at a time.
+        Most threads that take a step together.
     """
-    regularization = regularization or Regularization()
-    length, width = min(size, LONGEST_STRETCH), int(layout.units[1])
-    n = (int(layout.units[-1]) - width) * length
-    goes_back, drops = purpose != "inference", any(regularization.dropout)
-    listed = length if inputs == "listed" else 0
-    clips = regularization.clip_norm < np.inf
-    adjusts = regularization.l1 > 0 or regularization.clip_value < np.inf
-    is_plain = is_plain and not adjusts
-    is_whole = purpose == "gradient" or clips or size > length
-    is_whole = is_whole or (inputs == "sparse" and not is_plain)
-    places = [0, 0]
-    for l in range(1, len(layout.strides)):
-        padded_in = int(layout.units[l + 1] - layout.units[l])
-        places.append(places[-1] + int(layout.strides[l]) * padded_in * goes_back)
-    quarters = _quarters(layout, length, dtype, inputs == "sparse")
-    panels = Panels(0, 0, 0, 0, 0, 0, 0)
-    if goes_back:  # norms are those of panels, whose sizes must not follow from the threads
-        panels = _panels(layout, dtype, inputs == "sparse", 1 if clips else threads)
-    gradient = int(layout.blocks[-1]) if is_whole else 0 if is_plain else threads * panels.size
-    panels = panels._replace(is_whole=is_whole, gradient=gradient if purpose == "training" else 0)
+    length, goes_back = min(size, LONGEST_STRETCH), purpose != "inference"
+    n = int(layout.units[-1] - layout.units[1]) * length
+    masks, places = n * any(regularization.dropout), _places(layout, goes_back)
+    is_plain, is_whole = _sums(size, inputs, purpose, is_plain, regularization)
+    clips = regularization.clip_norm < np.inf  # whose bits follow from the sizes of panels
+    panels = _panels(layout, dtype, inputs, purpose, 1 if clips else threads)
+    gradient = int(layout.blocks[-1]) if is_whole else threads * panels.size * (not is_plain)
     batch = Batch(
+        sizes=layout.sizes,
         size=size,
         length=length,
+        is_sparse=inputs == "sparse",
         is_listed=inputs == "listed",
-        is_plain=is_plain and not is_whole,
-        inputs=length * width if inputs == "dense" else 0,
+        is_plain=is_plain,
+        inputs=length * int(layout.units[1]) if inputs == "dense" else 0,
         a=n,
-        masked=n * drops,
-        mask=n * drops,
+        masked=masks,
+        mask=masks,
         z=n,
         delta=n * goes_back,
         zeros=int(np.diff(layout.units).max()),
@@ -239,58 +235,136 @@ def make_batch(
         labels=length,
         losses=length,
         transposed=places[-1],
-        places=np.array(places, np.int64),
-        lists=Lists(
-            width=padded(length, dtype),
-            places=listed * width,
-            x=listed * width,
-            counts=listed * QUARTERS,
-            marked=width * padded(length, dtype) * (listed > 0) * goes_back,
-        ),
-        quarters=quarters,
-        panels=panels,
+        places=places,
+        lists=_lists(layout, length, dtype, inputs, goes_back),
+        quarters=_quarters(layout, length, dtype, inputs),
+        panels=panels._replace(is_whole=is_whole, gradient=gradient * (purpose == "training")),
         regularization=regularization,
         penalty=1,
     )
     return pack(batch, dtype)
 
 
-def _quarters(layout: Layout, length: int, dtype: np.dtype, is_sparse: bool) -> Quarters:
+def _sums(
+    size: int, inputs: str, purpose: str, is_plain: bool, regularization: Regularization
+) -> tuple[bool, bool]:
+    """Whether the step is added to the weights; whether there is a gradient of all parameters."""
+    adjusts = regularization.l1 > 0 or regularization.clip_value < np.inf
+    clips = regularization.clip_norm < np.inf
+    sums_up = purpose == "gradient" or clips or size > LONGEST_STRETCH
+    is_plain = is_plain and not (adjusts or sums_up)
+    return is_plain, sums_up or (inputs == "sparse" and not is_plain)
+
+
+def _places(layout: Layout, goes_back: bool) -> list[int]:
+    """Where each layer's transposed weights begin, and the last end."""
+    places = [0, 0]  # the first layer has none
+    widths = np.diff(layout.units).tolist()
+    for stride, width in zip(layout.strides.tolist()[1:], widths[1:], strict=False):
+        places.append(places[-1] + stride * width * goes_back)
+    return places
+
+
+def _lists(layout: Layout, length: int, dtype: np.dtype, inputs: str, goes_back: bool) -> Lists:
+    if inputs != "listed":
+        return Lists(0, 0, 0, 0, 0)
+    width, padded_length = int(layout.units[1]), padded(length, dtype)
+    return Lists(
+        width=padded_length,
+        places=length * width,
+        x=length * width,
+        counts=length * QUARTERS,
+        marked=padded_length * width * goes_back,
+    )
+
+
+def _quarters(layout: Layout, length: int, dtype: np.dtype, inputs: str) -> Quarters:
     is_cut = [
         int(n_in) >= _LEAST_INPUTS
         and length <= _MOST_SAMPLES
         and int(n_in * stride) * dtype.itemsize in _QUARTERED_BYTES
-        and not (l == 0 and is_sparse)
+        and not (l == 0 and inputs == "sparse")
         for l, (n_in, stride) in enumerate(zip(layout.sizes, layout.strides, strict=False))
     ]
     widest = max(int(stride) * cut for stride, cut in zip(layout.strides, is_cut, strict=True))
-    return Quarters(np.array(is_cut, np.int64), (QUARTERS - 1) * length * widest)
+    return Quarters(is_cut, (QUARTERS - 1) * length * widest)
 
 
-def _panels(layout: Layout, dtype: np.dtype, is_sparse: bool, threads: int) -> Panels:
+def _panels(layout: Layout, dtype: np.dtype, inputs: str, purpose: str, threads: int) -> Panels:
+    if purpose == "inference":
+        return Panels(0, 0, 0, 0, 0, 0, 0)
     lanes, target = VECTOR_BYTES // dtype.itemsize, _PANEL
     if threads > 1:  # equal shares of small panels
         target = min(target, int(layout.blocks[-1]) // (_PANELS_A_THREAD * threads))
     heights, firsts, loads, size = [], [0], [0], 0
-    for l, (n_in, stride) in enumerate(
-        zip(layout.sizes.tolist(), layout.strides.tolist(), strict=False)
-    ):
+    shapes = zip(layout.sizes.tolist(), layout.strides.tolist(), strict=False)
+    for l, (n_in, stride) in enumerate(shapes):
         # Whole vectors of what is transposed; of the first layer, what is multiplied at a time.
         step = lanes if l > 0 else 4
         height = max(step, target // stride // step * step)
-        if l == 0 and is_sparse:
+        if l == 0 and inputs == "sparse":
             height = n_in  # a sample's rows are anywhere
         heights.append(height)
         for top in range(0, n_in, height):
             loads.append(loads[-1] + min(height, n_in - top) * stride)
         firsts.append(firsts[-1] + -(-n_in // height))
         size = max(size, min(height, n_in) * stride, stride)
-    return Panels(
-        heights=np.array(heights, np.int64),
-        firsts=np.array(firsts, np.int64),
-        loads=np.array(loads, np.int64),
-        size=size,
-        is_whole=0,
-        gradient=0,
-        norms=firsts[-1] + len(layout.strides),
-    )
+    norms = firsts[-1] + len(layout.strides)
+    return Panels(heights, firsts, loads, size, is_whole=0, gradient=0, norms=norms)
+
+
+# Scratch that is for something else may be too short, and what is written past its end corrupts
+# memory without a word.
+
+
+@jit
+def _is_for(layout, sizes):
+    if len(sizes) != len(layout.sizes):
+        return False
+    for l in range(len(sizes)):
+        if sizes[l] != layout.sizes[l]:
+            return False
+    return True
+
+
+@jit
+def require_block(block, layout, inputs):
+    """Refuse a block that is not for these inputs of this network."""
+    if not _is_for(layout, block.sizes):
+        raise ValueError("a Block must be made for the layout of the network that uses it.")
+    if len(inputs.indptr) > 0 and block.plan.methods[0] != SKIPPING:
+        raise ValueError("a Block for CSR rows must have a zero-skipping first layer.")
+
+
+@jit
+def require_batch(batch, layout, inputs):
+    """Refuse a batch that is not for these inputs of this network."""
+    if not _is_for(layout, batch.sizes):
+        raise ValueError("a Batch must be made for the layout of the network that uses it.")
+    if (batch.is_sparse != 0) != (len(inputs.indptr) > 0):
+        raise ValueError("a Batch must be made for CSR rows if it is used for them, and only then.")
+
+
+@jit
+def require_sums(batch, state, gradient):
+    """Refuse a batch, or a gradient, that has no room for what is to be summed up."""
+    whole, panels = state.layout.blocks[len(state.layout.strides)], batch.panels
+    if len(batch.delta) == 0:
+        raise ValueError("a Batch made for inference has no way back.")
+    if len(gradient) > 0 and (panels.is_whole == 0 or len(gradient) != whole):
+        raise ValueError("a gradient must have all parameters, and a Batch made for gradients.")
+    if len(gradient) == 0 and batch.is_plain == 0 and len(panels.gradient) == 0:
+        raise ValueError("a Batch made for gradients takes no step: give it a gradient.")
+    if len(gradient) == 0 and state.rule[2] * whole > len(state.moments):
+        raise ValueError("the State has no room for the moments of its optimizer.")
+
+
+@jit
+def most_parts(batch, threads):
+    """Threads that take panels at a time: as many as have one of their own, if they need one."""
+    if threads is None:
+        return 1
+    else:
+        panels = batch.panels
+        needs_own = batch.is_plain == 0 and panels.is_whole == 0
+        return min(threads, len(panels.gradient) // panels.size) if needs_own else threads
