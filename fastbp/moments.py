@@ -7,9 +7,10 @@ import weakref
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp import kernels
 from fastbp.network import Network
 from fastbp.optimizers import Optimizer
-from fastbp.samples import FloatArray, all_finite
+from fastbp.samples import FloatArray
 
 
 class OptimizerState:
@@ -75,7 +76,10 @@ class OptimizerState:
 
     def is_finite(self) -> bool:
         """Whether all moments are: after an overflow of squares, steps are 0."""
-        return all_finite(self.moments)
+        self.move_in()
+        fields = self.network.parameters.fields
+        stop = self.optimizer.n_moments * len(fields.params)
+        return bool(kernels.first_nonfinite(fields.moments, 0, stop) < 0)
 
     def reset(self) -> None:
         """Begin anew."""

@@ -21,9 +21,9 @@ def first_nonfinite(values, start, stop):
         while k + v <= end:
             s = fma(zero, load(zero, values, k), s)
             k += v
-        if k < end or not math.isfinite(total(s)):
-            for i in range(start, end):
-                if not math.isfinite(values[i]):
-                    return i
+        # Those that fill no vectors are looked at one by one, and all of them to find the place.
+        for i in range(k if math.isfinite(total(s)) else start, end):
+            if not math.isfinite(values[i]):
+                return i
         start = end
     return -1

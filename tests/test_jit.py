@@ -136,6 +136,20 @@ def test_finiteness_survives_the_flags():
     assert kernels.first_nonfinite(np.array([5e-324, 1.7e308]), 0, 2) == -1
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [1, 7, 31, 32, 33, 63, 64, 65, 100, 4095, 4097, 8300])
+def test_whatever_is_not_finite_is_found(n, dtype):
+    """In vectors, in what is left beside them, and in the pieces of a long array."""
+    values = np.ones(n + 2, dtype)
+    values[0] = values[-1] = np.nan  # beside what is looked at
+    for place in {1, n // 2 + 1, n - 1, n} - {0}:
+        for bad in (np.nan, -np.inf):
+            values[place], before = bad, values[place]
+            assert kernels.first_nonfinite(values, 1, n + 1) == place
+            values[place] = before
+    assert kernels.first_nonfinite(values, 1, n + 1) == -1
+
+
 def test_import_compiles_nothing():
     code = (
         "import fastbp, numba.core.dispatcher as d\n"
