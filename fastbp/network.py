@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import math
 import os
 from typing import Any
 
@@ -313,10 +312,7 @@ class Network:
         """
         prepared = self.prepared(X)
         samples = self.samples_of(prepared, y, sample_weight, whole=False)
-        result = self.parameters.evaluate(samples, None, prepared)
-        if not math.isfinite(result.loss):
-            self.parameters.check_outputs(self.outputs(X, check=False))
-        return result
+        return self.parameters.evaluate(samples, None, prepared)
 
     def loss(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Mean loss, without weight decay; arguments and errors as `evaluate`."""

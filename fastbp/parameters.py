@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from fastbp.samples import (
     NO_WEIGHTS,
     FloatArray,
     all_finite,
-    checked_rows,
+    check_rows,
     is_plain,
     no_targets,
     plain,
@@ -42,15 +42,14 @@ class Evaluation(NamedTuple):
 
 
 def _of_rows(
-    samples: kernels.Samples, start: int, stop: int, dtype: np.dtype[Any], given: Any, check: bool
+    samples: kernels.Samples, start: int, stop: int, dtype: np.dtype[Any]
 ) -> kernels.Samples:
-    """Samples start to stop as kernels take them; ``given`` is X as the caller passed it."""
+    """Samples start to stop as kernels take them."""
     inputs = samples.inputs
     if inputs.is_sparse:
         inputs = inputs._replace(indptr=inputs.indptr[start : stop + 1])
     else:
-        X = checked_rows(inputs.X, start, stop, dtype, given, check)
-        inputs = kernels.dense_inputs(X)
+        inputs = kernels.dense_inputs(plain(inputs.X[start:stop], dtype))
     return samples._replace(
         inputs=inputs,
         labels=samples.labels[start:stop],
@@ -213,16 +212,16 @@ class Parameters:
         outputs = np.empty((n, self.sizes[-1]), self.dtype)
         samples = kernels.Samples(inputs, NO_LABELS, self._no_targets, NO_WEIGHTS)
         self.infer(samples, outputs, n_threads, check, given)
-        if check:
-            self.check_outputs(outputs)
         return outputs
 
-    def check_outputs(self, outputs: FloatArray) -> None:
-        """Refuse outputs of NaN or infinity, from which no prediction can be made."""
+    def _refuse_outputs(self, samples: kernels.Samples, n_threads: int | None) -> NoReturn:
+        """Say which outputs are NaN or infinity, from which no prediction can be made."""
+        self.check_finite()
+        outputs = np.empty((samples.inputs.n, self.sizes[-1]), self.dtype)
+        self.infer(samples, outputs, n_threads)
         place = kernels.first_nonfinite(outputs.reshape(-1), 0, outputs.size)
         if place < 0:
-            return
-        self.check_finite()
+            raise ValueError("X must not change while it is used.")
         row, column = divmod(place, self.sizes[-1])
         raise ValueError(
             f"outputs must be finite, got {outputs[row, column]} for row {row} of X, whose numbers "
@@ -238,7 +237,8 @@ class Parameters:
     ) -> Evaluation:
         """Mean loss and accuracy, both NaN where an output is not finite.
 
-        ``given`` is X, if its rows are still to be checked. ``outputs`` is filled, if there is one.
+        ``given`` is X, if its rows are still to be checked; then outputs must be finite too.
+        ``outputs`` is filled, if there is one.
         """
         n = samples.inputs.n
         wanted = np.empty((0, self.sizes[-1]), self.dtype) if outputs is None else outputs
@@ -247,7 +247,7 @@ class Parameters:
         if not math.isfinite(loss):  # an output that is not finite has no finite loss
             if outputs is None:
                 outputs = np.empty((n, self.sizes[-1]), self.dtype)
-                self.infer(samples, outputs, n_threads)
+                self.infer(samples, outputs, n_threads, given is not None, given)
             if not all_finite(outputs):
                 return Evaluation(np.nan, None if accuracy is None else np.nan)
         return Evaluation(loss, accuracy)
@@ -264,7 +264,8 @@ class Parameters:
 
         Blocks of rows go to threads of Python's, for kernels hold no lock; where blocks begin
         follows from sizes alone, so the sums are the same for any number of threads. Dense rows and
-        targets are converted block by block, if need be; ``given`` is X as the caller passed it.
+        targets are converted block by block, if need be. With ``check``, dense rows and ``outputs``
+        must be finite; ``given`` is X as the caller passed it.
         """
         inputs, targets = samples.inputs, samples.targets
         n, is_sparse = len(outputs) or inputs.n, inputs.is_sparse
@@ -273,8 +274,7 @@ class Parameters:
         spare = self._taken("infer", kind) or []
         converts = not is_plain(inputs.X, self.dtype)
         converts |= len(targets) > 0 and not is_plain(targets, self.dtype)
-        # The kernel checks rows that need no conversion itself, while they are in the cache.
-        checks = check and not (is_sparse or converts)
+        spoilt = []  # blocks with outputs that are not finite
 
         def block(start: int, stop: int) -> tuple[float, int]:
             try:
@@ -283,15 +283,15 @@ class Parameters:
                 batch = self._batch(*kind, "inference")
             part, out, first, last = samples, outputs, start, stop
             if converts:
-                part = _of_rows(samples, start, stop, self.dtype, given, check)
+                part = _of_rows(samples, start, stop, self.dtype)
                 out, first, last = outputs[start:stop], 0, stop - start
             loss_sum, n_correct, is_finite = kernels.infer(
-                self.state, batch, part, first, last, out, checks
+                self.state, batch, part, first, last, out, check
             )
             spare.append(batch)
             if not is_finite:
-                checked_rows(inputs.X, start, stop, self.dtype, given)
-                raise ValueError("X must not change while it is used.")
+                check_rows(inputs.X, start, stop, self.dtype, given)
+                spoilt.append(start)
             return loss_sum, n_correct
 
         if n * self.size <= _SHORT:
@@ -302,6 +302,8 @@ class Parameters:
                 loss_sum += loss
                 n_correct += correct
         self._kept["infer"] = kind, spare
+        if spoilt:
+            self._refuse_outputs(samples, n_threads)
         return loss_sum, n_correct
 
     def load(self, samples: kernels.Samples) -> None:

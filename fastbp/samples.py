@@ -158,19 +158,9 @@ def all_finite(array: FloatArray) -> bool:
     return bool(kernels.first_nonfinite(array.reshape(-1), 0, array.size) < 0)
 
 
-def checked_rows(
-    array: NDArray[Any],
-    start: int,
-    stop: int,
-    kind: np.dtype[Any],
-    given: Any,
-    check: bool = True,
-) -> FloatArray:
-    """Some rows of X as kernels take them; ``given`` is what the caller passed as X."""
-    converted = plain(array[start:stop], kind)
-    if check:
-        _check_finite("X", converted, array, start, given)
-    return converted
+def check_rows(array: NDArray[Any], start: int, stop: int, kind: np.dtype[Any], given: Any) -> None:
+    """Refuse NaN and infinity in some rows of X; ``given`` is what the caller passed as X."""
+    _check_finite("X", plain(array[start:stop], kind), array, start, given)
 
 
 def _check_finite(
@@ -204,7 +194,8 @@ def checked_inputs(
 ) -> kernels.Inputs:
     """``X`` as kernels take it: (n_samples, n_inputs), at least one row, dense or sparse.
 
-    With ``whole=False`` dense rows are left as given; the caller converts them by `checked_rows`.
+    With ``whole=False`` dense rows are left as given; the caller converts them by `plain`, and
+    checks them.
     """
     if type(X) is not np.ndarray and sparse.is_sparse(X):
         return _sparse_inputs(X, n_inputs, kind, name)
@@ -363,8 +354,8 @@ def checked_samples(
 ) -> kernels.Samples:
     """Inputs and targets as kernels take them; weights are scaled to a mean of 1.
 
-    With ``whole=False`` dense rows and targets are left as given; the caller converts rows, and
-    checks them, by `checked_rows`, and targets, which have been checked here, by `plain`.
+    With ``whole=False`` dense rows and targets are left as given; the caller converts them by
+    `plain`, and checks rows, for targets have been checked here.
     """
     rows = checked_inputs(X, sizes[0], kind, f"{prefix}X", whole=whole)
     name, n, n_outputs = f"{prefix}y", rows.n, sizes[-1]
@@ -463,6 +454,6 @@ def checked_buffer(out: Any, params: FloatArray, samples: kernels.Samples) -> Fl
         )
     # Labels, weights and the index arrays of sparse rows are copies.
     for other in (params, samples.inputs.X, samples.inputs.data, samples.targets):
-        if np.may_share_memory(out, other):
+        if other.size > 0 and np.may_share_memory(out, other):
             raise ValueError("out must not share memory with network.params or the data.")
     return out

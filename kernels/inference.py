@@ -28,8 +28,8 @@ def infer(packed, packed_batch, samples, start, stop, out, checks):
     out : (n, n_L) floating, or (0, n_L)
         Row t takes a_L of sample t, if there are any.
     checks : bool
-        Whether to stop at a dense input that is not finite: rows are looked at just before they
-        are used, and a call of its own for that would have threads wait for each other.
+        Whether to stop at what is not finite in dense inputs or in ``out``: rows are looked at
+        while they are at hand, and a call of its own would have threads wait for each other.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def infer(packed, packed_batch, samples, start, stop, out, checks):
     has_targets = len(samples.labels) > 0 or len(samples.targets) > 0
     for first in range(start, stop, batch.length):
         m = min(batch.length, stop - first)
-        if checks:
+        if checks and len(samples.inputs.X) > 0:
             x = matrix_rows(samples.inputs.X, first, m)
             if first_nonfinite(x, 0, m * layout.sizes[0]) >= 0:
                 return loss_sum, n_correct, False
@@ -75,4 +75,6 @@ def infer(packed, packed_batch, samples, start, stop, out, checks):
                 loss_sum += sample_weight(samples, row) * loss
                 if is_correct(layout.loss, a, y, label, n):
                     n_correct += 1
+        if checks and len(out) > 0 and first_nonfinite(matrix_rows(out, first, m), 0, m * n) >= 0:
+            return loss_sum, n_correct, False
     return loss_sum, n_correct, True
