@@ -218,6 +218,18 @@ class _CalleeCompiler(_Compiler):
         super().__init__(typing_context, target_context, library, *rest)
 
 
+class _LoopCompiler(_CalleeCompiler):
+    """The same for a parallel loop, whose body numba makes several functions of."""
+
+    def compile_extra(self, function: Any) -> Any:
+        codegen = self.state.targetctx.codegen()
+        codegen._library_class = _CalleeLibrary
+        try:
+            return super().compile_extra(function)
+        finally:
+            del codegen._library_class
+
+
 def private_options(entry: bool, parallel: bool) -> dict[str, Any]:
     """Options of `numba.njit` that are not documented."""
     options: dict[str, Any] = {}
@@ -225,8 +237,8 @@ def private_options(entry: bool, parallel: bool) -> dict[str, Any]:
         options |= {"_nrt": False}
     if _wrappers:
         options |= {"no_cfunc_wrapper": True, "no_cpython_wrapper": not entry}
-    if _compiler and not entry and not parallel:  # a parallel loop is looked up by its address
-        options |= {"pipeline_class": _CalleeCompiler}
+    if _compiler and not entry:
+        options |= {"pipeline_class": _LoopCompiler if parallel else _CalleeCompiler}
     return options
 
 
@@ -291,8 +303,6 @@ def compile_by(compiled: Any, compile_it: Callable[..., Any]) -> None:
         def work() -> Any:
             with lock:  # from first to last, so that a fork waits for all of it
                 return for_arguments(*arguments, **named)
-
-        return compile_it(compiled, arguments, work)
 
         return compile_it(compiled, arguments, work)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from numba import prange
 
 from ._jit import jit
@@ -21,7 +22,7 @@ def in_parts(piece: Callable[..., Any]) -> Any:
     @jit(inline=False, parallel=True)
     def on_threads(task, parts):
         for part in prange(parts):
-            piece(recall(task), part, parts)
+            piece(recall(task), np.int64(part), parts)
 
     @jit
     def run(task, parts, threads, shares):
