@@ -255,7 +255,7 @@ def drop_units(layout, batch, l, lo, n, number):
     times(A, M, rows_at(batch.masked, layout, batch.length, l, lo, n), len(A))
 
 
-@jit(inline="early")
+@jit
 def forward_rows(state, batch, samples, stretch, lo, n, span):
     """Z_l = A_{l−1} W_l + b_l and A_l = f_l(Z_l) of samples lo to lo + n, up to the span's end.
 
@@ -269,7 +269,7 @@ def forward_rows(state, batch, samples, stretch, lo, n, span):
         layer_outputs(state, batch, stretch, l, lo, n)
 
 
-@jit(inline="early")
+@jit
 def output_rows(state, batch, samples, stretch, lo, n):
     """Rows of Δ_L, times the sample's weight and the share; and each sample's weighted loss."""
     layout, losses = state.layout, window(batch.losses, lo, n)
@@ -282,7 +282,7 @@ def output_rows(state, batch, samples, stretch, lo, n):
             losses[t] *= sample_weight(samples, row_at(samples, stretch.first + lo + t))
 
 
-@jit(inline="early")
+@jit
 def rows_by_labels(layout, batch, samples, stretch, lo, n):
     """`output_rows` of class numbers; losses are not weighted yet."""
     L = len(layout.strides)
@@ -305,7 +305,7 @@ def rows_by_labels(layout, batch, samples, stretch, lo, n):
         losses[0] = np.nan
 
 
-@jit(inline="early")
+@jit
 def rows_by_targets(layout, batch, samples, stretch, lo, n):
     """`output_rows` of target rows; losses are not weighted yet."""
     L = len(layout.strides)
