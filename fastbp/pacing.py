@@ -42,7 +42,7 @@ def paced(n: int, operations: int, block: int = 1, pieces: int = 1) -> Iterator[
 
 # Seconds of work that parallel loops must be for. Compiling them takes about as long as the first;
 # loading them from the cache and starting the pool of threads, about half the second.
-_COMPILING, _LOADING = 15.0, 1.0
+_COMPILING, _LOADING = 5.0, 1.0
 
 
 def _unknown() -> bool:

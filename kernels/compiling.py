@@ -84,4 +84,4 @@ def _explain(arguments: Any, once: bool) -> None:
     what = f"kernels for {precision}" if precision else "kernels"
     how_often = "once on this machine" if once else "as there is no cache of them"
     # From a first fit to all kernels and their parallel loops, as README.md has it.
-    announce(f"fastbp: compiling {what}, {how_often}: 10 to 60 s in all")
+    announce(f"fastbp: compiling {what}, {how_often}: 5 to 30 s in all")

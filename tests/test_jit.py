@@ -541,7 +541,7 @@ def test_compilation_says_so_once_for_each_dtype(no_cache, tmp_path):
     where = "as there is no cache of them" if no_cache == "1" else "once on this machine"
     lines = re.findall(r"(?:^|\r *\r|\n)(fastbp: .*)\n", shown())
     assert lines == [
-        f"fastbp: compiling kernels{precision}, {where}: 10 to 60 s in all"
+        f"fastbp: compiling kernels{precision}, {where}: 5 to 30 s in all"
         for precision in (" for float32", " for float64", "")
     ]
     if no_cache == "0":
