@@ -42,7 +42,7 @@ def forward_and_loss(n, packed, samples):
     for row in range(n):
         label = load_target(samples, row, state.y)
         sequential.forward(packed, samples.inputs, row)
-        loss_sum += sequential.sample_loss(state, label, samples.clip)
+        loss_sum += sequential.loss_and_delta(state, label, samples.clip)
     return loss_sum
 
 

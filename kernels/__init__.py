@@ -12,14 +12,7 @@ from .activations import ACTIVATIONS, HIDDEN
 from .deferred import train_deferred
 from .finite import first_nonfinite
 from .inference import infer
-from .layout import (
-    DEFERRED,
-    METHODS,
-    SEQUENTIAL,
-    SKIPPING,
-    Layout,
-    make_layout,
-)
+from .layout import DEFERRED, METHODS, SEQUENTIAL, SKIPPING, Layout, make_layout
 from .losses import CLASSIFICATION, LEGAL_OUTPUTS, LOSSES
 from .memory import aligned_zeros
 from .minibatch import train_minibatch
@@ -38,7 +31,7 @@ from .scratch import (
     make_block,
 )
 from .sequential import backward, forward, train_sequential
-from .state import MOST_MOMENTS, State, make_state
+from .state import State, make_state
 from .updates import ADADELTA, ADAGRAD, ADAM, NADAM, RMSPROP, SGD, penalty_of
 
 __all__ = [
@@ -56,7 +49,6 @@ __all__ = [
     "LONGEST_STRETCH",
     "LOSSES",
     "METHODS",
-    "MOST_MOMENTS",
     "NADAM",
     "RMSPROP",
     "SEQUENTIAL",

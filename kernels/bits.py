@@ -94,11 +94,6 @@ _SINGLE = _Format(np.float32, np.int32, 23, 127)
 _DOUBLE = _Format(np.float64, np.int64, 52, 1023)
 
 
-def _format_of(x: Any) -> _Format:
-    """Format of a number or an array in NumPy."""
-    return _SINGLE if np.asarray(x).dtype == np.float32 else _DOUBLE
-
-
 def _bits(builder, x):
     """Bits of ``x`` in emitted code, the integer type that holds them, and the format."""
     kind, form = (INT32, _SINGLE) if is_single(x) else (INT64, _DOUBLE)
@@ -114,13 +109,7 @@ def nearest(builder, x):
     return builder.fsub(builder.fadd(x, middle), middle)
 
 
-def _power_of_two(n: Any) -> Any:
-    form = _format_of(n)
-    biased = n + form.real(1.5 * form.whole + form.bias)
-    return (biased.view(form.integer) << form.fraction).view(form.real)
-
-
-@instruction(alike, _power_of_two)
+@instruction(alike, lambda n: np.ldexp(n.dtype.type(1), n.astype(int)))
 def power_of_two(builder, n):
     """2ⁿ for an integral ``n`` in the range of normal exponents; anything, if it is not."""
     form = _SINGLE if is_single(n) else _DOUBLE
@@ -130,14 +119,9 @@ def power_of_two(builder, n):
     return builder.bitcast(builder.shl(bits, kind(form.fraction)), n.type)
 
 
-def _lifted(x: Any) -> tuple[Any, _Format]:
-    form = _format_of(x)
-    return form.real(x).view(form.integer) + form.integer(form.lift), form
-
-
 def _exponent(x: Any) -> Any:
-    bits, form = _lifted(x)
-    return form.real(bits >> form.fraction) - form.real(form.bias)
+    m, k = np.frexp(x)
+    return (k - (m < m.dtype.type(0.5**0.5))).astype(x.dtype)
 
 
 @instruction(alike, _exponent)
@@ -150,13 +134,7 @@ def exponent(builder, x):
     return builder.fsub(biased, x.type(form.whole + form.bias))
 
 
-def _significand(x: Any) -> Any:
-    bits, form = _lifted(x)
-    bits = bits & form.integer(2**form.fraction - 1)
-    return (bits + form.integer(form.encode(0.5**0.5))).view(form.real)
-
-
-@instruction(alike, _significand)
+@instruction(alike, lambda x: np.ldexp(x, -_exponent(x).astype(int)))
 def significand(builder, x):
     """The m of x = 2ᵏ m with √½ ≤ m < √2, for a positive normal ``x``."""
     bits, kind, form = _bits(builder, x)

@@ -54,7 +54,7 @@ from .products import (
 )
 from .samples import csr_row, expect, load_target, row_at, rows_ahead, sample_weight
 from .scratch import Block, require_block
-from .sequential import output_layer_delta, sample_loss
+from .sequential import loss_and_delta
 from .state import State
 from .views import layer_at, units_at
 
@@ -252,8 +252,7 @@ def train_deferred(packed, packed_block, samples, start, stop, loss_sum, threads
             label = load_target(samples, row, state.y)
             for l in range(L):
                 forward_layer(state, block, inputs, at, l, threads)
-            loss_sum += weight * sample_loss(state, label, samples.clip)
-            output_layer_delta(state, label)
+            loss_sum += weight * loss_and_delta(state, label, samples.clip)
             for l in range(L - 1, -1, -1):
                 if l > 0:
                     backward_layer(state, block, inputs, at, l, threads)

@@ -44,6 +44,20 @@ def alike(*operands: Any) -> Any:
     return operands[0](*operands)
 
 
+def giving(result: Any) -> Callable:
+    """Typing of an operation on integers and on floats of one dtype: numbers, vectors or arrays.
+
+    ``result`` is the type of what it gives, or the number of the operand that has that type.
+    """
+
+    def typing(*operands: Any) -> Any:
+        kinds = [types.int64 if isinstance(kind, types.Integer) else kind for kind in operands]
+        require_one_dtype(*(kind for kind in kinds if kind != types.int64))
+        return (kinds[result] if isinstance(result, int) else result)(*kinds)
+
+    return typing
+
+
 class Array:
     """A C-contiguous array in emitted code."""
 

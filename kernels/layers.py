@@ -18,16 +18,7 @@ from ._jit import jit
 from .activations import SOFTMAX, activate, times_derivative
 from .dropout import draw_mask
 from .elementary import softmax_rows
-from .linear import (
-    Entries,
-    add_rows,
-    add_scaled,
-    copy,
-    multiply_add,
-    nonzeros,
-    scale_row,
-    times,
-)
+from .linear import Entries, add_rows, add_scaled, copy, multiply_add, nonzeros, scale_row, times
 from .losses import Outputs, label_delta, label_losses, target_rows
 from .memory import matrix_rows, window
 from .packing import Reals
@@ -100,19 +91,16 @@ def clear_marks(layout, batch, first):
 
 
 @jit
-def quarter_start(n_in, quarter, like):
-    """First input of a quarter; that of quarter `QUARTERS` is the end."""
+def quarter_length(n_in, like):
+    """Inputs of a quarter, in whole vectors; the last has what is left."""
     v = lanes(like)
-    return min(n_in, quarter * ((n_in + QUARTERS * v - 1) // (QUARTERS * v)) * v)
+    return (n_in + QUARTERS * v - 1) // (QUARTERS * v) * v
 
 
 @jit
-def quarter_of(n_in, i, like):
-    """Quarter that an input belongs to."""
-    quarter = QUARTERS - 1
-    while i < quarter_start(n_in, quarter, like):
-        quarter -= 1
-    return quarter
+def quarter_start(n_in, quarter, like):
+    """First input of a quarter; that of quarter `QUARTERS` is the end."""
+    return min(n_in, quarter * quarter_length(n_in, like))
 
 
 @jit
@@ -146,10 +134,8 @@ def gather_sums(layout, batch, l, lo, n, workers):
         if workers == QUARTERS:
             add_second(layout, batch, l, lo, n, 1)
             add_second(layout, batch, l, lo, n, 3)
-        Z, third = (
-            quarter_sums(layout, batch, l, lo, n, 0),
-            quarter_sums(layout, batch, l, lo, n, 2),
-        )
+        Z = quarter_sums(layout, batch, l, lo, n, 0)
+        third = quarter_sums(layout, batch, l, lo, n, 2)
         add_scaled(Z.dtype.type(1), third, Z, len(Z))
 
 
@@ -158,9 +144,8 @@ def input_matrix(layout, batch, samples, stretch, l, lo, n):
     """A_l of samples lo to lo + n: dense X where it is, or its rows as they were copied."""
     width = width_at(layout, l)
     if l > 0:
-        A = rows_at(
-            batch.a if len(batch.mask) == 0 else batch.masked, layout, batch.length, l, lo, n
-        )
+        outputs = batch.a if len(batch.mask) == 0 else batch.masked
+        A = rows_at(outputs, layout, batch.length, l, lo, n)
     elif len(samples.order) == 0:
         A, width = matrix_rows(samples.inputs.X, stretch.first + lo, n), samples.inputs.X.shape[1]
     else:
@@ -273,25 +258,28 @@ def forward_rows(state, batch, samples, stretch, lo, n, span):
 def output_rows(state, batch, samples, stretch, lo, n):
     """Rows of Δ_L, times the sample's weight and the share; and each sample's weighted loss."""
     layout, losses = state.layout, window(batch.losses, lo, n)
+    L = len(layout.strides)
+    stride = layout.strides[L - 1]
+    Z = rows_at(batch.z, layout, batch.length, L, lo, n)
+    A = rows_at(batch.a, layout, batch.length, L, lo, n)
+    D = rows_at(batch.delta, layout, batch.length, L, lo, n)
+    Y = window(batch.y, lo * stride, n * stride)
+    outputs = Outputs(Z, A, Y, D, layout.sizes[L], stride)
     if len(samples.labels) > 0 and samples.kept == 1:
-        rows_by_labels(layout, batch, samples, stretch, lo, n)
+        labels = window(batch.labels, lo, n)
+        rows_by_labels(outputs, labels, losses, samples, stretch, lo)
     else:
-        rows_by_targets(layout, batch, samples, stretch, lo, n)
+        rows_by_targets(layout, outputs, losses, samples, stretch, lo)
     if len(samples.weights) > 0:
         for t in range(n):
             losses[t] *= sample_weight(samples, row_at(samples, stretch.first + lo + t))
 
 
 @jit
-def rows_by_labels(layout, batch, samples, stretch, lo, n):
+def rows_by_labels(outputs, labels, losses, samples, stretch, lo):
     """`output_rows` of class numbers; losses are not weighted yet."""
-    L = len(layout.strides)
-    n_out, stride = layout.sizes[L], layout.strides[L - 1]
-    Z = rows_at(batch.z, layout, batch.length, L, lo, n)
-    A = rows_at(batch.a, layout, batch.length, L, lo, n)
-    D = rows_at(batch.delta, layout, batch.length, L, lo, n)
-    losses, labels = window(batch.losses, lo, n), window(batch.labels, lo, n)
-    is_known = True
+    Z, A, _, D, n_out, stride = outputs
+    n, is_known = len(losses), True
     for t in range(n):
         row = row_at(samples, stretch.first + lo + t)
         label = label_at(samples, row, n_out)
@@ -306,19 +294,14 @@ def rows_by_labels(layout, batch, samples, stretch, lo, n):
 
 
 @jit
-def rows_by_targets(layout, batch, samples, stretch, lo, n):
+def rows_by_targets(layout, outputs, losses, samples, stretch, lo):
     """`output_rows` of target rows; losses are not weighted yet."""
-    L = len(layout.strides)
-    n_out, stride = layout.sizes[L], layout.strides[L - 1]
-    Z = rows_at(batch.z, layout, batch.length, L, lo, n)
-    A = rows_at(batch.a, layout, batch.length, L, lo, n)
-    D = rows_at(batch.delta, layout, batch.length, L, lo, n)
-    Y = window(batch.y, lo * stride, n * stride)
+    _, _, Y, D, n_out, stride = outputs
+    n, output = len(losses), layout.activations[len(layout.activations) - 1]
     for t in range(n):
         row = row_at(samples, stretch.first + lo + t)
         load_target(samples, row, window(Y, t * stride, n_out))
-    outputs, losses = Outputs(Z, A, Y, D, n_out, stride), window(batch.losses, lo, n)
-    target_rows(layout.loss, layout.activations[L - 1], outputs, losses, n, samples.clip)
+    target_rows(layout.loss, output, outputs, losses, n, samples.clip)
     for t in range(n):
         weight = sample_weight(samples, row_at(samples, stretch.first + lo + t))
         δ = window(D, t * stride, stride)

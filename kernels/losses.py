@@ -15,7 +15,7 @@ from .activations import HIDDEN, softplus, times_derivative
 from .elementary import log
 from .memory import window
 from .packing import Reals
-from .vectors import broadcast, lanes, load, store, unit, zeros
+from .vectors import broadcast, lanes, load, store, zeros
 
 SQUARED_ERROR, CROSS_ENTROPY, BINARY_CROSS_ENTROPY, HUBER, ABSOLUTE_ERROR, POISSON = range(6)
 
@@ -217,7 +217,8 @@ def label_delta(A, label, scale, D, start, stride):
     zero = zeros(A, 1)
     c = broadcast(zero, scale)
     for k in range(0, stride, lanes(A)):
-        store(D, start + k, c * (load(zero, A, start + k) - unit(zero, label - k)))
+        store(D, start + k, c * load(zero, A, start + k))
+    D[start + label] = scale * (A[start + label] - A.dtype.type(1))
 
 
 @jit(inline=False)

@@ -9,7 +9,7 @@ from numba.core import cgutils
 from numba.core.errors import TypingError
 from numpy.typing import NDArray
 
-from .instructions import INT32, INT64, VECTOR_BYTES, instruction, require_flat
+from .instructions import INT32, INT64, VECTOR_BYTES, giving, instruction, require_flat
 
 
 def aligned_zeros(n: int, dtype: np.dtype) -> NDArray[Any]:
@@ -61,12 +61,7 @@ def no_places(builder):
     return ir.Constant(INT32.as_pointer(), None), INT64(0)
 
 
-def _hint(array, index):
-    require_flat(array)
-    return types.none(array, types.int64)
-
-
-@instruction(_hint, lambda array, index: None)
+@instruction(giving(types.none), lambda array, index: None)
 def prefetch(builder, array, index):
     """Ask for the cache line of ``array[index]``, which will be read; it need not exist."""
     address = builder.bitcast(builder.gep(array.data, [index]), cgutils.voidptr_t)

@@ -31,7 +31,7 @@ from .layers import (
     layer_deltas,
     layer_sums,
     output_rows,
-    quarter_of,
+    quarter_length,
     quarter_start,
     quarter_workers,
 )
@@ -243,7 +243,7 @@ def take_panels(task, slot, threads):
             owner = middle * threads // panels.loads[len(panels.loads) - 1]
             if batch.quarters.is_cut[l] != 0 and threads > 1:  # as they were shared for the sums
                 top = (panel - panels.firsts[l]) * panels.heights[l]
-                quarter = quarter_of(layout.sizes[l], top, state.params)
+                quarter = top // quarter_length(layout.sizes[l], state.params)
                 owner = quarter * quarter_workers(threads) // QUARTERS
             if owner == slot:
                 take_panel(task, l, panel, slot)

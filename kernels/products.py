@@ -10,16 +10,7 @@ cache of one core.
 
 from ._jit import jit
 from .bits import lowest_bit, nonzero_lanes
-from .linear import (
-    WIDE,
-    Entries,
-    add_dots,
-    add_rows,
-    copy,
-    fill,
-    multiply_add,
-    nonzeros,
-)
+from .linear import WIDE, Entries, add_dots, add_rows, copy, fill, multiply_add, nonzeros
 from .memory import matrix_rows, no_places, window
 from .parallel import in_parts
 from .samples import row_at

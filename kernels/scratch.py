@@ -54,12 +54,7 @@ class Block(NamedTuple):
     dots: Reals  # (2 width,) a_s · a and d_s · δ
 
 
-def make_block(
-    layout: Layout,
-    plan: Plan,
-    length: int,
-    dtype: np.dtype,
-) -> NDArray[np.floating]:
+def make_block(layout: Layout, plan: Plan, length: int, dtype: np.dtype) -> NDArray[np.floating]:
     """Scratch for blocks of at most ``length`` ≤ 64 samples, as far as the plan needs it."""
     length, units = min(length, LONGEST_BLOCK), int(layout.units[-1])
     width = padded(length, dtype)

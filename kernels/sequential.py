@@ -66,20 +66,21 @@ def forward(packed, inputs, row):
 
 
 @jit(inline="early")
-def output_layer_delta(state, label):
-    """δ_L = ∂loss/∂z_L of the sample that has just gone forward."""
+def loss_and_delta(state, label, clip):
+    """Loss of the sample that has just gone forward, and δ_L = ∂loss/∂z_L."""
     layout = state.layout
     L = len(layout.strides)
     z, a = units_at(state.z, layout, L), units_at(state.a, layout, L)
     δ, n = units_at(state.delta, layout, L), layout.sizes[L]
+    loss = loss_value(layout.loss, z, a, state.y, label, n, clip)
     output_delta(layout.loss, layout.activations[L - 1], z, a, state.y, label, δ, n)
+    return loss
 
 
 @jit(inline="early")
-def layer_deltas(state, label):
-    """δ_L from the loss, then δ_l = (W_{l+1}ᵀ δ_{l+1}) ⊙ f_l'(z_l) down to l = 1."""
+def layer_deltas(state):
+    """From δ_L, δ_l = (W_{l+1}ᵀ δ_{l+1}) ⊙ f_l'(z_l) down to l = 1."""
     layout = state.layout
-    output_layer_delta(state, label)
     for l in range(len(layout.strides) - 1, 0, -1):
         layer = layer_at(state.params, layout, l)
         δ_above, δ = units_at(state.delta, layout, l + 1), units_at(state.delta, layout, l)
@@ -92,7 +93,9 @@ def layer_deltas(state, label):
 @jit(entry=True)
 def backward(packed, label):
     """Every δ of the sample that has gone forward, of a class number, or −1 and the target in y."""
-    layer_deltas(view(packed, State), label)
+    state = view(packed, State)
+    loss_and_delta(state, label, 0.0)
+    layer_deltas(state)
 
 
 @jit(inline="early")
@@ -130,21 +133,12 @@ def step_first_and_next_sums(state, inputs, row, next_row, scale, decay):
 
 
 @jit(inline="early")
-def sample_loss(state, label, clip):
-    """Loss of the sample that has just gone forward."""
-    layout = state.layout
-    L = len(layout.strides)
-    z, a = units_at(state.z, layout, L), units_at(state.a, layout, L)
-    return loss_value(layout.loss, z, a, state.y, label, layout.sizes[L], clip)
-
-
-@jit(inline="early")
 def differentiate(state, samples, row):
     """Every a and δ of a sample from its z_1, all in the state; its loss."""
     label = load_target(samples, row, state.y)
     forward_from_first_sums(state)
-    loss = sample_loss(state, label, samples.clip)
-    layer_deltas(state, label)
+    loss = loss_and_delta(state, label, samples.clip)
+    layer_deltas(state)
     return loss
 
 

@@ -20,7 +20,7 @@ from numba.core.typing import signature as typing_signature
 from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
-from .instructions import INT32, INT64, VECTOR_BYTES, alike, instruction, require_one_dtype
+from .instructions import INT32, INT64, VECTOR_BYTES, alike, giving, instruction, require_one_dtype
 
 
 class Vector(types.Type):
@@ -108,13 +108,7 @@ def _first_lane(builder, vector):
     return builder.extract_element(vector, INT32(0))
 
 
-# Signatures of operations.
-
-
-def _like_item(like, item, *places):
-    """A vector of an array's elements, or of a number, as wide as another vector."""
-    require_one_dtype(like, item)
-    return like(like, item, *(types.int64 for _ in places))
+# Operations.
 
 
 def _lane(*vectors):
@@ -122,12 +116,7 @@ def _lane(*vectors):
     return alike(*vectors).return_type.dtype(*vectors)
 
 
-def _count(array):
-    require_one_dtype(array)
-    return types.int64(array)
-
-
-@instruction(_count, lambda array: int(VECTOR_BYTES // array.itemsize))
+@instruction(giving(types.int64), lambda array: int(VECTOR_BYTES // array.itemsize))
 def lanes(builder, array):
     """Elements of ``array``'s dtype in one vector, as a compile-time constant."""
     return INT64(array.vector.count)
@@ -153,32 +142,28 @@ def _interpreted_zeros(array: Any, count: int) -> Any:
 zeros = _interpreted_zeros if config.DISABLE_JIT else _zeros
 
 
-@instruction(_like_item, lambda like, array, index: array[index : index + len(like)].copy())
+@instruction(giving(0), lambda like, array, index: array[index : index + len(like)].copy())
 def load(builder, like, array, index):
     """Vector ``array[index : index + lanes]``, as wide as ``like``."""
     return array.load(index, like.type)
 
 
-def _stored(array, index, value):
-    require_one_dtype(array, value)
-    return types.none(array, types.int64, value)
-
-
 @instruction(
-    _stored, lambda array, index, value: np.copyto(array[index : index + len(value)], value)
+    giving(types.none),
+    lambda array, index, value: np.copyto(array[index : index + len(value)], value),
 )
 def store(builder, array, index, value):
     """Write a vector to ``array[index : index + lanes]``."""
     array.store(index, value)
 
 
-@instruction(_like_item, np.full_like)
+@instruction(giving(0), np.full_like)
 def broadcast(builder, like, scalar):
     """Vector with ``scalar`` in every lane, as wide as ``like``."""
     return spread(builder, scalar, like.type.count)
 
 
-@instruction(_like_item, lambda like, array, index: np.full_like(like, array[index]))
+@instruction(giving(0), lambda like, array, index: np.full_like(like, array[index]))
 def broadcast_item(builder, like, array, index):
     """`broadcast` of ``array[index]``, without the wrap-around of a negative index.
 
@@ -228,26 +213,12 @@ def where(builder, test, a, b):
     return builder.select(test, a, b)
 
 
-@instruction(
-    lambda count, a, b: alike(a, b).return_type(types.int64, a, b),
-    lambda count, a, b: np.where(np.arange(len(a)) < count, a, b),
-)
+@instruction(giving(1), lambda count, a, b: np.where(np.arange(len(a)) < count, a, b))
 def where_below(builder, count, a, b):
     """``a`` in the first ``count`` lanes, ``b`` in the others."""
     n = a.type.count
     is_below = builder.icmp_signed("<", lane_numbers(n, INT64), spread(builder, count, n))
     return builder.select(is_below, a, b)
-
-
-@instruction(
-    lambda like, lane: like(like, types.int64),
-    lambda like, lane: (np.arange(len(like)) == lane).astype(like.dtype),
-)
-def unit(builder, like, lane):
-    """1 in one lane, which may be outside of the vector, and 0 in the others."""
-    n = like.type.count
-    is_lane = builder.icmp_signed("==", lane_numbers(n, INT64), spread(builder, lane, n))
-    return builder.select(is_lane, like.type(1.0), like.type(0.0))
 
 
 @instruction(_lane, np.sum)
@@ -305,8 +276,7 @@ def _fold(builder, a, b, chunk):
 
 
 @instruction(
-    lambda W, start, d: alike(Vector(require_one_dtype(W)), d).return_type(W, types.int64, d),
-    lambda W, start, d: W[start : start + len(d) ** 2].reshape(len(d), len(d)) @ d,
+    giving(2), lambda W, start, d: W[start : start + len(d) ** 2].reshape(len(d), len(d)) @ d
 )
 def dots(builder, W, start, d):
     """Vector of W[start + k·lanes : start + (k + 1)·lanes] · d, for as many k as it has lanes."""
@@ -329,11 +299,6 @@ def dots(builder, W, start, d):
     return _chosen(builder, first, second, list(range(n)))
 
 
-def _transposed(W, w, stride, out, o, out_stride):
-    require_one_dtype(W, out)
-    return types.none(W, types.int64, types.int64, out, types.int64, types.int64)
-
-
 def _transpose_rows(W: Any, w: int, stride: int, out: Any, o: int, out_stride: int) -> None:
     n = lanes(W)
     tile = np.array([W[w + i * stride : w + i * stride + n] for i in range(n)])
@@ -341,7 +306,7 @@ def _transpose_rows(W: Any, w: int, stride: int, out: Any, o: int, out_stride: i
         out[o + k * out_stride : o + k * out_stride + n] = tile[:, k]
 
 
-@instruction(_transposed, _transpose_rows)
+@instruction(giving(types.none), _transpose_rows)
 def transpose(builder, W, w, stride, out, o, out_stride):
     """Out[o + k·out_stride + i] = W[w + i·stride + k] for as many i and k as a vector has lanes.
 
@@ -371,16 +336,11 @@ def transpose(builder, W, w, stride, out, o, out_stride):
         out.store(place(k, o, out_stride), row)
 
 
-def _four_added(a, b, c, d, out, index):
-    require_one_dtype(out, alike(a, b, c, d).return_type)
-    return types.none(a, b, c, d, out, types.int64)
-
-
 def _add_four(a: Any, b: Any, c: Any, d: Any, out: Any, index: int) -> None:
     out[index : index + 4] += [v.sum() for v in (a, b, c, d)]
 
 
-@instruction(_four_added, _add_four)
+@instruction(giving(types.none), _add_four)
 def add_totals(builder, a, b, c, d, out, index):
     """Out[index : index + 4] += sums over the lanes of ``a``, ``b``, ``c`` and ``d``."""
     # Each fold adds halves of two vectors' sums; three are shared where one by one took more.

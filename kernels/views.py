@@ -61,7 +61,7 @@ def width_at(layout, l):
 @jit(inline="early")
 def units_at(buffer, layout, l):
     """Layer l's units of one sample."""
-    return window(buffer, layout.units[l], layout.units[l + 1] - layout.units[l])
+    return window(buffer, layout.units[l], width_at(layout, l))
 
 
 @jit(inline="early")
@@ -70,6 +70,6 @@ def rows_at(buffer, layout, length, l, first, n):
 
     The buffer has ``length`` rows for each layer.
     """
-    width = layout.units[l + 1] - layout.units[l]
+    width = width_at(layout, l)
     place = (layout.units[l] - layout.units[1]) * length + first * width
     return window(buffer, place, n * width)
