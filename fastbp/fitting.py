@@ -69,8 +69,13 @@ class Workings:
         return self.orders, self.runs.kept(network), self.stopped_at, self.listening.states()
 
     @classmethod
-    def restored(cls, network: Network, kept: tuple[Any, ...]) -> Workings:
+    def restored(cls, network: Network, kept: tuple[Any, ...] | None) -> Workings:
         """What `kept` has kept."""
+        if kept is None:
+            raise ValueError(
+                "a pickled trainer must be of this version of fastbp, got one of an older version: "
+                "have that version save it with fastbp.save, whose files later versions load."
+            )
         orders, runs, stopped_at, states = kept
         runs = Runs.restored(network, orders, runs)
         return cls(orders, runs, stopped_at, listening=Listening(states))

@@ -295,4 +295,4 @@ class Trainer(Configured, Predicting):
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._options = Options(self.network)
-        self.workings = Workings.restored(self.network, state["workings"])
+        self.workings = Workings.restored(self.network, state.get("workings"))

@@ -364,6 +364,14 @@ def test_a_trainer_survives_pickling(blobs):
     np.testing.assert_array_equal(other.network.params, trainer.network.params)
 
 
+def test_a_trainer_that_an_older_version_pickled_is_refused_in_a_sentence():
+    trainer = Trainer(Network((4, 3)))
+    old = trainer.__getstate__()
+    del old["workings"]
+    with pytest.raises(ValueError, match=r"older version: have that version save it"):
+        trainer.__setstate__(old)
+
+
 def test_progress_bar_goes_to_stderr(blobs, capsys):
     Trainer(Network((4, 3)), seed=0).fit(*blobs, epochs=2, progress=True)
     assert "samples/s" in capsys.readouterr().err
