@@ -282,6 +282,9 @@ def _is_same(value: Any, held: Any) -> bool:
     return type(value) is type(held) and isinstance(value, _SCALAR) and bool(value == held)
 
 
+_KINDS = {"network": Network, "history": History}
+
+
 class Configured:
     """What has a network and, as attributes, options as they were given: the base of `Trainer`."""
 
@@ -307,10 +310,10 @@ class Configured:
     _options: Options
 
     def __setattr__(self, name: str, value: Any) -> None:
-        kind = {"network": Network, "history": History}.get(name)
+        kind = _KINDS.get(name)
         # Those that a class names itself; a class that does not may have any.
         others = vars(type(self)).get("_others")
-        if name in OPTIONS:
+        if name in _CHECKS:
             if self._options.network is not self.network:
                 self._options = Options(self.network)
             elif _is_same(value, vars(self).get(name, self)):

@@ -34,6 +34,7 @@ from fastbp import checks, kernels, optimizers, sparse
 from fastbp.callbacks import Callback
 from fastbp.divergence import DivergenceError
 from fastbp.extras import missing
+from fastbp.metrics import decided
 from fastbp.network import Network
 from fastbp.objective import Objective
 from fastbp.samples import FloatArray, all_finite, balanced_weights
@@ -77,6 +78,7 @@ _HOOKS = (
     "_initialize",
     "_loss_grad_lbfgs",
     "_parameter_constraints",
+    "_predict",
     "_score",
     "_unpack",
     "_validate_input",
@@ -292,6 +294,9 @@ class _Epochs(Callback):
         )
 
 
+_SMALLEST = {
+    np.dtype(name): float(np.finfo(name).smallest_subnormal) for name in ("float32", "float64")
+}
 # Attributes that scikit-learn's estimators do not have, or have of another kind.
 _OURS = {
     "trainer_", "stopped_", "_optimizer", "_views", "_scale", "_loss_type", "_passes_alone",
@@ -741,7 +746,7 @@ class _Engine(BaseMultilayerPerceptron):
             return
         kind = trainer.network.dtype
         # A rate that underflows becomes the smallest number above 0.
-        rate = max(float(self._optimizer.learning_rate), float(np.finfo(kind).smallest_subnormal))
+        rate = max(float(self._optimizer.learning_rate), _SMALLEST[kind])
         trainer.learning_rate = checks.rate("learning_rate_init", rate, kind)
 
     def _next_rate(self) -> None:
@@ -784,7 +789,8 @@ class _Engine(BaseMultilayerPerceptron):
         trainer.clip = self._note_scale(y, sample_weight)
         self._set_rate()
         orders = _Shuffled(self._random_state)
-        trainer.shuffle = orders if self.shuffle and n > 1 else False
+        # A row alone has one order: for that no function is checked.
+        trainer.shuffle = orders if self.shuffle and n > 1 else bool(self.shuffle)
         shift = self._shift_by_batches(y, sample_weight, orders)
         epochs = _Epochs(self, n, held_out, incremental, shift)
         own = self.callbacks
@@ -1163,6 +1169,14 @@ class MLPClassifier(_Engine, sklearn.neural_network.MLPClassifier):
         with self._scored_on(eval_set):
             super().partial_fit(X, y, sample_weight, classes)
         return self
+
+    def _predict(self, X: Any, check_input: bool = True) -> NDArray[Any]:
+        """As scikit-learn's, whose binarizer takes longer to name a class than the network."""
+        classes, kind = self._label_binarizer.classes_, self._label_binarizer.y_type_
+        if kind not in ("binary", "multiclass") or len(classes) < 2:
+            return np.asarray(super()._predict(X, check_input))
+        numbers = decided(self._forward_pass_fast(X, check_input), kind == "multiclass")
+        return np.asarray(classes[numbers.reshape(-1)])
 
     def predict_proba(self, X: Any) -> FloatArray:
         """Probability of each class, or of each label.

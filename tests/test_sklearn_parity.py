@@ -1,6 +1,7 @@
 """fastbp.sklearn against scikit-learn's own estimators: the same models, records, words."""
 
 import contextlib
+import functools
 import io
 import sys
 import warnings
@@ -342,17 +343,38 @@ def calls_of_scikit_learn(work):
     return count
 
 
+@pytest.mark.parametrize("call", ["partial_fit", "predict"])
 @pytest.mark.parametrize("labels", [y[:40], (y[:40] % 2).astype(str)])
-def test_what_has_been_checked_once_is_not_checked_again(labels):
-    """One row goes on with few of scikit-learn's checks, which take longer than a step."""
+def test_what_has_been_checked_once_is_not_checked_again(labels, call):
+    """One row takes few of scikit-learn's checks, which take longer than the network."""
     counts = []
     for module in (ours, theirs):
         model = module.MLPClassifier(hidden_layer_sizes=(4,), random_state=0)
         model.partial_fit(X[:40], labels, classes=np.unique(labels))
-        step = lambda model=model: model.partial_fit(X[:1], labels[:1])  # noqa: E731
+        arguments = (X[:1], labels[:1]) if call == "partial_fit" else (X[:1],)
+        step = functools.partial(getattr(model, call), *arguments)
         step()
         counts.append(calls_of_scikit_learn(step))
-    assert counts[0] < counts[1] / 5
+    assert counts[0] < counts[1] / 4
+
+
+@pytest.mark.parametrize("labels", [*STRAIGHT, "rows of targets"])
+def test_predictions_are_labels_of_every_kind(labels):
+    given = (STRAIGHT | {"rows of targets": lambda y: np.eye(10, dtype=int)[y]})[labels](y)
+    models = [
+        module.MLPClassifier(hidden_layer_sizes=(9,), solver="lbfgs", max_iter=60, random_state=0)
+        for module in (ours, theirs)
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it has not converged
+        mine, reference = (model.fit(X, given).predict(X) for model in models)
+    assert mine.dtype == reference.dtype
+    assert mine.shape == reference.shape
+    assert (mine == reference).mean() > 0.97
+    assert models[0].score(X, given) > 0.8
+    few, alone = mine[:3], models[0].predict(X[:1])
+    np.testing.assert_array_equal(models[0].predict(X[:3]), few)
+    np.testing.assert_array_equal(alone, few[:1])
 
 
 UNWANTED = [
