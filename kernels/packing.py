@@ -46,18 +46,12 @@ _FIRST = 2  # words before the first field: the mark, and the bytes of the whole
 HEADER_BYTES = _FIRST * _WORD  # what tells one packed array from another
 
 
-class _Field(NamedTuple):
-    """A field of a tuple's class."""
-
-    kind: Any
-    place: int  # of its first word, counted from the tuple's
-
-
 @functools.cache
-def _fields(kind: Any) -> dict[str, _Field]:
+def _fields(kind: Any) -> dict[str, tuple[Any, int]]:
+    """What each field is, and the place of its first word, counted from the tuple's."""
     found, place = {}, 0
     for name, field in kind.__annotations__.items():
-        found[name] = _Field(field, place)
+        found[name] = field, place
         place += _n_words(field)
     return found
 
@@ -67,7 +61,7 @@ def _is_tuple(field: Any) -> bool:
 
 
 def _n_words(field: Any) -> int:
-    return sum(_n_words(f.kind) for f in _fields(field).values()) if _is_tuple(field) else 2
+    return sum(_n_words(inner) for inner, _ in _fields(field).values()) if _is_tuple(field) else 2
 
 
 @functools.cache
@@ -77,7 +71,7 @@ def _mark(kind: Any, dtype: Any) -> int:
     def described(field: Any) -> str:
         if not _is_tuple(field):
             return _NAMES[field]
-        return ",".join(f"{name}:{described(f.kind)}" for name, f in _fields(field).items())
+        return ",".join(f"{name}:{described(inner)}" for name, (inner, _) in _fields(field).items())
 
     return zlib.crc32(f"{_VERSION} {dtype} {kind.__name__} {described(kind)}".encode())
 
@@ -215,7 +209,7 @@ def _word(builder: Any, pointer: Any, place: int, kind: Any) -> Any:
 
 @lower_getattr_generic(Packed)
 def _get_field(context: Any, builder: Any, packed: Packed, pointer: Any, name: str) -> Any:
-    kind, place = packed.type_of(name), packed.first + _fields(packed.kind)[name].place
+    kind, place = packed.type_of(name), packed.first + _fields(packed.kind)[name][1]
     if isinstance(kind, Packed):
         return pointer
     if not isinstance(kind, types.Array):

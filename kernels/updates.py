@@ -197,33 +197,34 @@ def take_step(state, step, g, place, n, is_weight):
     Biases, which are not weights, do not decay.
     """
     T = g.dtype.type
-    like, code = zeros(g, 1), state.rule[0]
+    like, code, p = zeros(g, 1), state.rule[0], state.settings
+    w = window(state.params, place, n)
+    moments = moment(state, 0, place, n), moment(state, 1, place, n), moment(state, 2, place, n)
     λ = broadcast(like, step.decay if is_weight else T(0))
     keep = broadcast(like, step.keep if is_weight else T(1))
     if code == SGD:
-        sgd(state, step, g, place, n, λ, keep)
+        sgd(p, step, w, g, moments, λ, keep)
     elif code == RMSPROP:
-        rmsprop(state, step, g, place, n, λ, keep)
+        rmsprop(p, step, w, g, moments, λ, keep)
     elif code == ADAGRAD:
-        adagrad(state, step, g, place, n, λ, keep)
+        adagrad(p, step, w, g, moments, λ, keep)
     elif code == ADADELTA:
-        adadelta(state, step, g, place, n, λ, keep)
+        adadelta(p, step, w, g, moments, λ, keep)
     else:
-        adam(state, step, g, place, n, λ, keep)
+        adam(p, step, w, g, moments, λ, keep)
 
 
 @jit(strict=True)
-def sgd(state, step, g, place, n, λ, keep):
+def sgd(p, step, w, g, moments, λ, keep):
     """With b ← μ b + (1 − τ) g, at first g: w ← w − η b, or w − η (g + μ b) with Nesterov.
 
     Or η g takes the place of g, and the 1 that of η.
     """
-    p, T, like = state.settings, g.dtype.type, zeros(g, 1)
-    w = window(state.params, place, n)
+    T, like = g.dtype.type, zeros(g, 1)
     η, μ, τ = broadcast(like, step.scale), broadcast(like, T(p[0])), broadcast(like, T(1 - p[1]))
     inner = broadcast(like, step.inner_scale)
-    b = moment(state, 0, place, n)
-    for k in range(0, n, lanes(w)):
+    b = moments[0]
+    for k in range(0, len(w), lanes(w)):
         x = keep * load(like, w, k)
         d = inner * fma(λ, load(like, w, k), load(like, g, k))
         if len(b) > 0:
@@ -234,19 +235,18 @@ def sgd(state, step, g, place, n, λ, keep):
 
 
 @jit(strict=True)
-def rmsprop(state, step, g, place, n, λ, keep):
+def rmsprop(p, step, w, g, moments, λ, keep):
     """With v ← α v + (1 − α) g²: w ← w − η g / (√v + ε).
 
     Centred, √(v − m²) with m the same mean of g takes the place of √v; with momentum,
     b ← μ b + g / (√v + ε) and w ← w − η b.
     """
-    p, T, like = state.settings, g.dtype.type, zeros(g, 1)
-    w = window(state.params, place, n)
+    T, like = g.dtype.type, zeros(g, 1)
     η, ε = broadcast(like, step.scale), broadcast(like, T(p[1]))
     α, β = broadcast(like, T(p[0])), broadcast(like, T(1 - p[0]))
     μ = broadcast(like, T(p[2]))
-    v, b, m = moment(state, 0, place, n), moment(state, 1, place, n), moment(state, 2, place, n)
-    for k in range(0, n, lanes(w)):
+    v, b, m = moments
+    for k in range(0, len(w), lanes(w)):
         d = fma(λ, load(like, w, k), load(like, g, k))
         second = fma(α, load(like, v, k), β * d * d)
         store(v, k, second)
@@ -262,13 +262,12 @@ def rmsprop(state, step, g, place, n, λ, keep):
 
 
 @jit(strict=True)
-def adagrad(state, step, g, place, n, λ, keep):
+def adagrad(p, step, w, g, moments, λ, keep):
     """With v ← v + g²: w ← w − η g / (√v + ε)."""
-    p, T, like = state.settings, g.dtype.type, zeros(g, 1)
-    w = window(state.params, place, n)
+    T, like = g.dtype.type, zeros(g, 1)
     η, ε = broadcast(like, step.scale), broadcast(like, T(p[1]))
-    v = moment(state, 0, place, n)
-    for k in range(0, n, lanes(w)):
+    v = moments[0]
+    for k in range(0, len(w), lanes(w)):
         d = fma(λ, load(like, w, k), load(like, g, k))
         second = fma(d, d, load(like, v, k))
         store(v, k, second)
@@ -277,17 +276,16 @@ def adagrad(state, step, g, place, n, λ, keep):
 
 
 @jit(strict=True)
-def adadelta(state, step, g, place, n, λ, keep):
+def adadelta(p, step, w, g, moments, λ, keep):
     """With v ← ρ v + (1 − ρ) g² and d = g √(u + ε) / √(v + ε): w ← w − η d.
 
     Then u ← ρ u + (1 − ρ) d².
     """
-    p, T, like = state.settings, g.dtype.type, zeros(g, 1)
-    w = window(state.params, place, n)
+    T, like = g.dtype.type, zeros(g, 1)
     η, ε = broadcast(like, step.scale), broadcast(like, T(p[1]))
     ρ, rest = broadcast(like, T(p[0])), broadcast(like, T(1 - p[0]))
-    v, u = moment(state, 0, place, n), moment(state, 1, place, n)
-    for k in range(0, n, lanes(w)):
+    v, u, _ = moments
+    for k in range(0, len(w), lanes(w)):
         d = fma(λ, load(like, w, k), load(like, g, k))
         second = fma(ρ, load(like, v, k), rest * d * d)
         store(v, k, second)
@@ -297,21 +295,20 @@ def adadelta(state, step, g, place, n, λ, keep):
 
 
 @jit(strict=True)
-def adam(state, step, g, place, n, λ, keep):
+def adam(p, step, w, g, moments, λ, keep):
     """With m ← β₁ m + (1 − β₁) g and v ← β₂ v + (1 − β₂) g²: w ← w − η m̂ / (√v̂ + ε).
 
     m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ); or ε / √(1 − β₂ᵗ) takes the place of ε. AMSGrad
     takes the largest v so far. NAdam looks ahead: in place of η m̂ stands a sum of m and g, whose
     weights are the step's.
     """
-    p, T, like = state.settings, g.dtype.type, zeros(g, 1)
-    w = window(state.params, place, n)
+    T, like = g.dtype.type, zeros(g, 1)
     η, now = broadcast(like, step.scale), broadcast(like, step.gradient_scale)
     root, ε = broadcast(like, step.root), broadcast(like, T(p[2]))
     β1, rest1 = broadcast(like, T(p[0])), broadcast(like, T(1 - p[0]))
     β2, rest2 = broadcast(like, T(p[1])), broadcast(like, T(1 - p[1]))
-    m, v, most = moment(state, 0, place, n), moment(state, 1, place, n), moment(state, 2, place, n)
-    for k in range(0, n, lanes(w)):
+    m, v, most = moments
+    for k in range(0, len(w), lanes(w)):
         d = fma(λ, load(like, w, k), load(like, g, k))
         first = fma(β1, load(like, m, k), rest1 * d)
         second = fma(β2, load(like, v, k), rest2 * d * d)
