@@ -7,11 +7,9 @@ import pytest
 from conftest import assert_padding_is_zero
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numba import njit
 
 import fastbp
 from fastbp import DivergenceError, Network, Trainer, optimizers
-from fastbp.kernels import updates
 
 # Sizes are odd on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore::fastbp.ScaleWarning")
@@ -112,16 +110,10 @@ def test_weights_of_any_size_are_limited(dtype, share, generator):
         assert_padding_is_zero(network)
 
 
-@njit
-def kernel_penalty(penalties, params, layout):
-    return updates.penalty(penalties, params, layout)
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("exponent", [-307, -160, -37, -25, -22, 0, 18, 20, 38, 153, 200, 307])
 @pytest.mark.parametrize(("weight_decay", "l1"), [(0.1, 0.01), (1e-30, 0.0)])
 def test_penalties_of_any_weights(dtype, exponent, weight_decay, l1, generator):
-    """Wherever they are added up: in the kernel, for a piece of a pass, for an objective."""
     low, high = ENDS[dtype]
     if not low <= exponent <= high:
         exponent //= 10
@@ -134,9 +126,6 @@ def test_penalties_of_any_weights(dtype, exponent, weight_decay, l1, generator):
         expected += 0.5 * np.longdouble(decay) * exact_norm(large) ** 2
         expected += np.longdouble(sizes) * np.abs(large).sum()
     expected = float(expected)
-    penalties = updates.Penalties(decay, sizes)
-    got = kernel_penalty(penalties, network.params, network.layout)
-    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=5e-324)
     np.testing.assert_allclose(
         network.parameters.penalty(weight_decay, l1), expected, rtol=1e-5, atol=5e-324
     )
@@ -145,8 +134,6 @@ def test_penalties_of_any_weights(dtype, exponent, weight_decay, l1, generator):
 def test_penalties_of_no_weights_are_zero():
     network = Network((4, 3), dtype="float64", seed=0)
     network.params[:] = 0
-    penalties = updates.Penalties(np.float64(1), np.float64(1))
-    assert kernel_penalty(penalties, network.params, network.layout) == 0
     assert network.parameters.penalty(1.0, 1.0) == 0
 
 
