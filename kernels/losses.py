@@ -15,7 +15,7 @@ from .activations import HIDDEN, softplus, times_derivative
 from .elementary import log
 from .memory import window
 from .packing import Reals
-from .vectors import broadcast, lanes, load, store, zeros
+from .vectors import broadcast, lanes, load, store, unit, zeros
 
 SQUARED_ERROR, CROSS_ENTROPY, BINARY_CROSS_ENTROPY, HUBER, ABSOLUTE_ERROR, POISSON = range(6)
 
@@ -216,9 +216,9 @@ def label_delta(A, label, scale, D, start, stride):
     """Row from ``start`` of D: ``scale`` times δ_L of `output_delta` for a class."""
     zero = zeros(A, 1)
     c = broadcast(zero, scale)
+    # Whole vectors alone: a vector that is read soon after one lane of it was written has to wait.
     for k in range(0, stride, lanes(A)):
-        store(D, start + k, c * load(zero, A, start + k))
-    D[start + label] = scale * (A[start + label] - A.dtype.type(1))
+        store(D, start + k, c * (load(zero, A, start + k) - unit(zero, label - k)))
 
 
 @jit(inline=False)

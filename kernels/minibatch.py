@@ -39,7 +39,7 @@ from .linear import Term, add_row_sum, fill, multiply_add, rank_one, scaled
 from .memory import window
 from .norms import clip_by_steps, clip_factor
 from .packing import Reals, view
-from .parallel import in_parts
+from .parallel import in_parts, team
 from .products import add_marked
 from .samples import batch_weight, csr_row, n_samples, row_at
 from .scratch import LONGEST_BLOCK, QUARTERS, Batch, most_parts, require_batch, require_sums
@@ -121,7 +121,7 @@ _share_deltas = in_parts(share_deltas)
 def differentiate_rows(state, batch, samples, stretch, threads):
     """Forward and back: threads share the samples, but the quarters of layers that have them."""
     L = len(state.layout.strides)
-    summed, floor = -1, 0
+    summed, workers, floor = -1, 1, 0
     if threads is not None and threads > 1:
         workers = quarter_workers(threads)
         for l in range(L):
@@ -131,13 +131,11 @@ def differentiate_rows(state, batch, samples, stretch, threads):
                     _through_layers((state, batch, samples, stretch, span), threads, threads, 1)
                 _share_sums((state, batch, samples, stretch, l), workers, threads, 1)
                 summed = floor = l
-        span = Span(summed, workers, L, floor)
-        _through_layers((state, batch, samples, stretch, span), threads, threads, 1)
+    span = Span(summed, workers, L, floor)
+    _through_layers((state, batch, samples, stretch, span), team(threads, 1), threads, 1)
+    if threads is not None:
         for l in range(floor, 0, -1):
             _share_deltas((state, batch, stretch.m, l), workers, threads, 1)
-    else:
-        span = Span(-1, 1, L, 0)
-        _through_layers((state, batch, samples, stretch, span), 1, None, 1)
 
 
 @jit
@@ -346,11 +344,7 @@ def train_minibatch(packed, packed_batch, gradient, samples, start, stop, loss_s
             share = 1.0 / weight if weight > 0 else 0.0
             loss_scale = share * (end - begin)
         penalties = batch_penalties(state, batch, share)
-        if (
-            steps
-            and regularization.by_batch != 0
-            and (penalties.weight_decay > 0 or penalties.l1 > 0)
-        ):
+        if steps and regularization.by_batch != 0:
             batch.penalty[0] += (end - begin) * penalty(penalties, state.params, layout)
         step = begin_step(state, penalties.weight_decay, steps)
         # Plain SGD: W ← γ (W − (η/γ) G) and b ← b − γ (η/γ) Σ_t δ_t.

@@ -119,7 +119,7 @@ def penalty(penalties, params, layout):
     like = zeros(params, 1)
     λ, λ1 = float(penalties.weight_decay), float(penalties.l1)
     value = 0.0
-    for l in range(len(layout.strides)):
+    for l in range(len(layout.strides) if λ > 0 or λ1 > 0 else 0):
         s, a = like, like
         start = layout.blocks[l]
         stop = start + layout.sizes[l] * layout.strides[l]

@@ -221,6 +221,14 @@ def where_below(builder, count, a, b):
     return builder.select(is_below, a, b)
 
 
+@instruction(giving(0), lambda like, lane: (np.arange(len(like)) == lane).astype(like.dtype))
+def unit(builder, like, lane):
+    """1 in one lane, which may be outside of the vector, and 0 in the others."""
+    n = like.type.count
+    is_lane = builder.icmp_signed("==", lane_numbers(n, INT64), spread(builder, lane, n))
+    return builder.select(is_lane, like.type(1.0), like.type(0.0))
+
+
 @instruction(_lane, np.sum)
 def total(builder, a):
     """Sum over the lanes, halves folded together."""
