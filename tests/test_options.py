@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import Network, Trainer, keywords, optimizers, schedules
+from fastbp import Network, Trainer, keywords, optimizers, options, schedules
 from fastbp.options import OPTIONS
 
 # Values that are not the default, one or more for each option.
@@ -285,3 +285,31 @@ def test_a_function_that_hints_is_otherwise_the_same():
     assert (hinted.__doc__, inspect.signature(hinted)) == ("Text.", inspect.signature(function))
     with pytest.raises(TypeError, match="missing 1 required positional argument: 'a'"):
         hinted()
+
+
+@pytest.mark.parametrize(
+    ("name", "held", "equal"),
+    [("batch_size", 1, True), ("batch_size", 2, 2.0), ("shuffle", True, 1)],
+)
+def test_what_equals_an_option_is_checked_if_it_is_of_another_type(name, held, equal):
+    trainer = Trainer(Network((4, 3)), **{name: held})
+    setattr(trainer, name, held)
+    with pytest.raises(ValueError, match=f"{name} must be "):
+        setattr(trainer, name, equal)
+    assert getattr(trainer, name) is held
+
+
+def test_an_option_that_stays_as_it_is_is_not_checked_again(monkeypatch):
+    trainer, seen = Trainer(Network((4, 3)), n_threads=2), []
+    check = options._CHECKS["n_threads"]
+    monkeypatch.setitem(
+        options._CHECKS,
+        "n_threads",
+        lambda value, network: seen.append(value) or check(value, network),
+    )
+    for value in (2, 2, None, None, 1):
+        trainer.n_threads = value
+    assert seen == [None, 1]
+    trainer.network = Network((5, 3))
+    trainer.n_threads = 1
+    assert seen == [None, 1, 1]
