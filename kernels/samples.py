@@ -77,6 +77,13 @@ def rows_ahead(most, width, like):
 
 
 @jit
+def require_inputs(inputs, layout):
+    """Refuse rows of another network: places in CSR rows are those of weights to be written."""
+    if inputs.X.shape[1] != layout.sizes[0]:
+        raise ValueError("rows must have as many inputs as the network that they are given to.")
+
+
+@jit
 def row_at(samples, t):
     """Row of the pass's sample t."""
     return samples.order[t] if len(samples.order) > 0 else t

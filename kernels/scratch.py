@@ -9,6 +9,7 @@ from ._jit import jit
 from .instructions import VECTOR_BYTES
 from .layout import DEFERRED, SKIPPING, Layout, padded
 from .packing import Doubles, Int32s, Int64s, Reals, pack
+from .samples import require_inputs
 
 # A block's samples are marked by the bits of one integer.
 LONGEST_BLOCK = 64
@@ -325,6 +326,7 @@ def _is_for(layout, sizes):
 @jit
 def require_block(block, layout, inputs):
     """Refuse a block that is not for these inputs of this network."""
+    require_inputs(inputs, layout)
     if not _is_for(layout, block.sizes):
         raise ValueError("a Block must be made for the layout of the network that uses it.")
     if len(inputs.indptr) > 0 and block.plan.methods[0] != SKIPPING:
@@ -334,6 +336,7 @@ def require_block(block, layout, inputs):
 @jit
 def require_batch(batch, layout, inputs):
     """Refuse a batch that is not for these inputs of this network."""
+    require_inputs(inputs, layout)
     if not _is_for(layout, batch.sizes):
         raise ValueError("a Batch must be made for the layout of the network that uses it.")
     if (batch.is_sparse != 0) != (len(inputs.indptr) > 0):

@@ -26,7 +26,15 @@ from .linear import (
 from .losses import loss_value, output_delta
 from .memory import matrix_rows, no_places
 from .packing import view
-from .samples import csr_row, expect, load_target, row_at, rows_ahead, sample_weight
+from .samples import (
+    csr_row,
+    expect,
+    load_target,
+    require_inputs,
+    row_at,
+    rows_ahead,
+    sample_weight,
+)
 from .state import State
 from .views import layer_at, units_at
 
@@ -165,8 +173,14 @@ def train_sequential(packed, samples, start, stop, loss_sum):
     -------
     float
         ``loss_sum`` plus each sample's loss, taken before its own step.
+
+    Raises
+    ------
+    ValueError
+        If the samples are for another network.
     """
     state, inputs = view(packed, State), samples.inputs
+    require_inputs(inputs, state.layout)
     T = packed.dtype.type
     η = T(state.rates[0])
     decay = T(1) - η * T(state.rates[1])

@@ -95,6 +95,28 @@ def test_scratch_for_another_layout_is_refused(sizes):
     np.testing.assert_array_equal(network.params, before)
 
 
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+@pytest.mark.parametrize("n_in", [1, 39, 41, 48, 5000])
+def test_rows_of_another_width_are_refused(n_in, kind):
+    """Their places in CSR rows are rows of weights, which are written to."""
+    network, (_, samples) = problem()[0], problem(kind, (n_in, 24, 3))
+    state, layout, dtype = network.parameters.state, network.layout, network.dtype
+    packed, is_spoilt = guarded(state)
+    method = kernels.SKIPPING if kind == "sparse" else kernels.SEQUENTIAL
+    plan = kernels.Plan([method, kernels.SEQUENTIAL], [kind == "sparse", 0], [0, 0], [0, 0])
+    block = kernels.make_block(layout, plan, 8, dtype)
+    batch, out = batch_of(network, inputs=kind), np.empty((N, 3), dtype)
+    for call in (
+        lambda: kernels.train_sequential(packed, samples, 0, N, 0.0),
+        lambda: kernels.train_deferred(packed, block, samples, 0, N, 0.0, None),
+        lambda: kernels.train_minibatch(packed, batch, state[:0], samples, 0, N, 0.0, None),
+        lambda: kernels.infer(packed, batch, samples, 0, N, out, False),
+    ):
+        with pytest.raises(ValueError, match="as many inputs as the network"):
+            call()
+    assert not is_spoilt()
+
+
 @pytest.mark.parametrize("made", ["dense", "listed", "sparse"])
 @pytest.mark.parametrize("given", ["dense", "sparse"])
 def test_scratch_for_other_inputs_is_refused(made, given):
