@@ -40,6 +40,8 @@ SGD, RMSPROP, ADAGRAD, ADADELTA, ADAM, NADAM = range(6)
 
 # Smaller sums of squares have lost digits, and so have sums that are compared with smaller norms.
 _LEAST_SQUARES, _LEAST_NORM = constant(1e-25, 1e-280), constant(1e-15, 1e-140)
+# Weights whose squares are added in their own dtype: of a million, a float32 sum has lost digits.
+_SUMMED = 4096
 
 
 class Penalties(NamedTuple):
@@ -114,24 +116,30 @@ def adjust(penalties, clip_value, c, w, g, n, is_weight):
 
 
 @jit
+def penalty_between(params, start, stop, λ, λ1):
+    """½ λ ‖w‖² + λ₁ Σ|w| of params[start:stop], whole vectors."""
+    like = zeros(params, 1)
+    s, a = like, like
+    for k in range(start, stop, lanes(params)):
+        x = load(like, params, k)
+        s = s + x * x
+        a = a + maximum(x, like - x)
+    squares, sizes = total(s), total(a)
+    if squares > _LEAST_SQUARES(squares) and math.isfinite(squares) and math.isfinite(sizes):
+        return 0.5 * λ * float(squares) + λ1 * float(sizes)
+    return scaled_penalty(params, start, stop, λ, λ1)
+
+
+@jit
 def penalty(penalties, params, layout):
     """½ λ ‖W‖² + λ₁ Σ|w| of all weights."""
-    like = zeros(params, 1)
     λ, λ1 = float(penalties.weight_decay), float(penalties.l1)
     value = 0.0
     for l in range(len(layout.strides) if λ > 0 or λ1 > 0 else 0):
-        s, a = like, like
         start = layout.blocks[l]
         stop = start + layout.sizes[l] * layout.strides[l]
-        for k in range(start, stop, lanes(params)):
-            x = load(like, params, k)
-            s = s + x * x
-            a = a + maximum(x, like - x)
-        squares, sizes = total(s), total(a)
-        if squares > _LEAST_SQUARES(squares) and math.isfinite(squares) and math.isfinite(sizes):
-            value += 0.5 * λ * float(squares) + λ1 * float(sizes)
-        else:
-            value += scaled_penalty(params, start, stop, λ, λ1)
+        for first in range(start, stop, _SUMMED):
+            value += penalty_between(params, first, min(first + _SUMMED, stop), λ, λ1)
     return value
 
 

@@ -131,6 +131,12 @@ def test_penalties_of_any_weights(dtype, exponent, weight_decay, l1, generator):
     )
 
 
+def test_penalties_of_millions_of_weights_keep_their_digits():
+    network = Network((2000, 2000, 2), dtype="float32", seed=0)
+    exact = sum((W.astype(float) ** 2).sum() for W in network.weights)
+    assert network.parameters.penalty(2.0, 0.0) == pytest.approx(exact, rel=2e-6)
+
+
 def test_penalties_of_no_weights_are_zero():
     network = Network((4, 3), dtype="float64", seed=0)
     network.params[:] = 0
