@@ -58,9 +58,9 @@ class Part(NamedTuple):
 
 @jit
 def mark(lists, t, place, count, is_there):
-    """Column t of ``marked``: the inputs of a list of sample t's, or zeros in their places."""
-    zero = lists.x.dtype.type(0)
-    for j in range(place, place + count):
+    """Column t of ``marked``, if that is kept: inputs of a list, or zeros in their places."""
+    zero, n = lists.x.dtype.type(0), count if len(lists.marked) > 0 else 0
+    for j in range(place, place + n):
         lists.marked[lists.places[j] * lists.width + t] = lists.x[j] if is_there else zero
 
 
@@ -68,14 +68,11 @@ def mark(lists, t, place, count, is_there):
 def list_inputs(lists, x, t, width, part):
     """List what is not zero in the part's inputs of a row x of X: sample t's."""
     place, which = t * width + part.top, t * QUARTERS + part.quarter
-    marks = len(lists.marked) > 0
-    if marks:
-        mark(lists, t, place, lists.counts[which], False)
+    mark(lists, t, place, lists.counts[which], False)
     room = width - part.top
     entries = Entries(window(lists.places, place, room), window(lists.x, place, room), 0)
     lists.counts[which] = nonzeros(x, part.top, part.end, entries.places, entries.x)
-    if marks:
-        mark(lists, t, place, lists.counts[which], True)
+    mark(lists, t, place, lists.counts[which], True)
     return Entries(entries.places, entries.x, lists.counts[which])
 
 
