@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 from numba import config, types
 from numba.core import cgutils
+from numba.core.imputils import impl_ret_borrowed
 from numba.core.typing.templates import AttributeTemplate
 from numba.extending import infer_getattr, intrinsic, lower_getattr_generic, models, register_model
 from numpy.typing import NDArray
@@ -258,10 +259,11 @@ def reference(typing_context: Any, thing: Any) -> Any:
 
 @intrinsic
 def recall(typing_context: Any, address: Any) -> Any:
-    """The tuple that `reference` was given, for code that counts no references to its arrays."""
+    """The tuple that `reference` was given."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return context.unpack_value(builder, address.dtype, args[0])
+        thing = context.unpack_value(builder, address.dtype, args[0])
+        return impl_ret_borrowed(context, builder, address.dtype, thing)
 
     return address.dtype(address), codegen
 

@@ -353,6 +353,26 @@ def test_a_tuple_of_tuples_survives_its_address():
     assert b[0] == 3
 
 
+COUNTING = """
+import sys
+sys.path.insert(0, {tests!r})
+import numpy as np
+from test_packing import through_an_address
+
+a, b = np.arange(4.0), np.ones(3)
+before = sys.getrefcount(a), sys.getrefcount(b)
+for _ in range(1000):
+    assert through_an_address(a, b, 2) == 7
+assert (sys.getrefcount(a), sys.getrefcount(b)) == before
+"""
+
+
+def test_references_are_counted_right_where_numba_counts_them():
+    variables = os.environ | {"FASTBP_WITHOUT": "counting"}
+    code = COUNTING.format(tests=os.path.dirname(__file__))
+    subprocess.run([sys.executable, "-c", code], check=True, env=variables)
+
+
 BOUNDS = """
 import numba, numpy as np, sys
 sys.path.insert(0, {tests!r})
