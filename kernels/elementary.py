@@ -219,9 +219,29 @@ def softmax_rows(z, a, n, stride, rows):
         while r + v <= rows:
             _softmax_turned(z, a, n, r * v)
             r += v
+        while r < rows:
+            _softmax_in_order(z, a, n, r * v)
+            r += 1
     while r < rows:
         softmax(window(z, r * stride, stride), window(a, r * stride, stride), n)
         r += 1
+
+
+@jit(strict=True)
+def _softmax_in_order(z, a, n, start):
+    """One row of one vector, with the bits that `_softmax_turned` gives it.
+
+    How many rows there are depends on the number of threads, which changes no bit.
+    """
+    zero = zeros(z, 1)
+    x = load(zero, z, start)
+    m = broadcast(zero, largest(where_below(n, x, broadcast(zero, z[start]))))
+    store(a, start, where_below(n, exp_difference(x, m), zero))
+    s, lost = zero, zero
+    for k in range(n):
+        s, error = sum_and_error(s, broadcast(zero, a[start + k]))
+        lost = lost + error
+    store(a, start, load(zero, a, start) / (s + lost))
 
 
 @jit(strict=True)

@@ -198,6 +198,68 @@ def test_softmax(dtype, n, spread, generator):
             assert abs(value - reference) <= 4 * ulp
 
 
+@numba.njit
+def softmax_rows(z, a, n, stride, rows):
+    elementary.softmax_rows(z, a, n, stride, rows)
+
+
+# Logits whose sum of powers has its last bit from the order in which it is added up.
+IN_BALANCE = [
+    [
+        -7.985213756561279,
+        9.057098388671875,
+        3.8366379737854004,
+        9.764984130859375,
+        0.2656271457672119,
+        2.880436420440674,
+        1.2134507894515991,
+        5.44441032409668,
+        -3.5370895862579346,
+        1.049682378768921,
+        -7.84824275970459,
+        4.617166996002197,
+        -4.245745658874512,
+        -5.1446332931518555,
+        3.0909647941589355,
+        -6.211627006530762,
+    ],
+    [
+        0.889613926410675,
+        9.63548755645752,
+        7.156157493591309,
+        5.107639789581299,
+        2.4166646003723145,
+        8.932985305786133,
+        -5.89113712310791,
+        -4.749375820159912,
+        -1.3102651834487915,
+        1.8303543329238892,
+        2.7699878215789795,
+        -2.7146713733673096,
+        3.1035895347595215,
+        5.035177707672119,
+        2.596022844314575,
+        -3.340630531311035,
+    ],
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [1, 4, 10, 16])
+def test_how_many_rows_there_are_changes_no_bit_of_a_softmax(dtype, n, generator):
+    """Threads cut a batch into groups of rows."""
+    lanes = 64 // np.dtype(dtype).itemsize
+    stride = -(-n // lanes) * lanes
+    z = (5 * generator.normal(size=(64, stride))).astype(dtype)
+    z[: len(IN_BALANCE)] = np.array(IN_BALANCE)[:, :stride]
+    together, alone = np.empty_like(z), np.empty_like(z)
+    softmax_rows(z.ravel(), together.reshape(-1), n, stride, len(z))
+    for row, a in zip(z, alone, strict=True):
+        softmax_rows(row, a, n, stride, 1)
+    np.testing.assert_array_equal(alone[:, :n], together[:, :n])
+    assert not alone[:, n:].any()
+
+
 WITHOUT_FMA = """
 import sys
 sys.path.insert(0, {tests!r})
