@@ -58,7 +58,7 @@ def integer(name: str, value: Any, minimum: int, maximum: int | None = _LARGEST_
 
 
 def _real(value: Any) -> float:
-    """``value`` as a float, or NaN for what is no real number, or beyond all floats."""
+    """``value`` as a float; NaN if it is not a real number, or is too large for a float."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return math.nan
     try:
@@ -145,7 +145,7 @@ def classes(value: Any, n_outputs: int, loss: str) -> tuple[Any, ...] | None:
 def _each(
     name: str, value: Any, n: int, kind: type, of: str, check: Callable[[str, Any], Entry]
 ) -> tuple[Entry, ...]:
-    """One checked value for each of n others: the same for all, or a sequence of them."""
+    """n checked values, from one value for all or a sequence of n."""
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value.item()
     if isinstance(value, kind):

@@ -42,7 +42,7 @@ def eval_sets(network: Network, given: Any) -> list[EvalSet]:
 def split_off(
     network: Network, samples: kernels.Samples, y: ArrayLike, share: Any, seed: int
 ) -> tuple[kernels.Samples, EvalSet]:
-    """Samples to train on, and a set of so large a share; each class is divided alike."""
+    """Hold out a share of the samples as an evaluation set, the same share of each class."""
     share = checks.share("validation_split", share, zero=False)
     true = scoring.truth(network, samples, y)
     n = samples.inputs.n
@@ -109,7 +109,7 @@ def evaluated(
 
 
 class Predicting:
-    """What has a network, whose predictions it makes and judges: a base of `Trainer`."""
+    """A base of `Trainer`: it makes and evaluates predictions of its network."""
 
     network: Network
 

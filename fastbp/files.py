@@ -1,4 +1,4 @@
-"""Files: replaced as a whole or not at all, and opened for reading where they are regular ones."""
+"""Files: replaced as a whole or not at all, and opened for reading only if they are regular."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ except ImportError:  # not a POSIX system
 
 
 def opened(path: str | os.PathLike[str]) -> BinaryIO:
-    """A file open for reading; what is no file, such as a pipe, is refused before it is opened."""
-    path = os.fspath(path)  # a number would be an open file of the caller's
+    """Open a file for reading; anything else, such as a pipe, is refused without being opened."""
+    path = os.fspath(path)  # refuses integers, which open() takes as file descriptors
     mode = os.stat(path).st_mode
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # of a folder the system says it is one
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # for a folder, open() says so
         raise ValueError(f"{path} is not a regular file, but a pipe, a device or a socket.")
     return open(path, "rb")
 
@@ -37,7 +37,7 @@ def replaced(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     old = _status(target)
     if old is not None and not stat.S_ISREG(old.st_mode):
         raise ValueError(f"{target} is not a regular file; name a file that may be replaced.")
-    # Short, for a file's name may be as long as the system allows.
+    # A short hash, because the target's own name may be as long as the system allows.
     prefix = f".fastbp-{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}-"
     temporary: Path | None = None
     try:
@@ -52,7 +52,7 @@ def replaced(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             os.replace(temporary, target)
             temporary = None
         _sync_folder(target.parent)
-    except OSError as error:  # of a write, the system does not say what was written
+    except OSError as error:  # errors of writes do not name the file
         raise OSError(error.errno, error.strerror or str(error), str(target)) from None
     finally:
         if temporary is not None:
@@ -74,7 +74,7 @@ def _new_file(folder: Path, prefix: str, mode: int) -> tuple[BinaryIO, Path]:
         file = os.fdopen(descriptor, "wb")
         try:
             _lock(file.fileno(), wait=True)
-            if path.exists():  # or another save took it for a leftover before it was locked
+            if path.exists():  # if not, another save took it for a leftover before it was locked
                 return file, path
         except BaseException:
             path.unlink(missing_ok=True)
@@ -87,7 +87,7 @@ _BINARY = getattr(os, "O_BINARY", 0)
 
 
 def _lock(descriptor: int, wait: bool) -> bool:
-    """Whether the lock on an open file could be had, as it can once its owner was killed."""
+    """Lock an open file; return whether that worked, as it does if its owner was killed."""
     if fcntl is None:
         return False
     try:
@@ -98,10 +98,10 @@ def _lock(descriptor: int, wait: bool) -> bool:
 
 
 def _remove_leftovers(folder: Path, prefix: str) -> None:
-    """Remove what saves of the same file left behind that were killed; not those under way."""
+    """Remove what killed saves of the same file left behind, but nothing of running ones."""
     try:
         names = [name for name in os.listdir(folder) if name.startswith(prefix)]
-    except OSError:  # a folder may be written and yet not be listed
+    except OSError:  # a folder may be writable but not readable
         return
     for name in names:
         with contextlib.suppress(OSError):  # gone meanwhile, or another user's
@@ -114,7 +114,7 @@ def _remove_leftovers(folder: Path, prefix: str) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have the disk know a new name, where a folder can be opened for that."""
+    """Sync a folder, so that a new name in it reaches the disk, where folders can be opened."""
     if hasattr(os, "O_DIRECTORY"):
         with contextlib.suppress(PermissionError):
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -183,7 +183,7 @@ class Fit:
         self._turns, self._listening = trainer.workings.turns, trainer.workings.listening
 
     def run(self) -> None:
-        """Train, and end well whatever happens: each callback's end comes, even if others fail."""
+        """Train; whatever happens, call each callback's `on_end`, even if those of others fail."""
         self._workings.stopped_at = 0
         with contextlib.ExitStack() as endings:
             endings.callback(self._leave_callbacks, self._listening.listeners)
@@ -218,7 +218,7 @@ class Fit:
     def _note_best(self) -> None:
         """Tell the history which epoch `EarlyStopping` takes for the best.
 
-        Of several, the first one's parameters stay, for callbacks end in reverse order.
+        Of several, the first one decides: callbacks end in reverse order, so it restores last.
         """
         stopping = [each for each in self.listeners if isinstance(each, EarlyStopping)]
         deciding = [each for each in stopping if each.restore_best] or stopping
@@ -231,7 +231,7 @@ class Fit:
             if self._turns.stopped:
                 break
             order = self._workings.orders.of(n, self.trainer.options_of(self._network).shuffle)
-            eta = self.trainer.learning_rate_of(self._network)  # once: a function may give others
+            eta = self.trainer.learning_rate_of(self._network)  # once, as calls may differ
             options = self.trainer.options_of(self._network, eta)
             this = self._runs.begin(self._network, self.samples, order, eta, options)
             if k == 0:

@@ -16,8 +16,8 @@ from fastbp.samples import FloatArray
 class OptimizerState:
     """Moments of every parameter, and counts of steps and samples; at first all are 0.
 
-    They lie in the network's state while it is trained by them (`move_in`), and elsewhere while
-    another optimizer has its moments there.
+    They are in the network's state while this optimizer trains it (`move_in`), and are copied out
+    of it while another optimizer does.
 
     Attributes
     ----------
@@ -48,14 +48,14 @@ class OptimizerState:
         return fields.moments[: n_moments * n].reshape(n_moments, n), fields.counts
 
     def move_in(self) -> None:
-        """Be the optimizer of the network's state; who was it until now takes its moments along."""
+        """Put these moments into the network's state, and copy another optimizer's out of it."""
         parameters = self.network.parameters
         before = parameters.learner and parameters.learner()
         if before is self:
             return
         if before is not None:
             before.move_out()
-        parameters.learner = None  # Ctrl-C may come between any two lines: it is nobody's meanwhile
+        parameters.learner = None  # Ctrl-C may come between any two lines: now it is no one's
         fields, optimizer = parameters.fields, self.optimizer
         settings = optimizer.settings()
         fields.rule[:] = optimizer.code, optimizer.decoupled_weight_decay, optimizer.n_moments
@@ -75,7 +75,7 @@ class OptimizerState:
         return self.network is network and self.optimizer == optimizer
 
     def is_finite(self) -> bool:
-        """Whether all moments are: after an overflow of squares, steps are 0."""
+        """Whether all moments are finite; if squares overflow, steps become 0."""
         self.move_in()
         fields = self.network.parameters.fields
         stop = self.optimizer.n_moments * len(fields.params)

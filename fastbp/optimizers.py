@@ -5,8 +5,8 @@
 >>> trainer = fastbp.Trainer(network, fastbp.optimizers.Adam(eps=1e-7), batch_size=32)
 
 A name, such as "adam", is the optimizer with its defaults. ``learning_rate`` (η) and
-``weight_decay`` (λ) belong to the trainer. λ adds λ w to the gradient g of a weight w, or, where
-it is decoupled, w ← (1 − η·λ) w comes before the step; biases never decay. The formulas stand in
+``weight_decay`` (λ) belong to the trainer. λ adds λ w to the gradient g of a weight w or, if it is
+decoupled, multiplies w by 1 − η·λ before the step; biases never decay. The formulas are in
 ``kernels/updates.py``.
 """
 
@@ -81,9 +81,9 @@ class SGD(Optimizer):
         w ← w − η (g + μ b), in the form of Sutskever et al., ICML 2013. Needs a momentum and no
         dampening.
     velocity : bool, default False
-        Put η g for g: b ← μ b + (1 − τ) η g and w ← w − b, or w ← w − (η g + μ b) with Nesterov's.
-        Another η slows down what is under way only bit by bit. With one η it is the same, apart
-        from rounding. scikit-learn and Keras have this form.
+        Use η g in place of g: b ← μ b + (1 − τ) η g and w ← w − b, or w ← w − (η g + μ b) with
+        Nesterov's. A change of η then affects b only gradually. With a constant η the steps are the
+        same, apart from rounding. scikit-learn and Keras use this form.
     """
 
     momentum: float = 0.0
@@ -123,7 +123,7 @@ class RMSprop(Optimizer):
     eps : float, default 1e-8
         w ← w − η g / (√v + ε).
     momentum : float, default 0.0
-        As in `SGD`, of the divided steps.
+        As in `SGD`, applied to the divided steps.
     centered : bool, default False
         Subtract the square of the running mean of g from v (Graves 2013, arXiv:1308.0850).
     """
@@ -145,7 +145,7 @@ class RMSprop(Optimizer):
 
     @property
     def n_moments(self) -> int:
-        """V, then the buffer of momentum, then the mean of g, up to the last that is needed."""
+        """1 for v, 2 with the buffer of momentum, 3 with the mean of g after both."""
         return 3 if self.centered else 2 if self.momentum != 0 else 1
 
 
@@ -180,7 +180,7 @@ class Adagrad(Optimizer):
 
 @dataclass(frozen=True, repr=False)
 class Adadelta(Optimizer):
-    """Steps in the proportion of running means of steps and gradients (Zeiler 2012).
+    """Steps scaled by the ratio of running means of steps and gradients (Zeiler 2012).
 
     arXiv:1212.5701.
 
@@ -250,7 +250,7 @@ class Adam(Optimizer):
 
 @dataclass(frozen=True, repr=False)
 class AdamW(Adam):
-    """`Adam` with ``decoupled_weight_decay``, and by default one of 0.01 (ICLR 2019)."""
+    """`Adam` with ``decoupled_weight_decay``, and by default a weight decay of 0.01 (ICLR 2019)."""
 
     decoupled_weight_decay: bool = field(default=True, kw_only=True)
 
@@ -296,7 +296,7 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 
 
 def make(optimizer: Any, dtype: np.dtype[Any]) -> Optimizer:
-    """The optimizer that is meant by a name, or by itself, if it suits parameters of a dtype."""
+    """The optimizer with a name, or the one given, once it is known to suit a dtype."""
     if isinstance(optimizer, Optimizer):
         made = optimizer
     else:

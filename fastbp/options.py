@@ -56,7 +56,7 @@ ClassWeight = str | tuple[float, ...] | dict[Any, float] | None
 def _class_weight(given: Any, network: Network) -> ClassWeight:
     """Weights of all classes, "balanced" or None; a mapping may have labels as keys.
 
-    It is left as it is until the network has learned the labels.
+    A mapping from labels is kept as it is until the network has its labels.
     """
     are_labels = isinstance(given, Mapping) and all(isinstance(label, str) for label in given)
     if are_labels and given and network.classes is None:
@@ -119,8 +119,8 @@ class Options:
     is_whole: bool
     """Whether all are set."""
     of_single_samples: bool
-    """Whether steps are plain SGD's of one sample each, for which there are methods of their own:
-    with the rate of the last `check`."""
+    """Whether each step is plain SGD on one sample, which has methods of its own; for the learning
+    rate of the last `check`."""
     _checked: float | None
     _steps: tuple[Any, ...] | None
 
@@ -153,7 +153,7 @@ class Options:
 
     @property
     def of_steps(self) -> tuple[Any, ...]:
-        """Those that steps depend on, but for the learning rate."""
+        """Those that steps depend on, except the learning rate."""
         steps = self._steps
         if steps is None:
             others = ("learning_rate", "shuffle", "class_weight", "label_smoothing")
@@ -162,7 +162,7 @@ class Options:
         return steps
 
     def check(self, learning_rate: float) -> None:
-        """Refuse what does not go together at an epoch's rate; once, until something is set.
+        """Refuse options that do not go together at this rate; skipped if nothing has changed.
 
         Raises
         ------
@@ -241,7 +241,7 @@ def _one_for_all(values: tuple[Any, ...]) -> Any:
 
 
 def restored_options(description: Mapping[str, Any]) -> dict[str, Any]:
-    """Options that `Options.described` has described; of what it leaves out nothing is said.
+    """Options from `Options.described`; what is missing there is missing here, too.
 
     Raises
     ------
@@ -286,7 +286,7 @@ _KINDS = {"network": Network, "history": History}
 
 
 class Configured:
-    """What has a network and, as attributes, options as they were given: the base of `Trainer`."""
+    """Base of `Trainer`: a network, and options as attributes that keep the values given."""
 
     network: Network
     history: History
@@ -311,7 +311,7 @@ class Configured:
 
     def __setattr__(self, name: str, value: Any) -> None:
         kind = _KINDS.get(name)
-        # Those that a class names itself; a class that does not may have any.
+        # Other attributes that the class allows; a class without `_others` allows any.
         others = vars(type(self)).get("_others")
         if name in _CHECKS:
             if self._options.network is not self.network:
@@ -342,7 +342,7 @@ class Configured:
         return self.learning_rate_of(self.network)
 
     def learning_rate_of(self, network: Network) -> float:
-        """`current_learning_rate` for a network, which may be another one by now."""
+        """`current_learning_rate` for a given network, even if the trainer has another one now."""
         rate = self.options_of(network).learning_rate
         return schedules.rate_at(rate, len(self.history), network.dtype) if callable(rate) else rate
 
@@ -364,7 +364,7 @@ class Configured:
     def get_params(self) -> dict[str, Any]:
         """Options as plain values, which JSON and TOML can hold, for `from_params`.
 
-        What is None is left out, and the seed as well, of a trainer that was loaded.
+        Options that are None are left out, and so is the seed of a trainer that was loaded.
 
         Raises
         ------

@@ -1,7 +1,7 @@
-"""How much at a time, and on how many threads: decided by what was measured.
+"""How many samples a call takes, and on how many threads, decided by measured times.
 
-Neither changes a bit of a result: kernels carry their sums from call to call, and share only what
-several threads compute alike.
+Neither changes a bit of a result: kernels carry their sums from call to call, and threads share
+only what comes out the same however it is shared.
 """
 
 import functools
@@ -12,15 +12,15 @@ from fastbp import threads
 
 # A call may last about 100 ms; half of it leaves room for a machine that slows down meanwhile.
 _TARGET_SECONDS = 0.05
-# What a row costs besides its multiplications and additions, in as many of them.
+# Overhead of a row, counted as so many multiplications and additions.
 _PER_ROW = 300
 
 
 def paced(n: int, operations: int, block: int = 1, pieces: int = 1) -> Iterator[tuple[int, int]]:
     """Yield (start, stop) that cover range(n), each lasting about 50 ms in the loop's body.
 
-    All but the last are whole numbers of blocks; they are at least so many ``pieces``, if there
-    are as many blocks. Ctrl-C, progress bars and checks have their turn in between.
+    All but the last are multiples of ``block`` long. They are at least ``pieces``, if there are as
+    many blocks. Ctrl-C, progress bars and checks get their turn in between.
 
     ``operations`` per row sets the length of the first chunk, as if the machine were slow; the
     measured speed sets the rest.
@@ -40,8 +40,9 @@ def paced(n: int, operations: int, block: int = 1, pieces: int = 1) -> Iterator[
         start = stop
 
 
-# Seconds of work that parallel loops must be for. Compiling them takes about as long as the first;
-# loading them from the cache and starting the pool of threads, about half the second.
+# Parallel loops are used only for more seconds of work than this: the first if they have to be
+# compiled, which takes about as long; the second if they are in the cache, as loading them and
+# starting the threads takes about half of it.
 _COMPILING, _LOADING = 5.0, 1.0
 
 
@@ -52,10 +53,10 @@ def _unknown() -> bool:
 class Crew:
     """Decides from what was measured whether one thread or several take the next samples.
 
-    One does at first: the parallel code is called for when there is more work than it costs to
-    compile, be it known to come or, as nobody knows what comes, done already. Then both are timed,
-    for a busy machine can make several threads slower than one. Threads change no bit, so the
-    choice may change from chunk to chunk.
+    It starts with one. The parallel code is loaded once there is more work than compiling it costs:
+    work that is known to come, or that has been done so far, as nobody knows what will come. Then
+    both are timed, because on a busy machine several threads can be slower than one.
+    Threads change no bit, so the choice may change from chunk to chunk.
 
     Parameters
     ----------
@@ -65,11 +66,12 @@ class Crew:
         Whether that team is to be taken always, and at once.
     """
 
-    # A team is first timed on 8 blocks. The slower is retried in chunks 1, 2, 4, … and every 32nd,
-    # counted since it became so: on an eighth of the chunk, or on all of one too short for that.
-    # Chunks too short to time do not count.
+    # A team is first timed on 8 blocks. The slower one is retried in chunks 1, 2, 4, … and in
+    # every 32nd, counted from when it became slower: on an eighth of the chunk, or on all of it if
+    # an eighth is too short to time. Chunks too short to time do not count.
     _TRIAL, _AGAIN = 8, 32
-    # Seconds that tell: a shorter part, as an epoch begins with, is spent on waking up the pool.
+    # Seconds below which a time tells nothing: the first, short part of an epoch is spent on waking
+    # up the threads.
     _TELLING = 1e-3
 
     def __init__(self, most: int, fixed: bool) -> None:
@@ -83,7 +85,7 @@ class Crew:
 
     @property
     def team(self) -> int:
-        """Threads of the larger team that has been called up so far."""
+        """Most threads in use so far: 1 until the parallel code is called up."""
         return self._teams[-1]
 
     def share(
@@ -115,7 +117,7 @@ class Crew:
     def call_up(
         self, work: Callable[[int, int, int], None], samples: int, has_code: Callable[[], bool]
     ) -> None:
-        """Have the larger team from now on, if there is enough work: so many samples will come.
+        """Use the larger team, too, from now on if the ``samples`` to come are enough work.
 
         ``has_code`` says whether its code is there, in memory or in the cache.
         """
@@ -167,7 +169,7 @@ class Crew:
             self._best, self._chunks = best, 0
 
     def record(self, team_size: int, samples: int, seconds: float) -> None:
-        """Note what a part took, unless it is too short to tell against what is known."""
+        """Note a part's time, unless the part is short and slower than what is known."""
         known = self._seconds.get(team_size, float("inf"))
         if seconds >= self._TELLING or seconds / samples < known:
             self._seconds[team_size] = seconds / samples

@@ -58,7 +58,7 @@ def _of_rows(
     )
 
 
-# Multiply-adds of a call that is too short to be cut, or shared by threads: some 10 µs.
+# A call of at most so many multiply-adds, some 10 µs, is neither cut nor shared by threads.
 _SHORT = 100_000
 
 
@@ -80,8 +80,8 @@ class Parameters:
     layout : kernels.Layout
         Where each parameter lies in ``flat``.
     flat : array of shape (layout.blocks[-1],)
-        All parameters, at first zeros. Its memory is asked for when it is first used. The buffer
-        itself, whose shape and flags kernels rely on: users get views of it.
+        All parameters, at first zeros; memory is allocated when it is first used. This is the
+        buffer itself, whose shape and flags kernels rely on: users get views of it.
     size, n_params : int
         Numbers in ``flat``, and how many of them are weights and biases: the others are padding.
     is_classifier : bool
@@ -145,12 +145,12 @@ class Parameters:
         return self.state[: self.state.size - self.fields.moments.size]
 
     def restore(self, kept: FloatArray) -> None:
-        """Make ``state`` a copy of what `kept` has kept.
+        """Copy what `kept` has returned into ``state``.
 
         Raises
         ------
         ValueError
-            If that was another version of fastbp.
+            If it is from another version of fastbp.
         """
         mine = self.kept()
         header = slice(0, kernels.HEADER_BYTES // mine.itemsize)
@@ -262,8 +262,8 @@ class Parameters:
     ) -> tuple[float, int]:
         """Fill ``outputs``, unless it has no rows; sums of losses and of correct predictions.
 
-        Blocks of rows go to threads of Python's, for kernels hold no lock; where blocks begin
-        follows from sizes alone, so the sums are the same for any number of threads. Dense rows and
+        Python threads take blocks of rows, because kernels release the GIL; the blocks follow from
+        sizes alone, so the sums are the same for any number of threads. Dense rows and
         targets are converted block by block, if need be. With ``check``, dense rows and ``outputs``
         must be finite; ``given`` is X as the caller passed it.
         """
@@ -370,6 +370,6 @@ class Parameters:
         return kernels.make_batch(self.layout, n, self.dtype, inputs=inputs, purpose=purpose)
 
     def _taken(self, use: str, kind: tuple[Any, ...]) -> Any:
-        """The last scratch of a use, if it is of this kind: nobody else has it now."""
+        """Take the last scratch for this use, if it is of this kind; others cannot take it then."""
         last, scratch = self._kept.pop(use, (None, None))
         return scratch if last == kind else None

@@ -21,7 +21,7 @@ from fastbp.kernels import DEFERRED, METHODS, SEQUENTIAL, SKIPPING
 # Rows sampled to estimate X's share of zeros: more before training, fewer before one cheap forward
 # pass.
 _SAMPLED_ROWS, _ROWS_FOR_ONE_LOOK = 256, 32
-# From this share of zeros on, finding them costs less than they do.
+# From this share of zeros on, finding zeros costs less than multiplying by them.
 _SPARSE = 0.4
 # Share of zeros expected behind a ReLU.
 _RELU_ZEROS = 0.5
@@ -30,7 +30,7 @@ _RELU_ZEROS = 0.5
 _BLOCK_SPEED = 3e10
 _SAMPLE_SPEED = 5e10
 # Seconds that threads must save in a parallel loop: on an idle machine it takes some 5 µs to enter
-# and leave one, and data change caches.
+# and leave one, and data have to move between caches.
 _LEAST_SAVED = 10e-6
 # Block factors γ^k are kept above this, so that dividing by them loses no range.
 _SMALLEST_FACTOR = 2.0**-10
@@ -86,7 +86,7 @@ L2 = _cache_bytes(2, 512 * 1024)
 def zero_share(
     inputs: kernels.Inputs, dtype: np.dtype | None = None, sampled_rows: int = _SAMPLED_ROWS
 ) -> float:
-    """Share of zeros in X as it is in a dtype, from about ``sampled_rows`` rows all over it."""
+    """Share of zeros in X once converted to ``dtype``, from about ``sampled_rows`` of its rows."""
     if inputs.is_sparse:
         return float(1 - len(inputs.data) / max(1, inputs.n * inputs.X.shape[1]))
     rows = inputs.X[:: max(1, inputs.n // sampled_rows)]
@@ -102,7 +102,7 @@ def skips_zeros(
     inputs: kernels.Inputs,
     sampled_rows: int = _SAMPLED_ROWS,
 ) -> tuple[bool, str]:
-    """Whether mini-batches list what is not zero in dense X, by the rule of `choose`; and why."""
+    """Whether mini-batches skip the zeros of dense X, by the rule of `choose`; and why."""
     if inputs.is_sparse:
         return False, "X is sparse"
     if not _zeros_matter(layout, dtype, inputs, "auto"):
@@ -122,7 +122,7 @@ def first_layer_kind(
 
 
 def lists_zeros(layout: kernels.Layout, dtype: np.dtype, inputs: kernels.Inputs) -> bool:
-    """`skips_zeros` for one look at each row, where a few rows are over before that is known."""
+    """`skips_zeros` for one forward pass; False for so few rows that finding out takes longer."""
     return (
         inputs.n >= _ROWS_FOR_ONE_LOOK and skips_zeros(layout, dtype, inputs, _ROWS_FOR_ONE_LOOK)[0]
     )
@@ -149,7 +149,7 @@ def _layer_bytes(layout: kernels.Layout, dtype: np.dtype, l: int) -> int:
 def batch_threads(
     layout: kernels.Layout, batch_size: int, n_threads: int | None, moment_bytes: int = 0
 ) -> int:
-    """Most threads for mini-batches: as many as are asked for, or as may pay.
+    """Most threads for mini-batches: as many as were asked for, or as may be worth it.
 
     ``moment_bytes`` is the size of what the optimizer keeps for a parameter.
     """
@@ -200,7 +200,7 @@ def choose(
     none = np.zeros_like(codes)
     plan = kernels.Plan(codes, is_sparse, none, none)
     most = _most_threads(n_threads)
-    if most > 1 and any(methods):  # the sequential kernel knows no threads
+    if most > 1 and any(methods):  # the sequential kernel has no threads
         if inputs.is_sparse:
             zeros = zero_share(inputs)
         plan = _shared(plan, layout, dtype, zeros, block, most, n_threads)
@@ -279,5 +279,5 @@ def _block_size(layout: kernels.Layout, dtype: np.dtype, methods: Sequence[int])
 
 
 def _may_pay(seconds: float, most: int, n_threads: int | None) -> bool:
-    """Whether work of so many seconds on one thread can be done sooner on several."""
+    """Whether threads may speed up work of so many seconds; yes, if they were asked for."""
     return n_threads is not None or seconds * (1 - 1 / most) > _LEAST_SAVED

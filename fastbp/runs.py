@@ -1,6 +1,6 @@
 """Passes over samples: the kernel that makes them, its scratch, and how they are checked.
 
-All calls of the kernels that train stand here.
+Kernels are called for training only here; `parameters.py` calls one for the gradient alone.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ Order = NDArray[np.int64]
 
 
 class Way(NamedTuple):
-    """How passes over samples of one kind are made."""
+    """How a kind of pass is computed: by which kernel, with which scratch and threads."""
 
     entry: str
     """Name of the kernel."""
     scratch: tuple[FloatArray, ...]
     """Its arguments between the network's state and the samples."""
     block: int
-    """Samples that a cut between two calls must leave together."""
+    """Calls may be cut only at multiples of so many samples."""
     n_threads: int
     """Most threads that it can use."""
     method: str
     """In a few words, for `History.method`."""
     lines: Callable[[int], tuple[str, ...]]
-    """For `Trainer.summary`, if so many threads have been called up."""
+    """Lines for `Trainer.summary`, given the number of threads in use."""
     penalty: NDArray[np.float64] | None = None
-    """(1,) sum over samples of what penalties added to their batches' losses, where it is known."""
+    """(1,) sum over samples of the penalties in their batches' losses; None if not summed up."""
 
 
 @np.errstate(all="ignore")
@@ -76,7 +76,7 @@ def _by_samples(
 def _kind_of_samples(
     network: Network, inputs: kernels.Inputs, options: Options
 ) -> tuple[bool, bool]:
-    """What scratch for single samples depends on besides the options."""
+    """What determines the scratch for single samples, besides the options."""
     parameters, asked = network.parameters, options.method[0]
     if not parameters.may_list and asked != "deferred":
         return inputs.is_sparse, False
@@ -84,7 +84,7 @@ def _kind_of_samples(
 
 
 class _Batches(NamedTuple):
-    """What scratch for mini-batches depends on besides the options."""
+    """What determines the scratch for mini-batches, besides the options."""
 
     size: int
     inputs: str
@@ -133,7 +133,7 @@ def _by_batches(
     """Mini-batches, with the optimizer's state; ``key`` is that of dropout's masks."""
     optimizer, size = options.optimizer, batches.size
     layout, dtype = state.network.parameters.layout, state.network.dtype
-    by_batch = options.reduction == "batch" and size > 1  # alone, all weights would cancel
+    by_batch = options.reduction == "batch" and size > 1  # for one sample its weight would cancel
     moment_bytes = optimizer.n_moments * dtype.itemsize
     most = plan.batch_threads(layout, size, options.n_threads, moment_bytes)
     names = ("weight_decay", "l1", "clip_value", "clip_norm", "max_norm")
@@ -190,7 +190,7 @@ class Run:
         self.is_loaded = False
 
     def spoilt(self, loss_sum: float) -> tuple[int | None, bool] | None:
-        """Which layer is not finite, if any is, and whether it is the moments alone; or None."""
+        """None if all is finite; else the layer that is not, or None, and if moments are not."""
         layer = None if self.has_finite_params() else self.network.first_nonfinite_layer()
         moments = layer is None and math.isfinite(loss_sum)
         if moments and (self.state is None or self.state.is_finite()):
@@ -210,11 +210,11 @@ class Pass:
     done : int
         Samples so far.
     loss_sum : float
-        Of these.
+        Of these samples.
     seconds : float
-        In kernels, and in checks of what they made.
+        Time spent in kernels and in checks of their results.
     stops : bool
-        Set it to end the pass after the batch that is going on.
+        Set it to end the pass after the current batch.
     """
 
     def __init__(
@@ -243,8 +243,8 @@ class Pass:
         ValueError
             If parameters are not finite to begin with.
         DivergenceError
-            If something is not finite then; parameters are those before the chunk, and the
-            optimizer begins anew.
+            If parameters, moments or the loss are not finite after a chunk; the parameters from
+            before the chunk are restored, and the optimizer's state is reset.
         """
         run, n, block = self.run, self.samples.inputs.n, self.run.way.block
         if not run.has_finite_params():
@@ -253,7 +253,7 @@ class Pass:
             self.load()
         pieces = self._sampled.pieces if self._sampled else 1
         for start, stop in paced(n, run.operations, block, pieces):
-            if self.stops:  # in the midst of a batch, which is the last
+            if self.stops:  # within a batch, which is trained to its end
                 stop = min(stop, -(-start // self._batch_size) * self._batch_size)
             run.crew.call_up(self._step, n - start + ahead, self._has_code)
             self._chunk(start, stop, epoch)
@@ -306,7 +306,7 @@ class Pass:
 
     @property
     def penalty(self) -> float:
-        """What penalties added to the mean loss so far, if reduction is "batch"; to ask once."""
+        """Penalties in the mean loss so far, if reduction is "batch"; reading it resets it."""
         total = 0.0
         if self.run.way.penalty is not None:
             total = float(self.run.way.penalty[0])
@@ -382,9 +382,9 @@ class Runs:
         learning_rate: float,
         options: Options,
     ) -> Pass:
-        """A pass, by the last run if it is for such a pass; `end` gives the run back.
+        """Begin a pass, with the last run if that fits; `end` gives the run back.
 
-        Until then it is not here, so that a pass within the pass has scratch of its own.
+        Until then the run is not kept here, so that a nested pass gets scratch of its own.
         """
         state: OptimizerState | None = None
         kind: Any
@@ -407,13 +407,13 @@ class Runs:
         return Pass(run, samples, order, learning_rate, options)
 
     def _crew_for(self, network: Network, way: Way, n_threads: int | None) -> Crew:
-        """The last crew again if it worked on the same: its measurements hold for that alone."""
+        """The last crew if it was for the same work, for which alone its measurements hold."""
         key = id(network), way.method, way.block, way.n_threads, n_threads
         if self._crew is None or self._crew[0] != key:
             self._crew = key, Crew(way.n_threads, n_threads is not None)
         return self._crew[1]
 
     def end(self, this: Pass) -> None:
-        """After a pass that came to its end: one that did not may have begun a batch."""
+        """Call after a complete pass; the run of another is dropped: it may be within a batch."""
         self.penalty = this.penalty
         self._spare = this.run

@@ -21,8 +21,8 @@ _SCAN = 1 << 24
 def class_numbers(name: str, y: Any, labels: Sequence[Any]) -> Any:
     """Class numbers of a column of labels; rows of probabilities are left as they are.
 
-    Python compares them, for NumPy would take 1 for "1", and round integers to compare them with
-    floats.
+    Python compares them, because NumPy would treat 1 and "1" as equal, and would round integers to
+    compare them with floats.
     """
     array = _array(name, y)
     if array.ndim == 2 and array.shape[1] > 1:
@@ -57,7 +57,7 @@ def distinct_labels(name: str, y: Any, n_outputs: int, loss: str) -> tuple[Any, 
 
 
 def checked_order(name: str, rows: Any, n: int) -> NDArray[np.int64]:
-    """``rows`` as n row numbers from 0 to n − 1, which may come more than once."""
+    """``rows`` as n row numbers from 0 to n − 1, which may occur more than once."""
     given = np.array(_numeric(name, rows))  # a copy, which nobody can change after the check
     legal = given.dtype.kind in "iu" and given.shape == (n,)
     if not legal or given.min() < 0 or given.max() >= n:
@@ -92,9 +92,9 @@ def _array(name: str, values: ArrayLike) -> NDArray[Any]:
 
 
 def _numeric(name: str, values: ArrayLike, hint: str = "") -> NDArray[Any]:
-    """``values`` as a read-only array of real numbers, not converted yet; the hint is for texts.
+    """``values`` as a read-only array of real numbers, unconverted; ``hint`` is for text.
 
-    It is a new view, because the caller may set the shape or the dtype of theirs meanwhile.
+    It is a new view, because the caller may change the shape or dtype of their own meanwhile.
     """
     array = (values if type(values) is np.ndarray else _array(name, values)).view()
     array.setflags(write=False)
@@ -119,7 +119,7 @@ def _bare(name: str) -> str:
 
 
 def _refuse_shape(name: str, array: NDArray[Any], columns: int, what: str, hint: str) -> NoReturn:
-    """Say what an array should be that is no matrix of so many columns; the hint is for vectors."""
+    """Refuse an array that is not a matrix with ``columns`` columns; ``hint`` is for vectors."""
     if array.ndim != 2:
         raise ValueError(
             f"{name} must be two-dimensional, (n_samples, {columns}); "
@@ -146,7 +146,7 @@ def is_plain(array: NDArray[Any], kind: np.dtype[Any]) -> bool:
 def plain(array: NDArray[Any], kind: np.dtype[Any]) -> FloatArray:
     """Read-only, native and C-contiguous: the array itself where it is so already."""
     if not is_plain(array, kind):
-        with np.errstate(all="ignore"):  # what overflows is reported with its place
+        with np.errstate(all="ignore"):  # overflow is reported later, with its place
             array = array.astype(kind, order="C")
     elif array.dtype is not kind:  # it may have metadata, which kernels do not know
         array = array.view(kind)
@@ -248,7 +248,7 @@ _NAME_THEM = (
 
 @np.errstate(all="ignore")
 def _whole(name: str, array: NDArray[Any], n_classes: int) -> NDArray[np.int64]:
-    """Floats as integers, those that are too large as numbers of no class."""
+    """Floats as integers; those that are too large become numbers that are no class."""
     whole = np.isfinite(array) & (array == np.floor(array))
     if not whole.all():
         row = int(np.argmin(whole))
@@ -265,7 +265,7 @@ def _labels(name: str, given: NDArray[Any], n_classes: int) -> NDArray[np.int64]
         labels = _whole(name, np.array(given), n_classes)
     else:
         labels = given.astype(np.int64)
-    # As unsigned numbers, those below 0 are the largest.
+    # As unsigned integers, negative numbers are the largest.
     unsigned = labels.view(np.uint64)
     if unsigned.item(unsigned.argmax()) >= n_classes:
         row = int(np.argmax(unsigned >= n_classes))
@@ -330,7 +330,7 @@ def _check_legal(name: str, targets: FloatArray, first_row: int, loss: str) -> N
         )
 
 
-# What samples have in place of what they do without.
+# Stand-ins for labels and weights, for samples without them.
 NO_LABELS = kernels.read_only(np.empty(0, np.int64))
 NO_WEIGHTS = kernels.read_only(np.empty(0))
 

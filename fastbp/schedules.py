@@ -7,8 +7,8 @@
 >>> [round(schedule(epoch), 3) for epoch in (0, 1, 2, 12, 22)]
 [0.033, 0.067, 0.1, 0.05, 0.0]
 
-A number is the constant schedule, and any other function of the epoch will do as well; only those
-below are saved with a trainer. What depends on how training goes is a callback:
+A number is a constant schedule, and any other function of the epoch works, too; only the classes
+below can be saved with a trainer. A rate that depends on how training goes is set by a callback:
 `fastbp.callbacks.ReduceOnPlateau`.
 """
 
@@ -31,7 +31,7 @@ class Schedule(settings.Settings):
     Parameters
     ----------
     learning_rate : float
-        The highest η; of all but `OneCycle` and `Cosine` with ``warmup``, that of the first epoch.
+        η of the first epoch; in `OneCycle`, and in `Cosine` with ``warmup``, the highest η.
     """
 
     learning_rate: float
@@ -55,7 +55,7 @@ class Schedule(settings.Settings):
     def _unchecked(self, epoch: int) -> float:
         try:
             return self._rate(epoch)
-        except OverflowError:  # as powers of floats raise
+        except OverflowError:  # raised by powers of floats
             return math.inf
 
 
@@ -134,7 +134,7 @@ def _half_cosine(start: float, end: float, share: float) -> float:
 
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    """Half a cosine from η down to ``minimum``, and there it stays; or down again and again.
+    """Half a cosine from η down to ``minimum``, where it stays; or restarts again and again.
 
     Loshchilov & Hutter, "SGDR", ICLR 2017, arXiv:1608.03983; after ``warmup``, and with
     ``restarts``, as ``torch.optim.lr_scheduler.CosineAnnealingWarmRestarts``.
@@ -143,15 +143,15 @@ class Cosine(Schedule):
     ----------
     learning_rate : float
     epochs : int
-        Of the first way down.
+        Of the first descent.
     minimum : float, default 0.0
     warmup : int, default 0
-        Epochs before it in which η grows linearly, the first having η / (warmup + 1). They do not
-        come again.
+        Epochs before it in which η grows linearly, from η / (warmup + 1). Restarts do not repeat
+        them.
     restarts : bool, default False
-        Begin anew from η whenever ``minimum`` is reached, which is then never used itself.
+        Start again from η in the epoch that would reach ``minimum``, which is then never used.
     multiplier : int, default 1
-        By which each way down is longer than the one before it.
+        Factor by which each descent is longer than the one before it.
     """
 
     epochs: int
@@ -187,7 +187,7 @@ class Cosine(Schedule):
 
 @dataclass(frozen=True)
 class OneCycle(Schedule):
-    """Up from a small η to the highest, and down to next to nothing, by half cosines.
+    """From a small η up to the highest, then down almost to 0, each by half a cosine.
 
     Smith & Topin 2017, arXiv:1708.07120; as ``torch.optim.lr_scheduler.OneCycleLR`` with a step
     per epoch, but without its cycle of momentum. Epochs after the last stay at its η.
@@ -201,9 +201,9 @@ class OneCycle(Schedule):
     rise : float, default 0.3
         Share of the epochs on the way up.
     divisor : float, default 25.0
-        The first η is the highest over this.
+        The first η is the highest divided by this.
     final_divisor : float, default 1e4
-        The last η is the first over this.
+        The last η is the first divided by this.
     """
 
     epochs: int
@@ -280,7 +280,7 @@ def _checked(
         ) from None
 
 
-# Rates of so many epochs are checked before a fit, and that of the last; it takes milliseconds.
+# The rates of so many epochs, and of the last, are checked before a fit, which takes milliseconds.
 _AHEAD = 10_000
 
 

@@ -1,6 +1,6 @@
 """What the header of a model file says: each field, and what its value must be.
 
-`save` and `load` both hold a header against `HEADER`, so one refuses what the other does. Where a
+`save` and `load` both check a header with `HEADER`, so each refuses what the other does. Where a
 value is an argument of a network or a trainer, only its type in JSON is here; they check the rest.
 """
 
@@ -10,7 +10,7 @@ import reprlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-# Raises ValueError for a value that a field must not have, whose name it is told.
+# Given the name and the value of a field, raises ValueError if it must not have that value.
 Check = Callable[[str, Any], None]
 
 FORMAT = 1
@@ -54,7 +54,7 @@ def items(check_item: Check, length: int | None = None) -> Check:
 
 
 def whole(minimum: int, below: int) -> Check:
-    """An integer, which true, 1.0 and "1" are not."""
+    """An integer; true, 1.0 and "1" are refused."""
 
     def check(name: str, value: Any) -> None:
         if type(value) is not int or not minimum <= value < below:
@@ -64,7 +64,7 @@ def whole(minimum: int, below: int) -> Check:
 
 
 def number(name: str, value: Any) -> None:
-    """A number, or what became of one that overflowed."""
+    """A number; infinity and NaN are accepted, as results of an overflow."""
     if type(value) is not float and (type(value) is not int or abs(value) >= 2**63):
         _refuse(name, "a number", value)
 
@@ -161,7 +161,7 @@ TRAINER = fields(
     {
         "key": items(whole(0, 2**32), 2),
         "counts": _counts,
-        # Of trainers that are saved during a fit alone.
+        # Only if callbacks had states to save.
         "callbacks": items(_CALLBACK),
     },
 )
@@ -180,7 +180,7 @@ def _truth(name: str, value: Any) -> None:
 
 _PREPARED_COLUMN = fields(
     {"name": text, "kind": text},
-    # What is as by default is left out.
+    # Fields that have their default values are left out.
     {
         "mean": number,
         "scale": number,

@@ -1,4 +1,4 @@
-"""Model files: what of a network or a trainer goes into one, and comes out again."""
+"""Model files: what is saved of a network or a trainer, and how it is restored."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fastbp.preparation import Preparation
 from fastbp.samples import FloatArray
 from fastbp.trainer import Trainer
 
-# Bytes of everything in a file but its tensors, for whatever program reads safetensors.
+# Most bytes that safetensors readers accept for a file's header: all but the tensors.
 LONGEST_HEADER = 100_000_000
 
 _DTYPES = {"F32": "float32", "F64": "float64"}
@@ -37,15 +37,15 @@ def save(
     """Write a network, or a trainer with its network, to a safetensors file.
 
     The file is written under a temporary name, synced and renamed: a crash leaves the old file or
-    the new one, never half of one. What a killed save left behind, the next one of that path
-    removes. Meanwhile it takes memory for the file twice.
+    the new one, never half of one. If a save is killed, the next one to the same path
+    removes what it left behind. Saving takes twice the file's size in memory.
 
     Parameters
     ----------
     network_or_trainer : Network or Trainer
-        A trainer is saved with its options, history, the optimizer's state and that of its random
-        order, so that a loaded one goes on bit for bit; and if it is saved by a callback, with the
-        state of the callbacks (`Callback.state`).
+        A trainer is saved with its options, its history and the states of its optimizer and of its
+        random order, so that a loaded trainer goes on bit for bit. If a callback saves it, the
+        states of callbacks (`Callback.state`) are saved, too.
     path : path-like
         By convention ``*.safetensors``. Tensors are named ``layers.0.weight`` (n_out, n_in) and
         ``layers.0.bias`` (n_out,), as torch.nn stores them.
@@ -118,7 +118,7 @@ def _contents(network: Network, trainer: Trainer | None, extra: Any) -> bytes:
 
 
 def _digest(text: str, tensors: Iterable[tuple[str, FloatArray]]) -> str:
-    """Digest of a header, its own digest left blank, and of tensors in the order of the model."""
+    """Digest of a header, whose own digest is left blank, and of tensors in the model's order."""
     digest = hashlib.sha256(text.encode())
     for name, tensor in tensors:
         digest.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
@@ -127,7 +127,7 @@ def _digest(text: str, tensors: Iterable[tuple[str, FloatArray]]) -> str:
 
 
 def _words(error: Exception) -> str:
-    """What an error says, within another sentence; a file's part of it may be of any length."""
+    """An error's text, for use in another sentence; cut, as text from a file may be very long."""
     words = str(error).rstrip(".")
     return words if len(words) < 500 else f"{words[:500]} …"
 
@@ -155,7 +155,7 @@ def _description(
 
 
 def _callbacks(trainer: Trainer, vectors: list[tuple[str, FloatArray]]) -> dict[str, Any]:
-    """The field of what is kept of callbacks, if any is; arrays are added to the vectors."""
+    """The header's field of callbacks' states, if any; their arrays are added to ``vectors``."""
     kept = []
     for k, (callback, epochs_seen, values) in enumerate(trainer.workings.listening.states()):
         arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
@@ -188,14 +188,14 @@ def _prefixes(optimizer: optimizers.Optimizer, *, of_squares: bool = False) -> t
 
 
 def _named(prefix: str, weights: Iterable[Any], biases: Iterable[Any]) -> Iterator[tuple[str, Any]]:
-    """What belongs to each tensor, by its name in the file."""
+    """Names of tensors in the file, each with its item of ``weights`` or ``biases``."""
     for i, (W, b) in enumerate(zip(weights, biases, strict=True)):
         yield f"{prefix}layers.{i}.weight", W
         yield f"{prefix}layers.{i}.bias", b
 
 
 def _check_values(squares: Sequence[str], name: str, values: FloatArray) -> None:
-    """Refuse what no parameter and no moment can be, in a file and in what is to be saved."""
+    """Refuse values that no parameter or moment can have, when saving and when loading."""
     lowest, highest = values.min(), values.max()  # each NaN where there is one
     if not (np.isfinite(lowest) and np.isfinite(highest)):
         raise ValueError(f"{name} holds NaN or infinity")
@@ -221,10 +221,10 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
 def load(path: str | os.PathLike[str]) -> Network | Trainer:
     """Read what `save` wrote: a Network, or a Trainer if a trainer was saved.
 
-    The whole header is checked before memory is asked for, and a digest tells whether a bit of the
-    file has changed; files of the first fastbp have none. Parameters and moments take at most
-    16 times their bytes in the file, for rows are padded; the header's objects some 60 times its
-    bytes; and reading as much as the largest tensor besides.
+    The whole header is checked before memory is allocated, and a digest (which files of the first
+    fastbp do not have) shows whether a bit of the file has changed. Parameters and moments take at
+    most 16 times their size in the file, because rows are padded; the header's objects take some 60
+    times its size; and reading takes another copy of the largest tensor.
 
     Raises
     ------
@@ -240,9 +240,9 @@ def _read(
     path: str | os.PathLike[str], *, of_header: bool = False
 ) -> tuple[dict[str, Any], Network | Trainer]:
     """The header of a file and its model, which has no parameters if only the header is wanted."""
-    with files.opened(path):  # what is no file is refused here, unopened
+    with files.opened(path):  # pipes and devices are refused here, without being opened
         try:
-            # Not mapped into memory: a map of a file that is cut meanwhile ends the process.
+            # Not mapped into memory: if a mapped file is truncated, the process is killed.
             name = os.fsdecode(path)
             file: Any = safetensors.safe_open(name, framework="numpy", backend="pread")
         except safetensors.SafetensorError as error:
@@ -269,7 +269,7 @@ def _read(
 
 
 def _parsed(text: str) -> Any:
-    """What a text in JSON says; ValueError for what is none."""
+    """Parse a text as JSON; ValueError if it is not."""
     try:
         return json.loads(text)
     except RecursionError:
@@ -279,7 +279,7 @@ def _parsed(text: str) -> Any:
 
 
 def _restored(file: Any, text: str, header: dict[str, Any], of_header: bool) -> Network | Trainer:
-    """The model of a header, which is a text in the file; all of the file is checked."""
+    """The model that a header describes, whose JSON is ``text``; the whole file is checked."""
     given = header.pop("sha256", "")
     network = _restored_network(header)
     prefixes, squares = [""], tuple[str, ...]()
@@ -305,7 +305,7 @@ def _restored(file: Any, text: str, header: dict[str, Any], of_header: bool) -> 
         for name in names:
             tensor = file.get_tensor(name)
             _check_values(squares, name, tensor)
-            # Zeros are there already: a file with holes needs no memory for them.
+            # The view holds zeros already; not writing them saves memory for tensors of zeros.
             if views and tensor.view(np.uint8).any():
                 views[name][...] = tensor
             yield name, tensor
@@ -319,7 +319,7 @@ def _restored(file: Any, text: str, header: dict[str, Any], of_header: bool) -> 
 def _checked_names(
     file: Any, expected: Iterable[tuple[str, tuple[int, ...]]], dtype: str
 ) -> list[str]:
-    """Names of the tensors that are expected, if the file holds exactly these; none is read."""
+    """Names of the expected tensors; the file must hold exactly these. Values are not read."""
     surplus, names = set(file.keys()), []
     for name, shape in expected:
         if name not in surplus:
@@ -388,7 +388,7 @@ def _restored_trainer(network: Network, part: dict[str, Any]) -> Trainer:
     n = len(part["history"]["seconds"])
     once = {"method": ["sequential"] * n, "learning_rate": [trainer.learning_rate] * n}
     trainer.history = History.restored(once | part["history"])
-    _ = trainer.options  # as they are for its next epoch
+    _ = trainer.options  # raises ValueError if they do not go together in its next epoch
     if not isinstance(trainer.optimizer, optimizers.NAdam) and part.get("counts", _NO_COUNTS)[1]:
         raise ValueError("trainer.counts[1] must be 0 for any optimizer but nadam")
     trainer.workings.orders.restore(part)

@@ -1,7 +1,7 @@
 """Tables from files: text with separators, Parquet and Feather, as pyarrow.Table.
 
-pyarrow reads all three, has a type and a null for every column, and its tables are frames to
-the rest of the library. It is an extra, imported only where a table is read.
+pyarrow reads all three, with a type and nulls for every column, and the rest of the library takes
+its tables as data frames. It is an optional extra, imported only when a table is read.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _TEXT = (".csv", ".tsv", ".txt", ".tab", ".dat", ".data")
 _BINARY = {".parquet": "Parquet", ".pq": "Parquet", ".feather": "Feather", ".arrow": "Feather"}
 _COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
 SUFFIXES = (*_TEXT, *_BINARY)
-"""Of the files that hold tables, perhaps followed by .gz or .zst."""
+"""Suffixes of files that hold tables; .gz or .zst may follow."""
 
-# What the first bytes of a file say that it is.
+# What kind of file it is, by its first bytes.
 _COMPRESSION_MARKS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _KIND_MARKS = {b"PAR1": "Parquet", b"ARROW1": "Feather", b"\xff\xff\xff\xff": "Feather stream"}
 _FOREIGN_MARKS = {
@@ -52,10 +52,10 @@ _INDEX = "__index_level_0__"
 
 
 class Reading(NamedTuple):
-    """A table, and what is to be said of it."""
+    """A table, with what messages say about it."""
 
     name: str
-    """Of the file, as messages say it."""
+    """Name of the file in messages."""
     table: Any
     """pyarrow.Table"""
     notes: tuple[str, ...]
@@ -105,8 +105,8 @@ def read_table(
     text : sequence of str
         Columns whose cells stay as they are written, such as codes that look like numbers.
     sep : str, optional
-        Separator of a text file, one character; by default that one of tab, ``;``, ``|`` and ``,``
-        which cuts the first rows into equally many cells.
+        Separator of a text file, one character; by default whichever of tab, ``;``, ``|`` and
+        ``,`` cuts the first rows into equally many cells.
     encoding : str, optional
         Encoding of a text file; by default UTF-8, or UTF-16 where a byte order mark says so.
     decimal : "." or ",", optional
@@ -152,7 +152,7 @@ def read_table(
     0, 1, 2, … or 1, 2, 3, … is left out, unless ``columns`` names it. Columns without a name are
     called by their place, ``"column 3"``; they are left out if all their cells are empty.
 
-    Of Parquet and Feather, categories are text; NaN is a missing value, and so is an empty text.
+    In Parquet and Feather, categories become text; NaN and empty text are missing values.
     """
     options = Options(columns, drop, text, sep, encoding, decimal, header)
     reading = read(path, options)
@@ -186,7 +186,7 @@ def read(
 def pieces(
     path: str | os.PathLike[str] | BinaryIO, rows: int = 65536, options: Options = _DEFAULTS
 ) -> Iterator[Any]:
-    """The table in pieces of up to ``rows`` rows, for files that memory would not hold.
+    """The table in pieces of up to ``rows`` rows, for files that do not fit into memory.
 
     Parquet and Feather are read piece by piece, unless they are compressed as a whole. Text is
     read as a whole, for the type of a column depends on all its cells. No column is left out as
@@ -423,7 +423,7 @@ def _read_typed(source: _Source, options: Options) -> Reading:
 
 
 def _typed_pieces(source: _Source, options: Options, rows: int | None) -> Iterator[Any]:
-    """Tables of so many rows, or one of all."""
+    """Tables of up to ``rows`` rows each, or one of all rows if that is None."""
     import pyarrow as pa
 
     name, kind, _ = source

@@ -1,4 +1,4 @@
-"""Threads where they are safe: numba's within a kernel, and Python's with a block of rows each."""
+"""Threads, where they are safe: numba's in a kernel, and Python's, with a block of rows each."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def _note_fork() -> None:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_note_fork)
 
-# Who has a team at present: the workqueue layer aborts when two threads of the program launch at
-# once.
+# Which call has the team now: numba's workqueue layer aborts the process if two threads of the
+# program start parallel loops at the same time.
 _team: dict[str, object] = {}
 
 
 def available() -> int:
-    """Threads that a kernel can use: the caller's `numba.set_num_threads`.
+    """Number of threads that a kernel can use, as the caller has set by `numba.set_num_threads`.
 
-    That is at most, and by default, NUMBA_NUM_THREADS, by default the processor's cores.
+    At most, and by default, it is NUMBA_NUM_THREADS, whose default is the number of cores.
     """
     return kernels.loop_threads()
 
@@ -46,8 +46,8 @@ def available() -> int:
 def team(n_threads: int, work: Callable[[int], Result]) -> Result:
     """Result of ``work(n)``, whose parallel kernels may use n of ``n_threads``.
 
-    They are 1 where several are not safe, and never more than `available`; the caller's own number
-    of threads is restored afterwards.
+    n is 1 where several threads are not safe, and at most `available`; the caller's own number of
+    threads is restored afterwards.
     """
     before = available()
     most = min(n_threads, before)
@@ -69,14 +69,14 @@ def team(n_threads: int, work: Callable[[int], Result]) -> Result:
 
 
 def _leave(me: object, before: int) -> None:
-    """Make the team free for others, if it is still ``me`` who has it."""
+    """Leave the team to others, if ``me`` still has it."""
     if _team.get("by") is me:
         kernels.set_loop_threads(before)
         del _team["by"]
 
 
-# In floating-point operations: work worth sharing, for a helper wakes up some 20 µs late; about the
-# least of a block, for a call of a kernel takes some µs; and about the most, a millisecond.
+# In floating-point operations: the least work worth sharing, as a helper needs some 20 µs to wake
+# up; about the smallest block, as calling a kernel takes some µs; about the largest, 1 ms.
 _WORTH_SPREADING, _SMALLEST, _LARGEST = 6_000_000, 3_000_000, 30_000_000
 # Rows of a block are a multiple of this, as kernels take them.
 _ROWS = 16
@@ -97,8 +97,8 @@ def _blocks(n: int, operations: int) -> list[tuple[int, int]]:
 class _Spread(Generic[Result]):
     """Blocks of one call, which its caller and its helpers take in turns.
 
-    Ctrl-C can strike the caller anywhere, so no helper is known by what the caller notes: each
-    notes itself before it takes a block.
+    Ctrl-C can strike the caller anywhere, so the caller cannot keep the list of helpers: each adds
+    itself to it before it takes a block.
     """
 
     def __init__(self, work: Callable[[int, int], Result], blocks: list[tuple[int, int]]) -> None:
@@ -131,15 +131,15 @@ class _Spread(Generic[Result]):
             done.set()
 
     def settle(self) -> None:
-        """Leave nothing to helpers that come late, and wait for the others."""
+        """Leave no blocks to helpers that have not started, and wait for those that have."""
         for _ in self._waiting:
             pass
         for done in self._helpers:
             done.wait()
-        self._work = None  # or the caller's data would live until the last helper has come
+        self._work = None  # else the caller's data would be kept until the last helper has run
 
 
-# Kept, for to start a thread takes some 100 µs: the number of helpers, and the pool of them.
+# Pools by their number of helpers, kept because starting a thread takes some 100 µs.
 _helpers: dict[int, ThreadPoolExecutor] = {}
 
 
@@ -149,7 +149,7 @@ def _pool(n_helpers: int) -> Any:
         if most >= n_helpers:
             return pool
         _helpers.pop(most, None)
-        pool.shutdown(wait=False)  # who wants to hand it something just now does without
+        pool.shutdown(wait=False)  # a call that is just about to submit to it does without
     return _helpers.setdefault(n_helpers, ThreadPoolExecutor(n_helpers, "fastbp"))
 
 
@@ -158,9 +158,9 @@ def spread(
 ) -> list[Result]:
     """Results of ``work(start, stop)`` for [0, n) in blocks, in order.
 
-    The calling thread is helped where ``operations`` per row make that worth while; where blocks
-    begin does not depend on that. Of several errors that of the first block is raised, and Ctrl-C
-    is heard between blocks.
+    Other threads help if ``operations`` per row make it worth while; the blocks do not depend on
+    the number of threads. If several blocks fail, the error of the first is raised. Ctrl-C takes
+    effect between blocks.
     """
     blocks = _blocks(n, operations)
     most = min(n_threads or available(), MOST, len(blocks)) if len(blocks) > 1 else 1
@@ -182,5 +182,5 @@ def spread(
         try:
             raise errors[min(errors)]
         finally:
-            errors.clear()  # or an error would hold on to itself, and to all that was at hand
+            errors.clear()  # else the error would keep itself and this frame's data alive
     return [results[i] for i in range(len(blocks))]

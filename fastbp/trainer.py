@@ -34,7 +34,7 @@ class Trainer(Configured, Predicting):
         One of `fastbp.optimizers`, or a name for its defaults: sgd, rmsprop, adagrad, adadelta,
         adam, adamw or nadam. Its state carries on from call to call.
     learning_rate : float or callable, optional
-        η, or what gives the η of each epoch when called with its number from 0, such as one of
+        η, or a function that gives an epoch's η from its number, counted from 0, such as one of
         `fastbp.schedules`. By default the optimizer's, which is 0.01 for sgd and 0.001 for adam.
     batch_size : int, default 1
         Samples per step, counted from the start of each pass; the last batch of a pass may be
@@ -44,18 +44,19 @@ class Trainer(Configured, Predicting):
         function gives when called with their number: an integer array of that length. The data
         are not copied.
     seed : int, optional
-        Of the order. Two fits with the same seed, data, machine and versions give the same bits.
+        Seed of the order, of dropout's masks and of ``validation_split``. Two fits with the same
+        seed, data, machine and versions give the same bits.
     method : {"auto", "sequential", "zero-skipping", "deferred"} or sequence, default "auto"
-        How the steps of plain SGD are computed for one sample each, of every layer or one per
-        layer; it changes no result beyond rounding. "auto" decides by each layer's size and
-        zeros; `summary` says what and why. A layer that has no zeros to skip is sequential; the
-        first layer of sparse X is zero-skipping.
+        How the steps of plain SGD with batch_size 1 are computed, one method for all layers or one
+        per layer; it changes results by rounding only. "auto" decides by each layer's size and
+        zeros; `summary` says what was chosen and why. A layer without zeros to skip is sequential;
+        the first layer of sparse X is zero-skipping.
     block_size : int, optional
         Samples after which deferred updates are applied, at most 64; it changes no result beyond
         rounding. By default from the sizes of the caches.
     n_threads : int, optional
-        Threads to use; it changes no bit of a result. By default as many as pay, by the size of
-        the work and the measured cost of handing it out; never more than NUMBA_NUM_THREADS.
+        Threads to use; it changes no bit of a result. By default as many as make it faster,
+        judging by the size of the work and by measured times; at most NUMBA_NUM_THREADS.
     weight_decay : float, optional
         λ of the penalty ½ λ ‖W‖², which is added to the mean loss: weights only, never biases.
         Reported losses are without it. By default 0, and with adamw, where it is decoupled from
@@ -63,10 +64,10 @@ class Trainer(Configured, Predicting):
     l1 : float, default 0.0
         λ₁ of the penalty λ₁ Σ|w|, likewise. Its gradient at 0 is 0.
     dropout : float or sequence of float, default 0.0
-        Share of the units of each hidden layer, or of one after the other, that are left out of a
-        sample's training at random; the others are scaled up by as much, so that prediction needs
-        no change (Srivastava et al., JMLR 2014). Masks follow from the seed and the number of the
-        sample alone, counted since the optimizer's state began.
+        Share of units that are dropped at random for each training sample, one number for all
+        hidden layers or one per hidden layer. The others are divided by 1 − share, so that
+        prediction needs no change (Srivastava et al., JMLR 2014). Masks depend only on the seed and
+        on the sample's number, counted since the optimizer's state began.
     clip_value : float, optional
         Largest absolute value of an entry of the mean loss's gradient; penalties come after.
     clip_norm : float, optional
@@ -74,17 +75,17 @@ class Trainer(Configured, Predicting):
     max_norm : float, optional
         Largest norm of the weights that enter a unit; after each step they are scaled back to it.
     class_weight : "balanced", mapping or sequence, optional
-        By what the steps of each class's samples are multiplied, on top of ``sample_weight``; 1
-        for classes that a mapping from class numbers, or from labels if y has these, leaves out.
+        Factor of each class's losses and gradients, besides ``sample_weight``. A mapping has class
+        numbers as keys, or labels if y holds labels; classes that it leaves out have weight 1.
         "balanced" is n / (number of classes · samples of the class), counted in each call.
     label_smoothing : float, default 0.0
-        ε of the targets (1 − ε) y + ε / K that are trained on, K being the number of classes, or
-        2 for binary_cross_entropy (Szegedy et al., CVPR 2016). Training losses are with it.
+        ε of smoothed targets (1 − ε) y + ε / K, where K is the number of classes, or 2 for
+        binary_cross_entropy (Szegedy et al., CVPR 2016). Training losses are of smoothed targets.
     reduction : {"mean", "batch"}, default "mean"
-        What is minimised, of a batch of m samples: with "mean", (1/m) Σ wᵢ lossᵢ plus penalties.
-        With "batch", Σ wᵢ lossᵢ plus penalties, all divided by Σ wᵢ, so λ is shared by its samples,
-        and weights count within the batch alone, as in scikit-learn. Either way weights have
-        first been divided by their mean over all rows, and with ``batch_size=1`` they are the same.
+        What a batch of m samples minimises. "mean": (1/m) Σ wᵢ lossᵢ plus penalties. "batch":
+        (Σ wᵢ lossᵢ plus penalties) / Σ wᵢ, as in scikit-learn, so that a batch's samples share one
+        penalty, and weights count only relative to the batch. In both cases weights are first
+        divided by their mean over all rows. With ``batch_size=1`` both reductions are the same.
 
     Attributes
     ----------
@@ -106,8 +107,9 @@ class Trainer(Configured, Predicting):
     array([0, 1, 1, 0])
     """
 
-    # Attributes that are no options: where probabilities in losses are clipped, as in
-    # `kernels.Samples`; whether a fit has looked at the sizes of the inputs; what it works with.
+    # Attributes that are not options. clip: as in `kernels.Samples`, probabilities in losses are
+    # held in [clip, 1 − clip]. knows_sizes: whether a fit has checked that inputs and targets are
+    # of about unit size. workings: see `fitting.Workings`.
     _others = ("clip", "knows_sizes", "workings")
 
     @keywords.hinted
@@ -141,7 +143,7 @@ class Trainer(Configured, Predicting):
         self._options = Options(network)
         for name, value in given.items():
             setattr(self, name, value)
-        _ = self.options  # which go together
+        _ = self.options  # raises ValueError if options do not go together
         self._seed = checks.seed(seed)
         self.workings = Workings.begun(self._seed)
         self.clip, self.knows_sizes = 0.0, False
@@ -253,7 +255,7 @@ class Trainer(Configured, Predicting):
         return self
 
     def stop(self) -> None:
-        """End the fit that is going on after this epoch, or, from `on_chunk`, after this chunk.
+        """Stop the running fit after this epoch or, if called in `on_chunk`, after this chunk.
 
         A batch that is longer than a chunk is trained to its end first. An epoch that is cut short
         has its row in the history, with the mean loss of the samples that it had.
@@ -278,13 +280,13 @@ class Trainer(Configured, Predicting):
 
     @property
     def optimizer_state(self) -> OptimizerState:
-        """Moments and counts of the optimizer, as the next pass begins with them."""
+        """Moments and counts of the optimizer with which the next pass will begin."""
         optimizer = self.options_of(self.network).optimizer
         return self.workings.runs.optimizer_state(self.network, optimizer)
 
     def save(self, path: str | os.PathLike[str], *, extra: dict[str, Any] | None = None) -> None:
         """Write the trainer to a model file: `fastbp.save` has the arguments and errors."""
-        from fastbp.storage import save  # which makes trainers, and so is imported by its callers
+        from fastbp.storage import save  # here, because storage imports this module
 
         save(self, path, extra=extra)
 

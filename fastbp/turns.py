@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
-# Another one in a forked child, whose parent's threads go on without it.
+# Identifies the process: a forked child has another one, and none of its parent's threads.
 _process = [object()]
 
 
@@ -22,7 +22,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class Turns:
-    """The work of a trainer that is going on, one within the other.
+    """The fits of a trainer that are running, possibly one within another.
 
     Attributes
     ----------

@@ -15,12 +15,12 @@ from fastbp.scoring import Score
 
 
 def _column(name: str, i: int) -> str:
-    """Column of a figure of the last set, for i = 0, or of the i-th one."""
+    """Name of a figure's column: for the last set if i = 0, else for the i-th one."""
     return ("eval_loss" if name == "loss" else name) + (f"_{i}" if i > 0 else "")
 
 
 class Watch:
-    """What a fit measures after each epoch, and says of it on its bar and in lines of text."""
+    """Measures after each epoch of a fit, and shows the results on a bar and in lines of text."""
 
     def __init__(
         self, sets: Sequence[EvalSet], scores: Sequence[Score], last: int, verbose: bool

@@ -57,10 +57,10 @@ def jit(
     function : callable
         Body to compile. Callees must be decorated too.
     entry : bool, default False
-        Callable from Python, not from compiled code alone.
+        Callable from Python as well as from compiled code.
     inline : bool or "early", default True
-        Copy the body of what is not an entry into every caller: arguments are up to a hundred
-        words, and a small network notices when they are passed at each call. "early" copies the
+        Copy the body of a function that is not an entry into every caller: arguments are up to a
+        hundred words, and passing them at each call slows down a small network. "early" copies the
         source instead of the machine code, which compiles faster where there is one caller.
     parallel : bool, default False
         Run ``prange`` loops on all threads.

@@ -132,7 +132,7 @@ def keep_on_disk(compiled: Any, function: Callable[..., Any]) -> None:
             compiled.enable_caching()
 
 
-# index: what the cache has is written in its index, which numba reads only to load it.
+# index: the cache's list of what it holds. Numba reads it only when it loads code.
 _index = _caching and _part(
     "index", "core.caching", "Cache._index_key", "IndexDataCacheFile._load_index"
 )
@@ -175,8 +175,8 @@ _wrappers = _part(
     "wrappers", "core.dispatcher", "Dispatcher.add_overload", "Dispatcher._compile_for_args"
 )
 
-# callees: what compiled code alone calls, numba would optimise and turn into machine code, which
-# nobody runs, and then again as part of every caller: half of all time of compilation.
+# callees: numba would optimise each function that only compiled code calls, turn it into machine
+# code that nobody runs, and do it again as part of every caller. It took half of compilation time.
 _codegen = _wrappers and _part(
     "callees",
     "core.codegen",
@@ -191,7 +191,7 @@ _Compiler: Any = getattr(_compiler, "Compiler", object)
 
 
 class _CalleeLibrary(_Library):
-    """What LLVM has of a function, kept as it is for its callers."""
+    """A function's LLVM code, neither optimised nor turned into machine code, for its callers."""
 
     def _optimize_final_module(self) -> None:
         pass
@@ -207,7 +207,7 @@ class _CalleeLibrary(_Library):
         return self
 
     def set_env(self, name: str, environment: Any) -> None:
-        """Nothing: there is no machine code yet that could have an environment."""
+        """Do nothing: there is no machine code yet that could have an environment."""
 
 
 class _CalleeCompiler(_Compiler):
@@ -219,7 +219,7 @@ class _CalleeCompiler(_Compiler):
 
 
 class _LoopCompiler(_CalleeCompiler):
-    """The same for a parallel loop, whose body numba makes several functions of."""
+    """The same for a parallel loop, from whose body numba makes several functions."""
 
     def compile_extra(self, function: Any) -> Any:
         codegen = self.state.targetctx.codegen()
@@ -265,7 +265,7 @@ _literals = _part("literals", "core.dispatcher", "Dispatcher.get_call_template")
 
 
 def widen_literals(compiled: Any) -> None:
-    """Compile for the types of arguments alone."""
+    """Compile once per type of the arguments, not once per literal value."""
     if not _literals:
         return
     by_types = compiled.get_call_template
@@ -279,8 +279,8 @@ def widen_literals(compiled: Any) -> None:
     compiled.get_call_template = get_call_template
 
 
-# lock: who compiles holds it. If it is not known, a fork may leave it locked in the child for good,
-# and Ctrl-C waits for LLVM, and may spoil numba's registries.
+# lock: the compiler lock, held by the thread that compiles. Without this, a fork may leave it held
+# in the child for good, and Ctrl-C waits for LLVM and may damage numba's registries.
 _locking = _part(
     "lock",
     "core.compiler_lock",
@@ -338,7 +338,7 @@ def _pool_runs() -> bool:
 
 
 def start_pool() -> None:
-    """Start numba's threads, unless they run."""
+    """Start numba's threads, unless they are running already."""
     if not _pool_runs():
         numba.get_num_threads()
 

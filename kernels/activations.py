@@ -1,8 +1,8 @@
 """Activations: value f(z) and derivative f'(z) side by side, and one table of integer codes.
 
-A derivative is a function of z, of a = f(z) or of both, whichever is cheaper; softplus's is the
-sigmoid, and that of exp is a itself. Formulas, parameters (slope 0.01,
-ELU α 1, exact GELU) and the derivative at a kink are those of ``torch.nn``.
+A derivative takes z, a = f(z) or both, whichever is cheapest: for softplus it is the sigmoid of z,
+and for exp it is a. Formulas, parameters (slope 0.01, ELU α 1, exact GELU) and the derivative at a
+kink are the same as in ``torch.nn``.
 """
 
 import math
@@ -14,7 +14,7 @@ from .vectors import lanes, load, store, where_positive, zeros
 IDENTITY, RELU, LEAKY_RELU, ELU, TANH, SIGMOID, SOFTPLUS, GELU, GELU_TANH, SILU = range(10)
 EXP, SOFTMAX = 10, 11
 
-# Any layer can use these; the two below are for the output layer of their loss only.
+# Any layer can use these. The other two, exp and softmax, are for output layers only.
 HIDDEN = {
     "identity": IDENTITY,
     "relu": RELU,
@@ -32,7 +32,7 @@ ACTIVATIONS = {**HIDDEN, "exp": EXP, "softmax": SOFTMAX}
 
 @jit
 def relu(z, a, n):
-    """a_k = max(z_k, 0), with NaN for NaN; of whole vectors, for ReLU comes with most layers."""
+    """a_k = max(z_k, 0), NaN for NaN; by whole vectors, because most layers use ReLU."""
     v = lanes(z)
     k = 0
     while k < n:
@@ -43,7 +43,7 @@ def relu(z, a, n):
 
 @jit
 def times_relu_derivative(z, delta, n):
-    """δ_k ← δ_k where z_k > 0, 0 elsewhere; of whole vectors."""
+    """Set δ_k to 0 where z_k ≤ 0; by whole vectors."""
     v = lanes(z)
     k = 0
     while k < n:
@@ -151,10 +151,11 @@ def activate(code, z, a, n):
         _activate(code, z, a, n)
 
 
-# The loops for all activations are much code, and one copy of it in each entry point is enough.
+# The loops for all activations are a lot of code: they are not inlined, so that each entry point
+# has only one copy of it.
 @jit(inline=False)
 def _activate(code, z, a, n):
-    # One loop per activation, so that the choice is made once a layer and LLVM sees each body.
+    # One loop per activation: the branch is taken once per layer, and LLVM can vectorise each loop.
     if code == IDENTITY:
         for k in range(n):
             a[k] = z[k]

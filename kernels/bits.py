@@ -77,12 +77,12 @@ class _Format(NamedTuple):
 
     @property
     def whole(self) -> float:
-        """From this number up to twice as much, floats are the integers, in their last bits."""
+        """From this number to its double, floats are the integers, written in their last bits."""
         return 2.0**self.fraction
 
     @property
     def lift(self) -> int:
-        """Bits of 1 less those of √½: what makes [√½, √2) the numbers of one exponent."""
+        """Bits of 1 minus bits of √½: added to bits, it gives all of [√½, √2) the same exponent."""
         return self.encode(1.0) - self.encode(0.5**0.5)
 
     def encode(self, value: float) -> int:
@@ -111,7 +111,7 @@ def nearest(builder, x):
 
 @instruction(alike, lambda n: np.ldexp(n.dtype.type(1), n.astype(int)))
 def power_of_two(builder, n):
-    """2ⁿ for an integral ``n`` in the range of normal exponents; anything, if it is not."""
+    """2ⁿ for an integral ``n`` in the range of normal exponents; arbitrary for any other n."""
     form = _SINGLE if is_single(n) else _DOUBLE
     # The sum has n + bias in its last bits: shifted, they are the exponent of the result.
     biased = builder.fadd(n, n.type(1.5 * form.whole + form.bias))

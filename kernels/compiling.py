@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-# Seconds of compiling after which a line says so.
+# After compiling for so many seconds, a line is printed that says so.
 _PATIENCE = 1.0
 _announced: set[str] = set()
 
@@ -36,10 +36,11 @@ def _precision(arguments: Any) -> str:
 def compile_aside(compiled: Any, arguments: Any, work: Callable[[], Any]) -> Any:
     """Result of ``work``, which compiles a function or loads it from the cache, in a thread.
 
-    LLVM runs no Python for seconds, and forgets an exception that is raised when it calls Python
-    back; and numba's registries, which are filled before the first compilation of a process, stay
-    half empty for good if that is interrupted. So no signal may reach who compiles. The caller
-    waits and hears Ctrl-C; what was begun goes on, and the next call waits for it.
+    LLVM can run for seconds without running any Python, and loses an exception that is raised when
+    it calls back into Python. Numba's registries, which are filled before a process's first
+    compilation, stay half empty for good if that is interrupted. So no signal may reach the thread
+    that compiles. Ctrl-C ends the caller's wait; the compilation goes on, and the next call waits
+    for it.
     """
     outcome: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
 
@@ -56,7 +57,7 @@ def compile_aside(compiled: Any, arguments: Any, work: Callable[[], Any]) -> Any
     except RuntimeError:  # no thread is to be had, as when the interpreter ends
         return work()
     while True:
-        # In short turns, for on Windows Ctrl-C does not end one.
+        # Wait for short times, because on Windows Ctrl-C does not interrupt a wait.
         with contextlib.suppress(queue.Empty):
             result, error = outcome.get(timeout=0.2)
             break

@@ -60,7 +60,7 @@ from .views import layer_at, units_at
 
 
 class Position(NamedTuple):
-    """Where a block has come to."""
+    """The sample of a block that is at hand, and its factors."""
 
     row: int  # of the sample, in X
     t: int  # its number in the block
@@ -71,7 +71,7 @@ class Position(NamedTuple):
 
 @jit
 def list_inputs(state, block, inputs, row, l):
-    """List what is not zero of the inputs of layer l, where it is sparse; CSR rows are lists."""
+    """List the non-zero inputs of layer l, if it skips zeros; CSR rows are lists already."""
     if block.plan.sparse[l] != 0 and not (l == 0 and len(inputs.indptr) > 0):
         x = matrix_rows(inputs.X, row, 1) if l == 0 else units_at(state.a, state.layout, l)
         places, values = units_at(block.places, state.layout, l), units_at(block.x, state.layout, l)
@@ -80,7 +80,7 @@ def list_inputs(state, block, inputs, row, l):
 
 @jit
 def layer_inputs(state, block, inputs, row, l):
-    """Inputs of layer l of the sample at hand, as `list_inputs` has left them."""
+    """Inputs of layer l for the sample at hand, in the form that `list_inputs` has prepared."""
     layout = state.layout
     if l == 0 and len(inputs.indptr) > 0:
         return csr_row(inputs, row)
@@ -93,7 +93,7 @@ def layer_inputs(state, block, inputs, row, l):
 
 @jit
 def factor(block, at, l):
-    """c of a layer, which is 1 where terms join W at once."""
+    """c of a layer: γ^t, or 1 if it is sequential, where γ is applied at every step."""
     return at.c if block.plan.methods[l] != SEQUENTIAL else type(at.c)(1)
 
 
@@ -124,7 +124,7 @@ def forward_layer(state, block, inputs, at, l, threads):
 
 @jit
 def keep_inputs(layout, block, entries, t, l, g):
-    """Dot products g of a deferred layer's inputs with those before; they join these as a_t."""
+    """Write dot products of deferred inputs with earlier ones to g, then keep them as a_t."""
     A = pending_inputs(layout, block, l)
     fill(g, g.dtype.type(0), 0, block.width)
     if block.plan.sparse[l] != 0:
@@ -220,7 +220,7 @@ def close_block(state, block, n, c, threads):
 def train_deferred(packed, packed_block, samples, start, stop, loss_sum, threads):
     """`train_sequential` with each layer by the method that the block gives.
 
-    Parameters and result are its own, and:
+    Parameters and result are those of `train_sequential`, and:
 
     packed_block : (n,) floating
         A `Block`, modified in place. Blocks are counted from ``start``: where a pass is cut into

@@ -1,9 +1,9 @@
 """Exponential, logarithm and their kin, without branches or calls: loops over them are vectorised.
 
-Each takes a float32 or a float64 and gives a number of the same dtype. It is one body for both, of
-selects, fused multiply-adds and arithmetic on the bits of floats; constants and degrees alone
-differ. Arithmetic is strict: fast-math would merge the parts
-that an argument is split into. The callers' own flags do not reach in here.
+Each takes a float32 or a float64 and gives a number of the same dtype. Both
+dtypes share one body, of selects, fused multiply-adds and arithmetic on the bits of floats; only
+constants and the degrees of polynomials differ. Arithmetic is strict, because fast-math would merge
+the parts that an argument is split into; the fast-math flags of callers do not apply here.
 
 An argument is reduced by n·log 2 with the constant in two parts, of which the first times n is
 exact with and without a fused multiply-add (Cody & Waite, *Software Manual for the Elementary
@@ -57,7 +57,7 @@ _HALF = constant(0.5, 0.5)
 _EXP_LOWEST = constant(-104.5, -746.0)
 _EXP_HIGHEST = constant(89.0, 710.0)
 _EXPM1_LOWEST = constant(-18.0, -38.0)
-# Up to here, x is eˣ − 1 and log(1 + x) to within half an ulp, and −0 stays what it is.
+# Up to this |x|, x itself is eˣ − 1 and log(1 + x) to within half an ulp, and −0 stays −0.
 _LINEAR = constant(2.0**-25, 2.0**-54)
 _SMALLEST_NORMAL = constant(2.0**-126, 2.0**-1022)
 
@@ -208,10 +208,10 @@ def softmax(z, a, n):
 
 @jit(strict=True)
 def softmax_rows(z, a, n, stride, rows):
-    """`softmax` of each of so many rows, ``stride`` apart, as exact as that.
+    """`softmax` of each of ``rows`` rows, ``stride`` apart, as exact as that.
 
-    Rows of one vector are turned round, as many at a time as a vector has lanes: their maxima and
-    sums then need no sums over lanes, and what pads them no exponentials.
+    If rows are one vector long, as many as a vector has lanes are transposed at a time: then maxima
+    and sums need no reductions over lanes, and padding needs no exponentials.
     """
     v = lanes(z)
     r = 0

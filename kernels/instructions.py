@@ -1,4 +1,4 @@
-"""Operations of kernels whose LLVM code is written here, each beside what NumPy has for it.
+"""Tools to define operations of kernels by LLVM code of our own, each with a NumPy stand-in.
 
 `instruction` makes one of a function that emits the code. With ``NUMBA_DISABLE_JIT=1`` kernels get
 the stand-in.
@@ -14,12 +14,12 @@ from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
-VECTOR_BYTES = 64  # of a SIMD vector, at whose multiples arrays begin
+VECTOR_BYTES = 64  # size of a SIMD vector; arrays begin at multiples of it
 INT32, INT64 = ir.IntType(32), ir.IntType(64)
 
 
 def require_flat(array: Any) -> None:
-    """Refuse, when a caller is compiled, what would be read wrongly when it runs."""
+    """Refuse, at compile time, arrays that kernels would read wrongly at run time."""
     if not isinstance(array, types.Array) or array.ndim != 1 or array.layout != "C":
         raise TypingError(f"fastbp kernels take flat C-contiguous arrays here, got {array}.")
 

@@ -6,8 +6,8 @@ and ∂loss/∂Z_l; A_0 is X. Weights are input-major: row i of W_l is the fan-o
     forward    Z_l = A_{l−1} W_l + b_l       A_l = f_l(Z_l)
     backward   Δ_{l−1} = (Δ_l W_lᵀ) ⊙ f'(Z_{l−1})
 
-Samples do not depend on each other here. They are taken in groups, which a thread has to itself. A
-layer's sums can also be shared by its inputs, whose quarters are always added up in one order.
+Samples are independent of each other here, so each thread takes a group of them. A layer's sums can
+also be split by inputs: each thread takes quarters of them, which are always added in one order.
 """
 
 from typing import NamedTuple
@@ -29,7 +29,7 @@ from .views import layer_at, matrix, rows_at, shifted, width_at
 
 
 class Stretch(NamedTuple):
-    """Samples of a batch whose outputs and δ are kept at a time."""
+    """A run of samples of a batch, whose outputs and δ are kept at the same time."""
 
     first: int  # number of the first in the pass
     m: int  # how many they are
@@ -40,7 +40,7 @@ class Stretch(NamedTuple):
 class Span(NamedTuple):
     """Layers, counted from 0, on the way forward and back."""
 
-    summed: int  # the one whose sums ``workers`` threads have left in batch.z; −1 for none
+    summed: int  # the layer whose quarters ``workers`` threads have already summed; −1 for none
     workers: int
     end: int  # forward up to here
     floor: int  # and back to here
@@ -58,7 +58,7 @@ class Part(NamedTuple):
 
 @jit
 def mark(lists, t, place, count, is_there):
-    """Column t of ``marked``, if that is kept: inputs of a list, or zeros in their places."""
+    """Write sample t's inputs, or zeros if not ``is_there``, to column t of ``marked`` if kept."""
     zero, n = lists.x.dtype.type(0), count if len(lists.marked) > 0 else 0
     for j in range(place, place + n):
         lists.marked[lists.places[j] * lists.width + t] = lists.x[j] if is_there else zero
@@ -66,7 +66,7 @@ def mark(lists, t, place, count, is_there):
 
 @jit
 def list_inputs(lists, x, t, width, part):
-    """List what is not zero in the part's inputs of a row x of X: sample t's."""
+    """List the non-zero inputs of a part in row x of X, which is sample t's."""
     place, which = t * width + part.top, t * QUARTERS + part.quarter
     mark(lists, t, place, lists.counts[which], False)
     room = width - part.top
@@ -78,7 +78,7 @@ def list_inputs(lists, x, t, width, part):
 
 @jit(inline=False)
 def clear_marks(layout, batch, first):
-    """Forget the samples from ``first`` on that a longer stretch of a batch has left behind."""
+    """Clear the lists of samples from ``first`` on, which an earlier, longer stretch has left."""
     n_in, width, lists = layout.sizes[0], layout.units[1], batch.lists
     for t in range(first, batch.length):
         for quarter in range(QUARTERS):
@@ -102,13 +102,13 @@ def quarter_start(n_in, quarter, like):
 
 @jit
 def quarter_workers(threads):
-    """Threads that take quarters, as many each."""
+    """Number of threads that can share the quarters equally."""
     return QUARTERS if threads >= QUARTERS else min(threads, QUARTERS // 2)
 
 
 @jit(inline="early")
 def quarter_sums(layout, batch, l, lo, n, quarter):
-    """A quarter's own sums, for samples lo to lo + n; those of quarter 0 are Z itself."""
+    """Where a quarter's sums of samples lo to lo + n are kept; for quarter 0 it is Z itself."""
     stride = layout.strides[l]
     if quarter == 0:
         return rows_at(batch.z, layout, batch.length, l + 1, lo, n)
@@ -126,7 +126,7 @@ def add_second(layout, batch, l, lo, n, quarter):
 
 @jit
 def gather_sums(layout, batch, l, lo, n, workers):
-    """Z_{l+1} from its quarters, of which so many threads had equal shares."""
+    """Add up Z_{l+1} from its quarters, of which ``workers`` threads had equal shares."""
     if batch.quarters.is_cut[l] != 0:
         if workers == QUARTERS:
             add_second(layout, batch, l, lo, n, 1)
@@ -138,7 +138,7 @@ def gather_sums(layout, batch, l, lo, n, workers):
 
 @jit(inline="early")
 def input_matrix(layout, batch, samples, stretch, l, lo, n):
-    """A_l of samples lo to lo + n: dense X where it is, or its rows as they were copied."""
+    """A_l of samples lo to lo + n. For l = 0 it is X itself, or copied rows if X has an order."""
     width = width_at(layout, l)
     if l > 0:
         outputs = batch.a if len(batch.mask) == 0 else batch.masked
@@ -152,7 +152,7 @@ def input_matrix(layout, batch, samples, stretch, l, lo, n):
 
 @jit
 def copy_inputs(layout, batch, samples, t, stretch, top, end):
-    """Copy inputs ``top`` to ``end`` of dense X, where rows have an order of their own."""
+    """Copy inputs ``top`` to ``end`` of sample t of dense X, unless rows come in X's order."""
     if len(samples.order) > 0:
         x = matrix_rows(samples.inputs.X, samples.order[stretch.first + t], 1)
         copied = window(batch.inputs, t * layout.units[1] + top, end - top)
@@ -161,7 +161,7 @@ def copy_inputs(layout, batch, samples, t, stretch, top, end):
 
 @jit(inline="early")
 def first_rows(state, batch, samples, stretch, lo, n, part):
-    """A part's sums of the first layer from what is not zero, which is read along the way."""
+    """Sum a part's non-zero inputs in the first layer, listing them first if X is dense."""
     layout, inputs = state.layout, samples.inputs
     layer, width = layer_at(state.params, layout, 0), layout.units[1]
     ahead = rows_ahead(batch.length, width, batch.a)
@@ -181,8 +181,8 @@ def first_rows(state, batch, samples, stretch, lo, n, part):
 def layer_sums(state, batch, samples, stretch, l, lo, n, quarters):
     """Z_{l+1} = A_l W_{l+1} + b_{l+1}, of samples lo to lo + n.
 
-    Of a layer that is cut in quarters, those from the first to before the second of ``quarters``.
-    They are added up by pairs, here if both are at hand, in `gather_sums` if not.
+    If the layer is cut into quarters, only quarters[0] to quarters[1] − 1. They are added in pairs:
+    here if both of a pair are among these, otherwise in `gather_sums`.
     """
     layout = state.layout
     layer, is_cut = layer_at(state.params, layout, l), batch.quarters.is_cut[l] != 0
@@ -213,7 +213,7 @@ def layer_sums(state, batch, samples, stretch, l, lo, n, quarters):
 
 @jit(inline="early")
 def layer_outputs(state, batch, stretch, l, lo, n):
-    """A_{l+1} = f(Z_{l+1}), of samples lo to lo + n, and what the layer above gets of it."""
+    """A_{l+1} = f(Z_{l+1}) of samples lo to lo + n; with dropout, also the masked outputs."""
     layout = state.layout
     Z = rows_at(batch.z, layout, batch.length, l + 1, lo, n)
     A = rows_at(batch.a, layout, batch.length, l + 1, lo, n)
@@ -227,7 +227,7 @@ def layer_outputs(state, batch, stretch, l, lo, n):
 
 @jit(inline=False)
 def drop_units(layout, batch, l, lo, n, number):
-    """Draw layer l's masks of samples lo to lo + n, the first with that number, and apply them."""
+    """Draw and apply layer l's masks of samples lo to lo + n; ``number`` is that of the first."""
     rate, key = batch.regularization.dropout[l - 1], batch.regularization.key
     for t in range(n):
         mask = rows_at(batch.mask, layout, batch.length, l, lo + t, 1)
@@ -253,7 +253,7 @@ def forward_rows(state, batch, samples, stretch, lo, n, span):
 
 @jit
 def output_rows(state, batch, samples, stretch, lo, n):
-    """Rows of Δ_L, times the sample's weight and the share; and each sample's weighted loss."""
+    """Write rows of Δ_L, times the sample's weight and ``stretch.share``, and weighted losses."""
     layout, losses = state.layout, window(batch.losses, lo, n)
     L = len(layout.strides)
     stride = layout.strides[L - 1]
@@ -315,7 +315,7 @@ def layer_deltas(state, batch, l, lo, n, start, stop):
     W_T = matrix(window(batch.transposed, batch.places[l], stride * width), width)
     out, one = shifted(matrix(below, width), start), below.dtype.type(1)
     multiply_add(shifted(W_T, start), D, matrix(batch.zeros, 0), out, n, n_out, stop - start, one)
-    # Of all columns, rows follow each other without a gap: as good as one.
+    # If all columns are taken, rows are contiguous and can be treated as a single one.
     rows, columns = (1, n * width) if stop - start == width else (n, stop - start)
     for t in range(rows):
         place = t * width + start

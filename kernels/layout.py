@@ -22,8 +22,8 @@ class Layout(NamedTuple):
 
     sizes: Int64s  # (L + 1,) units of each layer, the input first
     strides: Int64s  # (L,) `padded` fan-out: row length of each block
-    blocks: Int64s  # (L + 1,) start of each layer's block in params; the last: length
-    units: Int64s  # (L + 2,) start of each layer's units in a buffer of one sample; ditto
+    blocks: Int64s  # (L + 1,) start of each layer's block in params, and their total length
+    units: Int64s  # (L + 2,) the same for each layer's units in a buffer of one sample
     activations: Int64s  # (L,) code of each layer's f, the output's last
     loss: int
 

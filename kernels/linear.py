@@ -57,15 +57,15 @@ def place_of(entries, j):
 @jit
 def add_rows(W, entries, out, start, stop):
     """out[start:stop] += Σ_j x[j] W[places[j], start:stop], in place."""
-    # Rows of one vector are over before a call's arguments are in place.
+    # Rows of one vector take less time than passing the arguments of a call.
     if W.across == lanes(W.data):
         _add_rows_narrow(zeros(W.data, 1), W, entries, out, 0)
     else:
         _add_rows(W, entries, out, start, stop)
 
 
-# Rows of this many vectors are read along, four at a time: a tile of columns would touch each row
-# at a distance that no prefetcher follows.
+# Rows of at least this many vectors are read along their length, four rows at a time: reading them
+# by tiles of columns would jump by distances that no hardware prefetcher follows.
 WIDE = 64
 
 
@@ -92,7 +92,7 @@ def _add_rows_along(W, entries, out, start, stop):
     zero, nothing = zeros(W.data, 1), W.data.dtype.type(0)
     j = 0
     while j < count:
-        # Past the last row, the row before it is added 0 times.
+        # In place of rows past the last one, the last row is added with a factor of 0.
         j1, j2, j3 = min(j + 1, count - 1), min(j + 2, count - 1), min(j + 3, count - 1)
         x0 = broadcast(zero, x[j])
         x1 = broadcast(zero, x[j1] if j + 1 < count else nothing)
@@ -134,7 +134,7 @@ def _add_rows_wide(like, W, entries, out, k):
 
 @jit
 def _add_rows_narrow(like, W, entries, out, k):
-    # One vector's sum would wait for itself at every row: four sums do not.
+    # A single sum would wait for the previous addition at every row; four sums take turns.
     s0 = like
     s1 = like
     s2 = like
@@ -152,7 +152,8 @@ def _add_rows_narrow(like, W, entries, out, k):
     store(out, k, load(like, out, k) + ((s0 + s1) + (s2 + s3)))
 
 
-# Rows of W that stay in the second-level cache, as wide as a tile, while all rows of X pass.
+# `multiply_add` takes at most this many rows of W at a time: a tile of them stays in the
+# second-level cache while all rows of X are multiplied by it.
 PANEL = 128
 
 
@@ -160,9 +161,9 @@ PANEL = 128
 def multiply_add(W, X, base, out, m, n, width, scale):
     """out = scale (base + X W): m rows of ``width`` columns, n being the rows of W, at least 1.
 
-    X may be transposed; the others have whole vectors along a row. The base may be ``out`` itself,
-    or share nothing with it: such as a bias, one row for all, whose rows are 0 apart. Each element
-    of W that has been loaded serves four rows of ``out`` where there are as many.
+    X may be transposed; the others' rows are whole vectors. ``base`` must be ``out`` itself or not
+    overlap it; if its rows are 0 apart it is one row for all, such as a bias. Each element of W
+    that is loaded is used for four rows of ``out``, if there are as many.
     """
     v = lanes(W.data)
     four, two, one = zeros(W.data, 4), zeros(W.data, 2), zeros(W.data, 1)
@@ -183,14 +184,14 @@ def multiply_add(W, X, base, out, m, n, width, scale):
         if m % 4 == 1:
             xr, b, o = _row(x, m - 1), _row(base, m - 1), _row(out, m - 1)
             k = 0
-            # A vector's sum waits for itself at every row of W, unless others are taken meanwhile.
+            # A sum waits for its previous addition at every row of W: four are taken in turns.
             while k + 4 * v <= width:
                 _one_row(four, shifted(rows, k), xr, shifted(b, k), shifted(o, k), count, c)
                 k += 4 * v
             while k < width:
                 _one_row(one, shifted(rows, k), xr, shifted(b, k), shifted(o, k), count, c)
                 k += v
-        base = out  # what the panels so far have summed up
+        base = out  # the next panel adds to the sums so far
 
 
 @jit(inline="early")
@@ -200,7 +201,7 @@ def _row(M, r):
 
 @jit
 def _four_rows(like, W, X, base, out, count, left, scale):
-    """A few vectors of the next four rows of `multiply_add`, of ``left``."""
+    """A few vectors of the next four rows of `multiply_add`; ``left`` rows are not done yet."""
     # With two or three rows left, the last of them is computed again.
     third, fourth = int(left > 2), int(left > 3)
     w, x0, b0, o0 = W.place, X.place, base.place, out.place
@@ -242,10 +243,10 @@ def _one_row(like, W, X, base, out, count, scale):
 
 @jit
 def add_dots(W, places, first, last, delta, out):
-    """out[j] += W[places[j]] · delta for first ≤ j < last, in place; of all rows in order if empty.
+    """out[j] += W[places[j]] · delta for first ≤ j < last, in place; no places means W[j].
 
-    Rows of one vector are taken a vector of ``out`` at a time where they are not listed, and one by
-    one after that: cut the rows at whole vectors, and every sum is rounded alike.
+    If rows are one vector long and not listed, a vector of ``out`` is computed at a time, and the
+    rest row by row, which rounds differently: threads must share the rows by whole vectors.
     """
     v = lanes(W.data)
     if W.across == v:
@@ -299,7 +300,7 @@ def _add_dots(W, places, first, last, delta, out):
 
 
 class Term(NamedTuple):
-    """What a sample does to weights: W ← decay·W + scale·x δᵀ."""
+    """A sample's update of weights: W ← decay·W + scale·x δᵀ."""
 
     delta: Reals
     scale: float
@@ -483,7 +484,7 @@ def fill(out, value, start, stop):
 
 @jit
 def nonzeros(a, start, stop, places, x):
-    """Places and values of what is not zero in a[start:stop], into ``places`` and x; how many."""
+    """Write places and values of the non-zeros in a[start:stop] to ``places`` and x; count them."""
     v = lanes(a)
     zero = zeros(a, 1)
     count = 0

@@ -1,7 +1,7 @@
 """Losses: value and derivative side by side, one table of codes, and which outputs go with which.
 
-Values are float64 whatever the network's dtype, so that sums over many samples keep their digits,
-and strict: fast-math would order the sum over outputs in one way here and in another there.
+Values are float64 whatever the network's dtype, so that sums over many samples keep their digits.
+Arithmetic is strict: fast-math could order the sum over outputs differently in different kernels.
 Every loss sums over a sample's outputs.
 """
 
@@ -29,9 +29,9 @@ LOSSES = {
 }
 CLASSIFICATION = ("cross_entropy", "binary_cross_entropy")
 
-# Output activations that a loss may be paired with; the first is the default. The losses that
-# are functions of a − y take any elementwise output; the others exist in the numerically stable
-# form from the logits alone, so only with the activation that makes δ = a − y.
+# Output activations that a loss may be paired with; the first is the default. Losses that
+# are functions of a − y take any elementwise output. The others are implemented only in their
+# numerically stable form, from the logits, and so only with the activation for which δ = a − y.
 _ELEMENTWISE = (*HIDDEN, "exp")
 LEGAL_OUTPUTS = {
     "squared_error": _ELEMENTWISE,
@@ -42,10 +42,10 @@ LEGAL_OUTPUTS = {
     "poisson": ("exp",),
 }
 
-# A larger loss is reported as this number, so that extreme logits (± the largest finite) have a
-# finite loss, and so has a sum over any number of such samples.
+# Larger losses are reported as this number, so that even the largest finite logits have a finite
+# loss, and so does the sum over any number of such samples.
 _LARGEST = 1e280
-# Below, the softmax in float32 has lost digits.
+# Below this, probabilities of the softmax in float32 have lost digits.
 _EXACT_FROM = 1e-30
 
 
@@ -95,12 +95,12 @@ def clipped(p, clip):
 
 @jit(strict=True)
 def greatest(z, a, n):
-    """M = max z and −log max a, which is log Σ_j e^(z_j − m) of a softmax a."""
+    """Return m = max z, and −log max a, which is log Σ_j e^(z_j − m) if a is the softmax of z."""
     m, p = z[0], a[0]
     for k in range(n):
         m = max(m, z[k])
         p = max(p, a[k])
-    # A single number is a matter of latency, where the C library's table is the fastest way.
+    # For a single number latency counts, and the C library's log is the fastest.
     return np.float64(m), -math.log(np.float64(p))
 
 
@@ -183,9 +183,9 @@ def output_delta(loss, output, z, a, y, label, delta, n):
     """δ_L = ∂loss/∂z_L; ``delta`` is modified in place. It and ``a`` are padded to whole vectors.
 
     δ = a − y holds for exactly these pairs: cross_entropy with softmax, binary_cross_entropy with
-    sigmoid, poisson with exp, squared_error with identity. For cross_entropy it is a Σy − y, and
-    Σy is 1 up to the rounding of the target's probabilities. The losses of e = a − y go through
-    the chain rule: ∂loss/∂a ⊙ f_L'(z_L).
+    sigmoid, poisson with exp, squared_error with identity. For cross_entropy it is a Σy − y,
+    where Σy is 1 up to the rounding of the target's probabilities. Losses of e = a − y use the
+    chain rule: ∂loss/∂a ⊙ f_L'(z_L).
     """
     T = y.dtype.type
     if label >= 0:
@@ -213,7 +213,7 @@ def output_delta(loss, output, z, a, y, label, delta, n):
 
 @jit
 def label_delta(A, label, scale, D, start, stride):
-    """Row from ``start`` of D: ``scale`` times δ_L of `output_delta` for a class."""
+    """Write ``scale`` times the δ_L of a class to the row of D that begins at ``start``."""
     zero = zeros(A, 1)
     c = broadcast(zero, scale)
     # Whole vectors alone: a vector that is read soon after one lane of it was written has to wait.
@@ -223,12 +223,12 @@ def label_delta(A, label, scale, D, start, stride):
 
 @jit(inline=False)
 def label_losses(Z, A, labels, losses, n, stride, m, clip):
-    """`label_cross_entropy` of m rows, given in ``losses`` the probability of each one's class."""
+    """Turn m rows' probabilities of their classes, in ``losses``, into `label_cross_entropy`."""
     inexact = 0
     for t in range(m):
         probability = clipped(losses[t], clip)
         inexact += probability <= _EXACT_FROM
-        losses[t] = -log(probability)  # of many, a vector at a time is the fastest way
+        losses[t] = -log(probability)  # for many numbers, our vectorised log is the fastest
     for t in range(m if inexact > 0 else 0):
         if A[t * stride + labels[t]] <= _EXACT_FROM:
             z, a = window(Z, t * stride, stride), window(A, t * stride, stride)
@@ -236,7 +236,7 @@ def label_losses(Z, A, labels, losses, n, stride, m, clip):
 
 
 class Outputs(NamedTuple):
-    """Where samples end, a row of ``stride`` for each."""
+    """Arrays of the output layer, with a row of ``stride`` elements per sample."""
 
     Z: Reals
     A: Reals
@@ -250,7 +250,7 @@ class Outputs(NamedTuple):
 def target_rows(loss, output, outputs, losses, m, clip):
     """Losses and δ_L of m samples by their targets.
 
-    What pads a row of D is left to be cleared.
+    The caller must clear the padding of D's rows.
     """
     Z, A, Y, D, n, stride = outputs
     if loss != CROSS_ENTROPY:
@@ -267,8 +267,8 @@ def target_rows(loss, output, outputs, losses, m, clip):
 def is_correct(loss, a, y, label, n):
     """Whether the predicted class, or every predicted label, is the target's.
 
-    The first of equal probabilities counts, and a label from above one half, as in
-    ``Network.predict``.
+    Of equal probabilities the first one counts; a label is predicted if its probability is above
+    one half. ``Network.predict`` does the same.
     """
     if loss == CROSS_ENTROPY:
         guess = 0

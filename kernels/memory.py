@@ -1,4 +1,4 @@
-"""Windows into flat arrays: no slices, no reference counts, bounds checked on demand alone."""
+"""Windows into flat arrays: no slices, no reference counts, bounds checked only on demand."""
 
 from typing import Any
 
@@ -63,7 +63,7 @@ def no_places(builder):
 
 @instruction(giving(types.none), lambda array, index: None)
 def prefetch(builder, array, index):
-    """Ask for the cache line of ``array[index]``, which will be read; it need not exist."""
+    """Prefetch the cache line of ``array[index]``; the index may be out of bounds."""
     address = builder.bitcast(builder.gep(array.data, [index]), cgutils.voidptr_t)
     kind = ir.FunctionType(ir.VoidType(), [address.type, INT32, INT32, INT32])
     function = builder.module.declare_intrinsic("llvm.prefetch", [address.type], kind)

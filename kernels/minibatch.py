@@ -4,17 +4,17 @@ Once the samples have been through the layers and back (`rows`), with A_l and Δ
 
     gradient   G_l = A_{l−1}ᵀ Δ_l            ∂loss/∂b_l = Σ_t δ_{l,t}
 
-All products are of small matrices, and `multiply_add` takes them. A row of Δ_L is multiplied by
-its sample's share of the mean, so G is the gradient of the batch's mean loss. Plain SGD needs no
-G: its step is a factor of the sample's share too, and the product is added to W itself. Other
-rules get G in panels of a few rows, which are still in the nearest cache when the step is taken,
-and so is what is transposed for the next batch's way back.
+All products are of small matrices and are computed by `multiply_add`. Each row of Δ_L is multiplied
+by its sample's share of the mean, so G is the gradient of the batch's mean loss. Plain SGD needs no
+separate G: the share also has the factor −η/γ, and the product is added to W directly. The other
+rules compute G in panels of a few rows, which are still in the nearest cache when the step is taken
+and when the new weights are transposed for the next batch's backward pass.
 
-Samples are what threads share on the way through the layers, or the inputs of a layer that just
-fits a core's cache; and panels in the step. Every element is computed by one thread, in one order.
+On the way through the layers threads share the samples, or the inputs of a layer that just fits a
+core's cache; in the step they share the panels. One thread computes each element, in one order.
 
-A batch longer than the scratch is worked off in stretches: their gradients are summed up, and the
-step comes with the last. The gradient alone, with no step at all, is that sum.
+A batch longer than the scratch is processed in stretches: their gradients are added up, and the
+step is taken with the last one. If only the gradient is wanted, it is that sum.
 """
 
 from typing import NamedTuple
@@ -58,10 +58,10 @@ from .updates import (
 from .vectors import constant, lanes, transpose
 from .views import layer_at, matrix, rows_at, shifted, transposed, width_at
 
-# What is done with a stretch's gradient: W takes plain SGD's step, the batch's sum grows, or it is
-# complete and the optimizer takes its step.
+# What to do with a stretch's gradient: add plain SGD's step to W; add it to the batch's sum; or,
+# with the last stretch, take the optimizer's step.
 PLAIN_STEP, SUM_UP, STEP = range(3)
-# Smaller factors have lost digits, or are 0.
+# A clip factor below this has lost digits, or is 0, in the parameters' dtype.
 _LEAST_FACTOR = constant(1e-30, 1e-290)
 
 
@@ -69,15 +69,15 @@ class Todo(NamedTuple):
     """What is done with a stretch's gradient, the same for all panels."""
 
     action: int  # PLAIN_STEP, SUM_UP or STEP
-    c: float  # by which the gradient is multiplied, or, of a plain step, the sum of it and W
-    gradient: Reals  # where it is summed up: of all parameters, or panels of the threads
+    c: float  # factor of the gradient; in a plain step, of W plus its term (this is γ)
+    gradient: Reals  # where it is summed up: for all parameters, or in one panel per thread
     penalties: Penalties
     step: Step
 
 
 @jit
 def through_layers(task, part, parts):
-    """Forward, and from the last layer back: a thread's samples, a group worked on at once."""
+    """Take a thread's group of samples forward through ``span`` and, from the output, back."""
     state, batch, samples, stretch, span = task
     group = (stretch.m + 8 * parts - 1) // (8 * parts) * 8
     lo = part * group
@@ -92,7 +92,7 @@ def through_layers(task, part, parts):
 
 @jit
 def share_sums(task, worker, workers):
-    """A worker's quarters of the sums of a layer."""
+    """Compute a worker's quarters of a layer's sums."""
     state, batch, samples, stretch, l = task
     each = QUARTERS // workers
     quarters = worker * each, (worker + 1) * each
@@ -101,12 +101,12 @@ def share_sums(task, worker, workers):
 
 @jit
 def share_deltas(task, worker, workers):
-    """A worker's columns of Δ_l: those of the quarters that it has summed up."""
+    """Compute a worker's columns of Δ_l: the inputs of the quarters that it has summed."""
     state, batch, m, l = task
     each, n_in = QUARTERS // workers, state.layout.sizes[l]
     start = quarter_start(n_in, worker * each, batch.delta)
     stop = quarter_start(n_in, (worker + 1) * each, batch.delta)
-    if start < stop == n_in:  # with what pads it
+    if start < stop == n_in:  # the last columns, and the padding
         stop = width_at(state.layout, l)
     if stop > start:
         layer_deltas(state, batch, l, 0, m, start, stop)
@@ -119,7 +119,7 @@ _share_deltas = in_parts(share_deltas)
 
 @jit(inline="early")
 def differentiate_rows(state, batch, samples, stretch, threads):
-    """Forward and back: threads share the samples, but the quarters of layers that have them."""
+    """Forward and back: threads share the samples, or the quarters of layers cut into quarters."""
     L = len(state.layout.strides)
     summed, workers, floor = -1, 1, 0
     if threads is not None and threads > 1:
@@ -140,7 +140,7 @@ def differentiate_rows(state, batch, samples, stretch, threads):
 
 @jit
 def transpose_rows(state, batch, l, top, rows):
-    """Columns ``top``, at a whole vector, to ``top + rows`` of layer l's transposed weights."""
+    """Copy rows ``top`` (at a whole vector) to ``top + rows`` of W to its transposed copy."""
     layer, width = layer_at(state.params, state.layout, l), width_at(state.layout, l)
     W, stride = layer.W.data, layer.stride
     out = window(batch.transposed, batch.places[l], stride * width)
@@ -158,12 +158,12 @@ def transpose_rows(state, batch, l, top, rows):
 
 @jit(inline="early")
 def add_products(state, batch, samples, stretch, l, target, top, c):
-    """target ← c (target + A_{l−1}ᵀ Δ_l), for rows of layer l's weights from ``top`` on."""
+    """target ← c (target + A_lᵀ Δ_{l+1}), for rows of W_{l+1} from ``top`` on; l counts from 0."""
     layout, m, inputs = state.layout, stretch.m, samples.inputs
     stride, one = layout.strides[l], target.dtype.type(1)
     D = matrix(rows_at(batch.delta, layout, batch.length, l + 1, 0, m), stride)
     W, rows = matrix(target, stride), len(target) // stride
-    if l == 0 and len(inputs.indptr) > 0:  # of all rows, then
+    if l == 0 and len(inputs.indptr) > 0:  # a layer of CSR rows is a single panel
         for t in range(m):
             entries = csr_row(inputs, row_at(samples, stretch.first + t))
             rank_one(W, entries, Term(window(D.data, t * stride, stride), one, one))
@@ -182,7 +182,7 @@ def add_products(state, batch, samples, stretch, l, target, top, c):
 
 @jit(inline="early")
 def gradient_at(state, batch, todo, place, n, slot):
-    """Where the gradient of n parameters from ``place`` on is summed up."""
+    """Where to add up the gradient of n parameters from ``place``; for a plain step, W itself."""
     if todo.action == PLAIN_STEP:
         return window(state.params, place, n)
     if batch.panels.is_whole != 0:  # what earlier stretches of the batch have summed up
@@ -194,7 +194,7 @@ def gradient_at(state, batch, todo, place, n, slot):
 
 @jit
 def finish(state, batch, todo, g, place, is_weight, part):
-    """What is left to be done with the gradient g of a panel's weights, or of a layer's biases."""
+    """Take the step with the gradient g of a panel or of biases, or note its norm for clipping."""
     clip_value = batch.regularization.clip_value
     if todo.action == STEP:
         if adjusts(todo.penalties, clip_value, todo.c):
@@ -207,7 +207,7 @@ def finish(state, batch, todo, g, place, is_weight, part):
 
 @jit
 def take_panel(task, l, panel, slot):
-    """What is to be done with the gradient of the samples at hand, for one panel of layer l."""
+    """Add up the stretch's gradient for one panel of layer l, and do with it what ``todo`` says."""
     state, batch, samples, stretch, todo = task
     layout, panels, T = state.layout, batch.panels, state.params.dtype.type
     n_in, stride, block = layout.sizes[l], layout.strides[l], layout.blocks[l]
@@ -219,7 +219,7 @@ def take_panel(task, l, panel, slot):
     if stretch.m > 0:
         add_products(state, batch, samples, stretch, l, g, top, factor)
     finish(state, batch, todo, g, place, True, panel)
-    if top == 0:  # with a layer's first panel its biases
+    if top == 0:  # the biases go with the layer's first panel
         place = block + n_in * stride
         g = gradient_at(state, batch, todo, place, stride, slot)
         if stretch.m > 0:
@@ -232,14 +232,15 @@ def take_panel(task, l, panel, slot):
 
 @jit
 def take_panels(task, slot, threads):
-    """`take_panel` of those that fall to a thread."""
+    """`take_panel` for each panel that belongs to this thread."""
     state, batch = task[0], task[1]
     layout, panels = state.layout, batch.panels
     for l in range(len(layout.strides)):
         for panel in range(panels.firsts[l], panels.firsts[l + 1]):
             middle = (panels.loads[panel] + panels.loads[panel + 1]) // 2
             owner = middle * threads // panels.loads[len(panels.loads) - 1]
-            if batch.quarters.is_cut[l] != 0 and threads > 1:  # as they were shared for the sums
+            # The thread that has summed a quarter takes its panels, too.
+            if batch.quarters.is_cut[l] != 0 and threads > 1:
                 top = (panel - panels.firsts[l]) * panels.heights[l]
                 quarter = top // quarter_length(layout.sizes[l], state.params)
                 owner = quarter * quarter_workers(threads) // QUARTERS
@@ -252,7 +253,7 @@ _take_panels = in_parts(take_panels)
 
 @jit
 def clip(batch, gradient):
-    """Factor that limits the norm of the batch's gradient; 1 where it has been applied already."""
+    """Factor that limits the gradient's norm; if too small for the dtype, apply it and return 1."""
     T, regularization = gradient.dtype.type, batch.regularization
     most = float(T(regularization.clip_norm))
     factor = clip_factor(batch.panels.norms, most)
@@ -275,7 +276,7 @@ def limit_units(state, batch):
 
 @jit
 def batch_penalties(state, batch, share):
-    """Factors of a batch's penalties, whose losses are multiplied by ``share`` where it counts."""
+    """Factors λ and λ₁ of a batch's penalties, multiplied by ``share`` if ``by_batch`` is set."""
     T, regularization = state.params.dtype.type, batch.regularization
     λ, λ1 = T(regularization.weight_decay), T(regularization.l1)
     if regularization.by_batch != 0:
@@ -285,14 +286,14 @@ def batch_penalties(state, batch, share):
 
 @jit(inline="early")
 def learn(state, batch, samples, stretch, todo, threads):
-    """Take the samples of a stretch through the layers and back, and do what is to be done."""
+    """Take a stretch's samples forward and back, then do with the gradient what ``todo`` says."""
     if batch.is_listed != 0:  # what a longer stretch has left behind
         clear_marks(state.layout, batch, stretch.m)
     differentiate_rows(state, batch, samples, stretch, threads)
     clips = todo.action == STEP and batch.regularization.clip_norm < np.inf
     for turn in range(2 if clips else 1):
         now, rest = todo, stretch
-        if clips and turn == 0:  # first all of the gradient, whose norm is to be known
+        if clips and turn == 0:  # sum up the whole gradient first: clipping needs its norm
             now = Todo(SUM_UP, todo.c, todo.gradient, todo.penalties, todo.step)
         elif clips:
             c = clip(batch, todo.gradient)
@@ -310,14 +311,14 @@ def train_minibatch(packed, packed_batch, gradient, samples, start, stop, loss_s
     packed_batch : (n,) floating
         A `Batch`, modified in place, made for this layout and this kind of samples.
     gradient : (layout.blocks[-1],) floating, or (0,)
-        If there is one, the mean gradient of the samples is added to it in place of any step.
+        If it is not empty, the mean gradient of the samples is added to it and no step is taken.
     start, stop : int
-        Batches are counted from the start of the pass, and the last may be smaller. Where a pass is
-        cut into several calls, each but the last ends with a batch, or at a multiple of the batch's
-        ``length`` where that is less than its ``size``.
+        Batches are counted from the start of the pass, and the last may be smaller. If a pass is
+        cut into several calls, each call but the last must end at the end of a batch or, if batches
+        are longer than ``length``, at a multiple of ``length``.
     threads : int or None
-        They change no bit. None compiles no parallel loops. No more of them take a step than the
-        batch is made for.
+        Their number changes no bit. With None no parallel loops are compiled. At most as many take
+        a step as the batch was made for.
 
     Raises
     ------

@@ -1,12 +1,12 @@
 """Named tuples of arrays and numbers in one flat array, which may be copied, saved or moved.
 
-The array begins with a header of int64: a mark that tells the kind, the version and the dtype, then
-two words for each field, the fields of inner tuples in their places. Of an array these are its
-first byte, counted from the start of the whole, and its length; of a number its value and zero.
+The array begins with a header of int64: a mark that tells the kind, the version and the dtype, the
+size of the whole in bytes, then two words per field, the fields of inner tuples in line. For an
+array these are its offset in bytes from the start and its length; for a number, its value and zero.
 Every array begins at a multiple of 64 bytes. Nothing in it is an address.
 
-`view` gives the fields by their names, in Python and in kernels alike. Kernels hand on one pointer
-in place of all the arrays.
+`fields` gives the fields by name in Python, and `view` does in kernels, which pass on one pointer
+instead of all the arrays.
 """
 
 import functools
@@ -27,7 +27,7 @@ from .memory import aligned_zeros
 
 # What a field may be, besides int, float and another such tuple.
 if TYPE_CHECKING:
-    Reals: TypeAlias = Any  # in place of an array its length may stand
+    Reals: TypeAlias = Any  # for `pack`, an array or just its length
     Doubles: TypeAlias = Any
     Int64s: TypeAlias = Any
     Int32s: TypeAlias = Any
@@ -90,7 +90,7 @@ def _leaves(thing: Any) -> Iterator[tuple[Any, Any]]:
 def pack(thing: NamedTuple, dtype: np.dtype) -> NDArray[np.floating]:
     """A named tuple as one flat array of ``dtype``.
 
-    In place of an array its length may stand: then it holds zeros.
+    An array may be given as just its length: then it is filled with zeros.
 
     Raises
     ------
@@ -160,7 +160,7 @@ def _unpacked(raw: memoryview, dtype: np.dtype, kind: Any, first: int) -> Any:
             values.append(float(np.int64(start).view(np.float64)))
         else:
             item = np.dtype(_DTYPES.get(field, dtype))
-            # By way of a slice, or a view's base would be the whole, header and all.
+            # Slice first: otherwise the array's base would be the whole, with its header.
             values.append(np.frombuffer(raw[start : start + length * item.itemsize], item))
     return kind(*values)
 

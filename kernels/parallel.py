@@ -11,12 +11,12 @@ from .packing import recall, reference
 
 
 def in_parts(piece: Callable[..., Any]) -> Any:
-    """Function of (task, parts, threads, shares) that calls ``piece(task, part, parts)`` for each.
+    """Function of (task, parts, threads, shares) that calls ``piece(task, part, parts)`` per part.
 
-    Several threads take the parts where ``shares`` is not 0. A task is a tuple of any depth: a
-    parallel loop takes no tuple of tuples, so it gets the task's address. On one thread ``piece``
-    becomes a part of its caller, for a small network notices calls. Where ``threads`` is None, the
-    parallel loop is not even compiled.
+    If ``shares`` is not 0, several threads take the parts. A task may be a nested tuple, which
+    parallel loops cannot take, so they are given its address. On one thread ``piece`` is inlined
+    into its caller, because calls slow down a small network. If ``threads`` is None, the parallel
+    loop is not even compiled.
     """
 
     @jit(inline=False, parallel=True)
@@ -37,7 +37,7 @@ def in_parts(piece: Callable[..., Any]) -> Any:
 
 @jit
 def team(threads, shares):
-    """Threads that work on what they share, or on what they do not."""
+    """Number of threads that work on something: ``threads`` if they share it, otherwise 1."""
     if threads is None:
         return 1
     else:

@@ -1,8 +1,8 @@
 """The products of deferred updates, in parts that do not depend on each other, on all threads.
 
-Over a block of samples they are matrix products: what is known before its first sample
-(`open_tile`: Wᵀx and x_s · x_t of the first layer) and what is left to do after its last
-(`close_tile`: the deferred terms of W). `forward_tile` and `backward_rows` are those of one
+For a whole block they are matrix products: those that can be computed before its first sample
+(`open_tile`: Wᵀx and x_s · x_t of the first layer) and those that are left after its last
+(`close_tile`: the deferred terms of W). `forward_tile` and `backward_rows` are the products of one
 sample. Each element is computed in one part, in one order, so the number of threads changes no
 bit of a result; and threads take the same tiles each time, so that a tile of weights stays in the
 cache of one core.
@@ -20,7 +20,7 @@ from .views import layer_at, matrix, shifted, transposed, width_at
 
 @jit
 def tile_width(stride, like):
-    """Columns of a tile: as many as stay in registers, more of a wide layer, all of a narrow."""
+    """Columns of a tile: as many as fit in registers; more in a wide layer, all in a narrow one."""
     v = lanes(like)
     if stride >= WIDE * v:
         return 16 * v
@@ -36,7 +36,7 @@ def n_tiles(stride, like):
 
 @jit
 def tile_columns(stride, like, tile, tiles):
-    """First column of a tile, and the one after its last; of a single tile, all."""
+    """First column of a tile, and the one after its last; a single tile has all columns."""
     if tiles == 1:
         return 0, stride
     start = tile * tile_width(stride, like)
@@ -60,7 +60,7 @@ def pending_factors(layout, block, l):
 
 @jit
 def first_entries(layout, block, t):
-    """What is not zero of the inputs of the block's sample t."""
+    """Non-zero inputs of the block's sample t."""
     width = layout.units[1]
     places = window(block.first_places, t * width, width)
     return Entries(places, window(block.first_x, t * width, width), block.first_counts[t])
@@ -114,7 +114,7 @@ def open_tile(task, tile, tiles):
     for t in range(n):
         z = window(Z.data, t * layer.stride, layer.stride)
         add_rows(layer.W, first_entries(layout, block, t), z, start, stop)
-    columns = 0  # whole vectors of the row that hold what lies below the diagonal
+    columns = 0  # how many hold what is below the diagonal, rounded up to whole vectors
     for t in range(tile, n, tiles):
         while columns < t:
             columns += lanes(A.data)
@@ -188,9 +188,9 @@ def forward_tile(task, tile, tiles):
 
 @jit
 def backward_rows(task, part, parts):
-    """out += W δ, a share of the rows listed, or of all ``count``."""
+    """out += W δ, for a part of the listed rows or, if none are listed, of rows 0 to ``count``."""
     W, places, count, δ, out = task
-    # Whole vectors of ``out``, for `add_dots` sums them apart from single elements.
+    # Cut at whole vectors of ``out``, because `add_dots` rounds single elements differently.
     v = lanes(out)
     share = (count + parts * v - 1) // (parts * v) * v
     first, last = part * share, min((part + 1) * share, count)

@@ -54,25 +54,25 @@ def read_only(array: NDArray) -> NDArray:
     return view
 
 
-# What dense rows have instead of CSR, of the type of the real thing: a kernel is compiled once.
+# Empty CSR arrays for dense rows, of the types of real ones, so that a kernel is compiled once.
 _NO_DATA = {np.dtype(name): read_only(np.empty(0, name)) for name in ("float32", "float64")}
 _NO_INDICES = read_only(np.empty(0, np.int32))
 _NO_INDPTR = read_only(np.empty(0, np.int64))
 
 
 def dense_inputs(X: NDArray[np.floating], dtype: np.dtype | None = None) -> Inputs:
-    """``X``, C-contiguous (n, n_0), as kernels take it, or as it is before conversion to dtype."""
+    """``X``, C-contiguous (n, n_0), as kernels take it; or any X that is yet to be converted."""
     return Inputs(X, _NO_DATA[dtype or X.dtype], _NO_INDICES, _NO_INDPTR)
 
 
-# Rows that are to be in a core's second cache when their turn comes, beside all that is worked on
-# there. With several threads some come to the wrong core, but nearer than they were.
+# Bytes of rows to prefetch into a core's second-level cache, which leaves room for everything else.
+# With several threads some rows arrive at the wrong core, but still closer than memory.
 _AHEAD_BYTES = 128 * 1024
 
 
 @jit
 def rows_ahead(most, width, like):
-    """Samples by which rows are asked for ahead: at most so many, where they take less room."""
+    """How many samples ahead to prefetch: ``most``, or as many rows as `_AHEAD_BYTES` holds."""
     return min(most, max(1, _AHEAD_BYTES // (width * like.itemsize)))
 
 
@@ -98,11 +98,11 @@ def n_samples(samples):
 
 @jit
 def expect(samples, t, start, stop):
-    """Have inputs ``start`` to ``stop`` of the pass's sample t on their way, where X is dense.
+    """Prefetch inputs ``start`` to ``stop`` of the pass's sample t, if X is dense.
 
-    A small network has learned from a row sooner than the next arrives in an order that no hardware
-    can guess. It waits for rows in their own order too: what guesses them begins anew at every
-    batch, and at every page of memory.
+    In a shuffled order, which hardware cannot predict, a small network is done with a row before
+    the next one arrives. It waits even if rows are in order, because the hardware prefetcher starts
+    anew at every batch and at every page of memory.
     """
     if len(samples.inputs.X) > 0 and t < n_samples(samples):
         x = matrix_rows(samples.inputs.X, row_at(samples, t), 1)
@@ -120,7 +120,7 @@ def csr_row(inputs, row):
 
 @jit
 def label_at(samples, row, n):
-    """Class number of a sample, or −1 if there is no such class of n.
+    """Class number of a sample, or −1 if it is not from 0 to n − 1.
 
     Labels have been checked, but the caller may have changed them since. They are used as indices,
     so they are checked here again.
@@ -131,7 +131,7 @@ def label_at(samples, row, n):
 
 @jit(inline="early")
 def load_target(samples, row, y):
-    """Class number of a sample, or −1 and its target row in ``y``: NaN if the label is no class."""
+    """Class number of a sample; or −1, with its target row (NaN for an invalid label) in ``y``."""
     T = y.dtype.type
     kept, shared = T(samples.kept), T(samples.shared)
     if len(samples.labels) > 0:

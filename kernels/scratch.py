@@ -1,4 +1,4 @@
-"""Scratch of blocks and of batches: one flat array each, with all that is constant in a pass."""
+"""Scratch of blocks and batches: one flat array each, with everything constant during a pass."""
 
 from typing import NamedTuple
 
@@ -11,20 +11,20 @@ from .layout import DEFERRED, SKIPPING, Layout, padded
 from .packing import Doubles, Int32s, Int64s, Reals, pack
 from .samples import require_inputs
 
-# A block's samples are marked by the bits of one integer.
+# A set of a block's samples is a bit mask in one 64-bit integer.
 LONGEST_BLOCK = 64
 
 
 class Plan(NamedTuple):
-    """How each layer's steps are computed, (L,) each. Sharing changes no bit of a result.
+    """How each layer's steps are computed; all (L,). Sharing changes no bit of a result.
 
     A layer whose method is zero-skipping is sparse, and one that is sequential is not. A first
     layer of CSR rows is zero-skipping.
     """
 
     methods: Int64s  # codes of `layout.METHODS`
-    sparse: Int64s  # whether inputs that are zero are left out; in a deeper layer only where the
-    # activation below is relu, which has no δ where it is zero
+    sparse: Int64s  # whether zero inputs are skipped; in deeper layers only if the activation
+    # below is relu, where δ is 0 if the output is 0
     shares_block: Int64s  # whether threads share the products over a block
     shares_sample: Int64s  # whether they share those of one sample
 
@@ -32,8 +32,8 @@ class Plan(NamedTuple):
 class Block(NamedTuple):
     """Scratch of a block of samples s = 0, 1, 2 and so on.
 
-    A layer l has its part of ``a`` from ``units[l]·width`` and of ``d`` from
-    ``units[l + 1]·width``, and of ``places`` and ``x`` from ``units[l]``.
+    Layer l's part of ``a`` begins at ``units[l]·width``, of ``d`` at ``units[l + 1]·width``, and of
+    ``places`` and ``x`` at ``units[l]``.
     """
 
     sizes: Int64s  # (L + 1,) those of the layout that it is made for
@@ -56,7 +56,7 @@ class Block(NamedTuple):
 
 
 def make_block(layout: Layout, plan: Plan, length: int, dtype: np.dtype) -> NDArray[np.floating]:
-    """Scratch for blocks of at most ``length`` ≤ 64 samples, as far as the plan needs it."""
+    """Scratch for blocks of at most ``length`` samples (up to 64), as much as the plan needs."""
     length, units = min(length, LONGEST_BLOCK), int(layout.units[-1])
     width = padded(length, dtype)
     n = units * width if DEFERRED in plan.methods else 0
@@ -85,18 +85,19 @@ def make_block(layout: Layout, plan: Plan, length: int, dtype: np.dtype) -> NDAr
 
 # Samples of a mini-batch whose outputs and δ are kept at a time.
 LONGEST_STRETCH = 256
-# The inputs of a layer with 128 KiB to 1 MiB of weights are summed up in quarters, whatever the
-# threads are: each thread takes whole quarters, and its core's cache keeps their weights for the
-# sums and for the step. Smaller layers are over too soon, and larger ones leave that cache anyway;
-# with many samples it matters less than the sums that have to be added up. From 12 vectors on no
-# quarter is empty.
+# A layer with 128 KiB to 1 MiB of weights sums its inputs in quarters, whatever the number of
+# threads. Each thread takes whole quarters, so its core's cache keeps their weights from sums to
+# step. Smaller layers are done too soon for that to pay, and larger ones do not stay in that
+# cache anyway; with many samples it saves less than adding up the quarters costs. With 12 or more
+# vectors of inputs no quarter is empty.
 QUARTERS = 4
 _LEAST_INPUTS = 256
 _QUARTERED_BYTES = range(128 * 1024, 1024 * 1024 + 1)
 _MOST_SAMPLES = 128
-# Elements of a panel of the gradient, about: with its weights and moments in the nearest cache.
+# About how many elements a panel of the gradient has: with their weights and moments they fit the
+# nearest cache.
 _PANEL = 2048
-# Panels that each of several threads takes, at least: the more, the more equal their shares.
+# With several threads, about how many panels each takes at least: more make shares more equal.
 _PANELS_A_THREAD = 8
 
 
@@ -117,7 +118,7 @@ UNREGULARIZED = Regularization()
 
 
 class Lists(NamedTuple):
-    """Inputs of dense X that are not zero, sample by sample and quarter by quarter, or nothing."""
+    """Lists of the non-zero inputs of dense X by sample and quarter; empty if none are kept."""
 
     width: int  # of a row of ``marked``: a stretch's length padded to whole vectors
     places: Int32s  # (length·units[1],) where they stand
@@ -127,7 +128,7 @@ class Lists(NamedTuple):
 
 
 class Quarters(NamedTuple):
-    """Sums of a layer's inputs in quarters."""
+    """Which layers sum their inputs in quarters, and room for these sums."""
 
     is_cut: Int64s  # (L,) whether a layer's inputs are
     sums: Reals  # ((QUARTERS − 1)·length·widest,) those of all quarters but the first
@@ -140,7 +141,7 @@ class Panels(NamedTuple):
     firsts: Int64s  # (L + 1,) number of each layer's first panel; the last: of panels
     loads: Int64s  # (firsts[-1] + 1,) weights in all panels before each, and in all
     size: int  # elements of the largest
-    is_whole: int  # whether there is a gradient of all parameters, summed up by stretches
+    is_whole: int  # whether a gradient of all parameters is summed up over stretches
     gradient: Reals  # that, or a panel for each thread, or (0,)
     norms: Doubles  # (firsts[-1] + L,) of the panels' and the biases' gradients, × SHRINK
 
@@ -149,7 +150,7 @@ class Batch(NamedTuple):
     """Scratch of a mini-batch, a row per sample in each layer.
 
     A layer l ≥ 1 has its part of ``a``, ``z`` and ``delta`` from ``(units[l] − units[1])·length``.
-    Padding holds what the formulas make of zeros, such as f(0); only that of ``delta`` is zero.
+    Padding holds whatever the formulas give for zeros, such as f(0); only in ``delta`` it is 0.
     """
 
     sizes: Int64s  # (L + 1,) those of the layout that it is made for
@@ -157,10 +158,10 @@ class Batch(NamedTuple):
     length: int  # most samples at a time: a longer batch is worked off in stretches
     is_sparse: int  # whether X is CSR
     is_listed: int  # whether zeros in dense X are left out
-    is_plain: int  # whether plain SGD's step is added to the weights, with no gradient apart
+    is_plain: int  # whether plain SGD's step is added to W directly, without storing G
     inputs: Reals  # (length·units[1],) rows of dense X, unless zeros are left out
     a: Reals  # ((units[-1] − units[1])·length,) outputs of each layer
-    masked: Reals  # ditto: under the mask, which is what the layer above gets; (0,) without dropout
+    masked: Reals  # ditto: a times the mask, the next layer's input; (0,) without dropout
     mask: Reals  # ditto: of dropout, or (0,)
     z: Reals  # ditto: sums before the activation
     delta: Reals  # ditto: ∂loss/∂z, times the sample's share of the mean
@@ -178,7 +179,7 @@ class Batch(NamedTuple):
 
 
 def kind_of(is_listed: bool, is_sparse: bool) -> str:
-    """What `make_batch` calls inputs whose zeros are left out, or that are CSR rows, or neither."""
+    """The ``inputs`` argument of `make_batch`: CSR rows, dense with zeros skipped, or dense."""
     return "sparse" if is_sparse else "listed" if is_listed else "dense"
 
 
@@ -198,11 +199,11 @@ def make_batch(
     Parameters
     ----------
     inputs : {"dense", "listed", "sparse"}
-        X is dense; it is dense, and its zeros are left out; it is CSR.
+        Dense X; dense X whose zeros are skipped; CSR rows.
     purpose : {"training", "gradient", "inference"}
-        For a gradient there is no step, and for inference there is no way back.
+        A gradient takes no step, and inference has no backward pass.
     is_plain : bool
-        The optimizer is plain SGD, whose step needs no gradient apart.
+        The optimizer is plain SGD, whose step needs no separate gradient.
     threads : int
         Most threads that take a step together.
     """
@@ -210,7 +211,8 @@ def make_batch(
     n = int(layout.units[-1] - layout.units[1]) * length
     masks, places = n * any(regularization.dropout), _places(layout, goes_back)
     is_plain, is_whole = _sums(size, inputs, purpose, is_plain, regularization)
-    clips = regularization.clip_norm < np.inf  # whose bits follow from the sizes of panels
+    # A clipped norm's bits depend on the panels, so these must not depend on the threads then.
+    clips = regularization.clip_norm < np.inf
     panels = _panels(layout, dtype, inputs, purpose, 1 if clips else threads)
     gradient = int(layout.blocks[-1]) if is_whole else threads * panels.size * (not is_plain)
     batch = Batch(
@@ -244,7 +246,7 @@ def make_batch(
 def _sums(
     size: int, inputs: str, purpose: str, is_plain: bool, regularization: Regularization
 ) -> tuple[bool, bool]:
-    """Whether the step is added to the weights; whether there is a gradient of all parameters."""
+    """Two flags of a `Batch`: ``is_plain``, and ``panels.is_whole``."""
     adjusts = regularization.l1 > 0 or regularization.clip_value < np.inf
     clips = regularization.clip_norm < np.inf
     sums_up = purpose == "gradient" or clips or size > LONGEST_STRETCH
@@ -253,7 +255,7 @@ def _sums(
 
 
 def _places(layout: Layout, goes_back: bool) -> list[int]:
-    """Where each layer's transposed weights begin, and the last end."""
+    """Where each layer's transposed weights begin, and where those of the last end."""
     places = [0, 0]  # the first layer has none
     widths = np.diff(layout.units).tolist()
     for stride, width in zip(layout.strides.tolist()[1:], widths[1:], strict=False):
@@ -309,8 +311,8 @@ def _panels(layout: Layout, dtype: np.dtype, inputs: str, purpose: str, threads:
     return Panels(heights, firsts, loads, size, is_whole=0, gradient=0, norms=norms)
 
 
-# Scratch that is for something else may be too short, and what is written past its end corrupts
-# memory without a word.
+# Scratch that was made for something else may be too short, and writing past its end would
+# silently corrupt memory.
 
 
 @jit
@@ -359,7 +361,7 @@ def require_sums(batch, state, gradient):
 
 @jit
 def most_parts(batch, threads):
-    """Threads that take panels at a time: as many as have one of their own, if they need one."""
+    """Threads that take panels: no more than there are panels of scratch, if each needs its own."""
     if threads is None:
         return 1
     else:

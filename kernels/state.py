@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .layout import Layout
 from .packing import Doubles, Int64s, Reals, pack
 
-# Moments that the hungriest optimizer keeps for each parameter.
+# The most moments that any optimizer keeps for each parameter.
 MOST_MOMENTS = 3
 
 
@@ -23,8 +23,9 @@ class State(NamedTuple):
     rule: Int64s  # (3,) the optimizer's code, whether its decay is decoupled, number of its moments
     settings: Doubles  # (5,) those of the optimizer, in the order of its fields
     counts: Doubles  # (3,) steps so far, NAdam's product of μ, samples so far
-    a: Reals  # (units[-1],) outputs of each layer; a_0 is not used. Scratch of one sample, whose
-    z: Reals  # ditto: sums before the activation                   padding stays zero
+    # Scratch of one sample, whose padding stays zero:
+    a: Reals  # (units[-1],) outputs of each layer; a_0 is not used
+    z: Reals  # ditto: sums before the activation
     delta: Reals  # ditto: ∂loss/∂z
     y: Reals  # (n_L,) target
     params: Reals  # (blocks[-1],)
@@ -34,10 +35,9 @@ class State(NamedTuple):
 def make_state(
     layout: Layout, dtype: np.dtype, n_moments: int = MOST_MOMENTS
 ) -> NDArray[np.floating]:
-    """State of a network whose parameters are all zero, with room for so many moments.
+    """State of a network whose parameters are all zero, with room for ``n_moments`` moments.
 
-    Memory that is not touched is not taken from the system, so room for moments costs nothing
-    where there are none.
+    The system provides memory only when it is touched, so unused room for moments costs nothing.
 
     Raises
     ------

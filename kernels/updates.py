@@ -1,13 +1,13 @@
-"""Optimizers: what a step does with a gradient, one rule each, and the table of their codes.
+"""Optimizers: one update rule each, and their integer codes.
 
 Formulas, defaults and names are those of ``torch.optim``; ``fastbp.optimizers`` cites the papers.
-A rule works on a stretch of whole vectors: parameters w, their gradient g, and up to three moments
-of the same length. What is the same for all parameters of a step is worked out once, in float64.
-The padding of all of them is zero, and stays zero as long as eps is not.
+A rule updates a range of whole vectors: parameters w, their gradient g, and up to three moments of
+the same length. Values shared by all parameters of a step are computed once per step, in float64.
+Padding is zero in all of these arrays, and stays zero because eps is above 0.
 
-Arithmetic is strict, with the fused products written out. With fast-math LLVM chooses which of two
-products it fuses with their sum, for each copy of a function anew, and kernels with and without
-parallel loops would differ in last bits.
+Arithmetic is strict, and fused multiply-adds are written out. Under fast-math LLVM would choose
+anew in each copy of a function which of two products to fuse into their sum, and kernels with and
+without parallel loops would differ in their last bits.
 """
 
 import math
@@ -38,7 +38,8 @@ from .vectors import (
 
 SGD, RMSPROP, ADAGRAD, ADADELTA, ADAM, NADAM = range(6)
 
-# Smaller sums of squares have lost digits, and so have sums that are compared with smaller norms.
+# Sums of squares below the first have lost digits to underflow, and so have those that are compared
+# with norms below the second: `norms` computes these with scaling.
 _LEAST_SQUARES, _LEAST_NORM = constant(1e-25, 1e-280), constant(1e-15, 1e-140)
 # Weights whose squares are added in their own dtype: of a million, a float32 sum has lost digits.
 _SUMMED = 4096
@@ -52,20 +53,20 @@ class Penalties(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What is the same for all parameters in one step; numbers of their dtype."""
+    """Values shared by all parameters in one step, in their dtype."""
 
     scale: float  # of the first moment, or of the gradient
     inner_scale: float  # of the gradient before it enters SGD's moment
     gradient_scale: float  # of the gradient in NAdam
     root: float  # of √v, where v is corrected for its start at zero
-    decay: float  # λ, added to g as λ w, of weights
-    keep: float  # 1 − η·λ, by which weights are multiplied
+    decay: float  # λ of λ w, which is added to a weight's gradient; 0 if decoupled
+    keep: float  # factor of weights: 1 − η·λ if weight decay is decoupled, else 1
     is_first: bool
 
 
 @jit(strict=True)
 def begin_step(state, weight_decay, counts_it):
-    """Work out the next `Step`, and count it if it is to be taken."""
+    """Compute the next `Step`, and count it if ``counts_it``."""
     p, counts, code = state.settings, state.counts, state.rule[0]
     T = state.params.dtype.type
     η, λ = float(T(state.rates[0])), float(weight_decay)
@@ -167,7 +168,7 @@ def clipped_norm(clip_value, g, n):
 
 @jit(inline=False)
 def limit_norms(W, stride, most):
-    """W's columns, each a unit's weights, with no norm above ``most``; whether any was.
+    """Scale columns of W, each a unit's weights, down to the norm ``most``; whether any was above.
 
     Srebro, Rennie & Jaakkola, NIPS 2004; with dropout: Srivastava et al., JMLR 2014.
     """
@@ -193,16 +194,16 @@ def limit_norms(W, stride, most):
 
 @jit(inline="early")
 def moment(state, i, place, n):
-    """Elements of a moment from ``place`` on; none where the optimizer has no such moment."""
+    """n elements of moment i from ``place`` on; none if the optimizer has no such moment."""
     start, exists = i * len(state.params), i < state.rule[2]
     return window(state.moments, start + place if exists else 0, n if exists else 0)
 
 
 @jit(inline=False)
 def take_step(state, step, g, place, n, is_weight):
-    """One step of n parameters from ``place`` on, with their gradient g.
+    """Update n parameters from ``place`` on by their gradient g.
 
-    Biases, which are not weights, do not decay.
+    Weight decay applies to weights, not to biases.
     """
     T = g.dtype.type
     like, code, p = zeros(g, 1), state.rule[0], state.settings
@@ -226,7 +227,7 @@ def take_step(state, step, g, place, n, is_weight):
 def sgd(p, step, w, g, moments, λ, keep):
     """With b ← μ b + (1 − τ) g, at first g: w ← w − η b, or w − η (g + μ b) with Nesterov.
 
-    Or η g takes the place of g, and the 1 that of η.
+    With `fastbp.optimizers.SGD.velocity`, η g replaces g, and 1 replaces η.
     """
     T, like = g.dtype.type, zeros(g, 1)
     η, μ, τ = broadcast(like, step.scale), broadcast(like, T(p[0])), broadcast(like, T(1 - p[1]))
@@ -246,7 +247,7 @@ def sgd(p, step, w, g, moments, λ, keep):
 def rmsprop(p, step, w, g, moments, λ, keep):
     """With v ← α v + (1 − α) g²: w ← w − η g / (√v + ε).
 
-    Centred, √(v − m²) with m the same mean of g takes the place of √v; with momentum,
+    If centred, √(v − m²) replaces √v, where m is the running mean of g; with momentum,
     b ← μ b + g / (√v + ε) and w ← w − η b.
     """
     T, like = g.dtype.type, zeros(g, 1)
@@ -306,9 +307,9 @@ def adadelta(p, step, w, g, moments, λ, keep):
 def adam(p, step, w, g, moments, λ, keep):
     """With m ← β₁ m + (1 − β₁) g and v ← β₂ v + (1 − β₂) g²: w ← w − η m̂ / (√v̂ + ε).
 
-    m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ); or ε / √(1 − β₂ᵗ) takes the place of ε. AMSGrad
-    takes the largest v so far. NAdam looks ahead: in place of η m̂ stands a sum of m and g, whose
-    weights are the step's.
+    m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ); with ``uncorrected_eps``, ε / √(1 − β₂ᵗ) replaces
+    ε. AMSGrad uses the largest v so far. NAdam looks ahead: a sum of m and g, with the factors of
+    `Step`, replaces η m̂.
     """
     T, like = g.dtype.type, zeros(g, 1)
     η, now = broadcast(like, step.scale), broadcast(like, step.gradient_scale)

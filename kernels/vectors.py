@@ -209,7 +209,7 @@ def where_positive(builder, test, value):
     lambda test, a, b: a if test else b,
 )
 def where(builder, test, a, b):
-    """``a if test else b`` of two numbers that are known: no branch, and less to compile."""
+    """``a if test else b``, where both are computed already: no branch, and less to compile."""
     return builder.select(test, a, b)
 
 
@@ -289,7 +289,7 @@ def _fold(builder, a, b, chunk):
 def dots(builder, W, start, d):
     """Vector of W[start + k·lanes : start + (k + 1)·lanes] · d, for as many k as it has lanes."""
     n = d.type.count
-    # By halves of rows: the first of the sums over lanes is then no matter of shuffles.
+    # By halves of rows: then the first step of the sum over lanes needs no shuffle.
     half = ir.VectorType(d.type.element, n // 2)
     low, high = _halves(builder, d)
     sums = []
@@ -351,7 +351,7 @@ def _add_four(a: Any, b: Any, c: Any, d: Any, out: Any, index: int) -> None:
 @instruction(giving(types.none), _add_four)
 def add_totals(builder, a, b, c, d, out, index):
     """Out[index : index + 4] += sums over the lanes of ``a``, ``b``, ``c`` and ``d``."""
-    # Each fold adds halves of two vectors' sums; three are shared where one by one took more.
+    # A fold adds the halves of two vectors at once: three folds serve all four sums.
     fold = functools.partial(_fold, builder)
     chunk = a.type.count // 4
     value = fold(fold(a, b, 2 * chunk), fold(c, d, 2 * chunk), chunk)
