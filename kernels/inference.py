@@ -12,6 +12,20 @@ from .state import State
 from .views import rows_at
 
 
+@jit
+def judged(layout, batch, samples, first, t):
+    """Weighted loss of sample ``first + t``, row t of the batch; 1 if its prediction is correct."""
+    L = len(layout.strides)
+    n, stride = layout.sizes[L], layout.strides[L - 1]
+    row, y = row_at(samples, first + t), window(batch.y, t * stride, n)
+    label = load_target(samples, row, y)
+    z = rows_at(batch.z, layout, batch.length, L, t, 1)
+    a = rows_at(batch.a, layout, batch.length, L, t, 1)
+    loss = loss_value(layout.loss, z, a, y, label, n, samples.clip)
+    correct = 1 if is_correct(layout.loss, a, y, label, n) else 0
+    return sample_weight(samples, row) * loss, correct
+
+
 @jit(entry=True)
 def infer(packed, packed_batch, samples, start, stop, out, checks):
     """Outputs of samples start to stop, their losses, and how many are predicted correctly.
@@ -48,7 +62,7 @@ def infer(packed, packed_batch, samples, start, stop, out, checks):
     state, batch = view(packed, State), view(packed_batch, Batch)
     layout, loss_sum, n_correct = state.layout, 0.0, 0
     L = len(layout.strides)
-    n, stride = layout.sizes[L], layout.strides[L - 1]
+    n = layout.sizes[L]
     require_batch(batch, layout, samples.inputs)
     if len(out) > 0 and (len(out) < stop or out.shape[1] != n):
         raise ValueError("out must have a row for every sample and a column for every output.")
@@ -67,14 +81,9 @@ def infer(packed, packed_batch, samples, start, stop, out, checks):
                 for k in range(n):
                     out[first + t, k] = a[k]
             if has_targets:
-                row = row_at(samples, first + t)
-                y = window(batch.y, t * stride, n)
-                label = load_target(samples, row, y)
-                z = rows_at(batch.z, layout, batch.length, L, t, 1)
-                loss = loss_value(layout.loss, z, a, y, label, n, samples.clip)
-                loss_sum += sample_weight(samples, row) * loss
-                if is_correct(layout.loss, a, y, label, n):
-                    n_correct += 1
+                loss, correct = judged(layout, batch, samples, first, t)
+                loss_sum += loss
+                n_correct += correct
         if checks and len(out) > 0 and first_nonfinite(matrix_rows(out, first, m), 0, m * n) >= 0:
             return loss_sum, n_correct, False
     return loss_sum, n_correct, True

@@ -61,6 +61,8 @@ from .views import layer_at, matrix, rows_at, shifted, transposed, width_at
 # What to do with a stretch's gradient: add plain SGD's step to W; add it to the batch's sum; or,
 # with the last stretch, take the optimizer's step.
 PLAIN_STEP, SUM_UP, STEP = range(3)
+# Rows of a group are a multiple of this, as products take them.
+_ROWS = 8
 # A clip factor below this has lost digits, or is 0, in the parameters' dtype.
 _LEAST_FACTOR = constant(1e-30, 1e-290)
 
@@ -79,7 +81,7 @@ class Todo(NamedTuple):
 def through_layers(task, part, parts):
     """Take a thread's group of samples forward through ``span`` and, from the output, back."""
     state, batch, samples, stretch, span = task
-    group = (stretch.m + 8 * parts - 1) // (8 * parts) * 8
+    group = (stretch.m + _ROWS * parts - 1) // (_ROWS * parts) * _ROWS
     lo = part * group
     n = min(group, stretch.m - lo)
     if n > 0:
@@ -275,6 +277,16 @@ def limit_units(state, batch):
 
 
 @jit
+def batch_shares(batch, samples, begin, end):
+    """Factors of the gradients of a batch's samples, and of their losses in the sum of losses."""
+    if batch.regularization.by_batch == 0:
+        return 1.0 / (end - begin), 1.0
+    weight = batch_weight(samples, begin, end)
+    share = 1.0 / weight if weight > 0 else 0.0
+    return share, share * (end - begin)
+
+
+@jit
 def batch_penalties(state, batch, share):
     """Factors λ and λ₁ of a batch's penalties, multiplied by ``share`` if ``by_batch`` is set."""
     T, regularization = state.params.dtype.type, batch.regularization
@@ -282,6 +294,16 @@ def batch_penalties(state, batch, share):
     if regularization.by_batch != 0:
         λ, λ1 = T(float(λ) * share), T(float(λ1) * share)
     return Penalties(λ, λ1)
+
+
+@jit
+def close_batch(state, batch):
+    """After a step: limit norms, and clear the gradient for the next batch."""
+    if batch.regularization.max_norm < np.inf:
+        limit_units(state, batch)
+    if batch.panels.is_whole != 0:
+        gradient = batch.panels.gradient
+        fill(gradient, gradient.dtype.type(0), 0, len(gradient))
 
 
 @jit(inline="early")
@@ -298,6 +320,7 @@ def learn(state, batch, samples, stretch, todo, threads):
         elif clips:
             c = clip(batch, todo.gradient)
             now = Todo(STEP, c, todo.gradient, todo.penalties, todo.step)
+            # No samples: the gradient is complete.
             rest = Stretch(stretch.first, 0, stretch.number, stretch.share)
         _take_panels((state, batch, samples, rest, now), most_parts(batch, threads), threads, 1)
 
@@ -326,7 +349,7 @@ def train_minibatch(packed, packed_batch, gradient, samples, start, stop, loss_s
         If the batch is for another network or other samples, or has no room for the gradient.
     """
     state, batch = view(packed, State), view(packed_batch, Batch)
-    T, layout, regularization = packed.dtype.type, state.layout, batch.regularization
+    T, layout = packed.dtype.type, state.layout
     require_batch(batch, layout, samples.inputs)
     require_sums(batch, state, gradient)
     is_wanted = len(gradient) > 0
@@ -337,15 +360,12 @@ def train_minibatch(packed, packed_batch, gradient, samples, start, stop, loss_s
     while first < stop:
         begin = first // batch.size * batch.size
         end = min(begin + batch.size, n_samples(samples))
+        # Stretches are cut where calls may be, counted from the start of the pass.
         m = min(batch.length - first % batch.length, end - first)
         steps = not is_wanted and first + m == end
-        share, loss_scale = 1.0 / (end - begin), 1.0
-        if regularization.by_batch != 0:
-            weight = batch_weight(samples, begin, end)
-            share = 1.0 / weight if weight > 0 else 0.0
-            loss_scale = share * (end - begin)
+        share, loss_scale = batch_shares(batch, samples, begin, end)
         penalties = batch_penalties(state, batch, share)
-        if steps and regularization.by_batch != 0:
+        if steps and batch.regularization.by_batch != 0:
             batch.penalty[0] += (end - begin) * penalty(penalties, state.params, layout)
         step = begin_step(state, penalties.weight_decay, steps)
         # Plain SGD: W ← γ (W − (η/γ) G) and b ← b − γ (η/γ) Σ_t δ_t.
@@ -357,12 +377,10 @@ def train_minibatch(packed, packed_batch, gradient, samples, start, stop, loss_s
         stretch = Stretch(first, m, int(state.counts[2]), share)
         todo = Todo(action, c, gradient if is_wanted else batch.panels.gradient, penalties, step)
         learn(state, batch, samples, stretch, todo, threads)
-        if steps and regularization.max_norm < np.inf:
-            limit_units(state, batch)
+        if steps:
+            close_batch(state, batch)
         for t in range(m):
             loss_sum += loss_scale * batch.losses[t]
-        if steps and batch.panels.is_whole != 0:
-            fill(batch.panels.gradient, T(0), 0, len(batch.panels.gradient))
         if not is_wanted:
             state.counts[2] += m
         first += m

@@ -44,6 +44,12 @@ IDS, OTHER_IDS = (
 )
 
 
+def test_every_optimizer_is_compared_with_the_oracle():
+    """AdamW is Adam with its weight decay apart, and compared where that is."""
+    compared = {name for name, _ in OPTIMIZERS + OTHERS}
+    assert compared == set(optimizers.OPTIMIZERS) - {"adamw"}
+
+
 @njit(error_model="numpy")
 def call_multiply_add(W, stride, X, n, across, along, m, base, base_stride, out, scale):
     matrix = views.Matrix
