@@ -58,7 +58,8 @@ print(time.perf_counter() - began)
 """
 )
 INTERRUPTED = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
 import numpy as np
 import fastbp
 fastbp.warmup(["float32"])

@@ -75,9 +75,10 @@ def _leave(me: object, before: int) -> None:
         del _team["by"]
 
 
-# In floating-point operations: the least work worth sharing, as a helper needs some 20 µs to wake
-# up; about the smallest block, as calling a kernel takes some µs; about the largest, 1 ms.
-_WORTH_SPREADING, _SMALLEST, _LARGEST = 6_000_000, 3_000_000, 30_000_000
+# In floating-point operations: work worth sharing, some 400 µs, because on some machines a helper
+# wakes up 100 µs late; about the least of a block, because a call of a kernel takes some µs; and
+# about the most, a millisecond.
+_WORTH_SPREADING, _SMALLEST, _LARGEST = 60_000_000, 3_000_000, 30_000_000
 # Rows of a block are a multiple of this, as kernels take them.
 _ROWS = 16
 
