@@ -2,7 +2,8 @@
 
 python bench/startup.py                   prints the tables
 python bench/startup.py --write           writes them into README.md too
-python bench/startup.py --profile CASE    says where the time of a compilation goes
+python bench/startup.py --profile CASE    says where the time of a compilation goes, and with
+                                          --write in docs/loops.md too
 
 Compilation is measured in CPU seconds as well, each in a process of its own with an empty cache;
 the cases are those of `compiling.py`.
@@ -18,7 +19,8 @@ import tempfile
 import time
 
 import compiling
-from report import table, write_block
+from machine import describe
+from report import conditions_of, table, write_block
 
 COLD = 3  # rounds with an empty cache
 COMPILED = {
@@ -143,14 +145,18 @@ def main():
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Measure import, compilation and Ctrl-C.")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--write", action="store_true", help="write the tables into README.md")
+    parser.add_argument("--write", action="store_true", help="write them into the documents")
     parser.add_argument("--profile", nargs="?", const="fit", choices=compiling.CASES,
                         help="print where the time of a compilation goes")  # fmt: skip
     options = parser.parse_args()
     if options.profile:
-        print(with_empty_cache(printed, compiling.__file__, options.profile, "--profile"))
+        text = with_empty_cache(printed, compiling.__file__, options.profile, "--profile")
+        text += f"\n{conditions_of(describe())}"
+        print(text)
+        if options.write:
+            write_block("docs/loops.md", "bench/startup.py --profile", text)
         return
-    text = "\n\n".join([waiting(options.rounds), compilation()])
+    text = "\n\n".join([waiting(options.rounds), compilation(), conditions_of(describe())])
     print(text)
     if options.write:
         write_block("README.md", "bench/startup.py", text)
