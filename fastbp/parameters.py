@@ -196,6 +196,8 @@ class Parameters:
 
     def penalty(self, weight_decay: float, l1: float) -> float:
         """½ λ ‖W‖² + λ₁ Σ|w| of all weights."""
+        if weight_decay == l1 == 0:
+            return 0.0  # and nothing is compiled
         return float(kernels.penalty_of(self.state, weight_decay, l1))
 
     # Forward ------------------------------------------------------------------------------------

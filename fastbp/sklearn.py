@@ -420,6 +420,7 @@ class _Engine(BaseMultilayerPerceptron):
         if hasattr(self, "coefs_"):
             self._network()
         state = dict(super().__getstate__())
+        state.pop("_generator", None)  # seeded at each fit: not to be shared with a copy
         if "trainer_" in state:
             for views in ("coefs_", "intercepts_", "_views"):
                 del state[views]

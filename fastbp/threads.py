@@ -76,9 +76,8 @@ def _leave(me: object, before: int) -> None:
 
 
 # In floating-point operations: work worth sharing, some 400 µs, because on some machines a helper
-# wakes up 100 µs late; about the least of a block, because a call of a kernel takes some µs; and
-# about the most, a millisecond.
-_WORTH_SPREADING, _SMALLEST, _LARGEST = 60_000_000, 3_000_000, 30_000_000
+# wakes up 100 µs late; and about the most of a block, half of that, for helpers to end together.
+_WORTH_SPREADING, _LARGEST = 60_000_000, 30_000_000
 # Rows of a block are a multiple of this, as kernels take them.
 _ROWS = 16
 
@@ -89,7 +88,7 @@ def _blocks(n: int, operations: int) -> list[tuple[int, int]]:
     if total < _WORTH_SPREADING:
         return [(0, n)]
     # About equal, and an even number, for two to share.
-    size = min(_LARGEST, max(_SMALLEST, total // 16))
+    size = min(_LARGEST, total // 16)
     count = 2 * max(1, round(total / (2 * size)))
     length = -(-n // (count * _ROWS)) * _ROWS
     return [(start, min(n, start + length)) for start in range(0, n, length)]

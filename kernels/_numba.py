@@ -183,6 +183,7 @@ _codegen = _wrappers and _part(
     "JITCodeLibrary._optimize_final_module",
     "JITCodeLibrary._finalize_final_module",
     "JITCodeLibrary.get_pointer_to_function",
+    "JITCPUCodegen._library_class",
 )
 _compiler = _codegen and _part("callees", "core.compiler", "Compiler")
 
@@ -223,11 +224,12 @@ class _LoopCompiler(_CalleeCompiler):
 
     def compile_extra(self, function: Any) -> Any:
         codegen = self.state.targetctx.codegen()
+        before = codegen._library_class
         codegen._library_class = _CalleeLibrary
         try:
             return super().compile_extra(function)
         finally:
-            del codegen._library_class
+            codegen._library_class = before
 
 
 def private_options(entry: bool, parallel: bool) -> dict[str, Any]:

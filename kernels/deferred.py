@@ -234,7 +234,7 @@ def train_deferred(packed, packed_block, samples, start, stop, loss_sum, threads
         If the block is for another network or other samples.
     """
     state, block, inputs = view(packed, State), view(packed_block, Block), samples.inputs
-    require_block(block, state.layout, inputs)
+    require_block(block, state.layout, samples, stop)
     T = packed.dtype.type
     η = T(state.rates[0])
     γ = T(1) - η * T(state.rates[1])

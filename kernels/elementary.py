@@ -203,7 +203,7 @@ def softmax(z, a, n):
     s = broadcast(zero, total_twice(s, lost))
     for k in range(0, n, v):
         # Fast-math would multiply by a rounded 1 / s.
-        store(a, k, load(zero, a, k) / s)
+        store(a, k, where_below(n - k, load(zero, a, k) / s, zero))
 
 
 @jit(strict=True)
@@ -241,7 +241,7 @@ def _softmax_in_order(z, a, n, start):
     for k in range(n):
         s, error = sum_and_error(s, broadcast(zero, a[start + k]))
         lost = lost + error
-    store(a, start, load(zero, a, start) / (s + lost))
+    store(a, start, where_below(n, load(zero, a, start) / (s + lost), zero))
 
 
 @jit(strict=True)

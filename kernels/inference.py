@@ -57,13 +57,13 @@ def infer(packed, packed_batch, samples, start, stop, out, checks):
     Raises
     ------
     ValueError
-        If the batch is for another network or other samples, or ``out`` is too small.
+        If the batch is for another network or other samples, or if samples or ``out`` are too few.
     """
     state, batch = view(packed, State), view(packed_batch, Batch)
     layout, loss_sum, n_correct = state.layout, 0.0, 0
     L = len(layout.strides)
     n = layout.sizes[L]
-    require_batch(batch, layout, samples.inputs)
+    require_batch(batch, layout, samples, stop)
     if len(out) > 0 and (len(out) < stop or out.shape[1] != n):
         raise ValueError("out must have a row for every sample and a column for every output.")
     has_targets = len(samples.labels) > 0 or len(samples.targets) > 0

@@ -296,6 +296,12 @@ def batch_penalties(state, batch, share):
     return Penalties(λ, λ1)
 
 
+@jit(strict=True)
+def add_penalty(batch, m, penalties, state):
+    """Add m times the penalty of the weights to the sum over samples."""
+    batch.penalty[0] += m * penalty(penalties, state.params, state.layout)
+
+
 @jit
 def close_batch(state, batch):
     """After a step: limit norms, and clear the gradient for the next batch."""
@@ -350,7 +356,7 @@ def train_minibatch(packed, packed_batch, gradient, samples, start, stop, loss_s
     """
     state, batch = view(packed, State), view(packed_batch, Batch)
     T, layout = packed.dtype.type, state.layout
-    require_batch(batch, layout, samples.inputs)
+    require_batch(batch, layout, samples, stop)
     require_sums(batch, state, gradient)
     is_wanted = len(gradient) > 0
     η = T(state.rates[0])
@@ -366,7 +372,7 @@ def train_minibatch(packed, packed_batch, gradient, samples, start, stop, loss_s
         share, loss_scale = batch_shares(batch, samples, begin, end)
         penalties = batch_penalties(state, batch, share)
         if steps and batch.regularization.by_batch != 0:
-            batch.penalty[0] += (end - begin) * penalty(penalties, state.params, layout)
+            add_penalty(batch, end - begin, penalties, state)
         step = begin_step(state, penalties.weight_decay, steps)
         # Plain SGD: W ← γ (W − (η/γ) G) and b ← b − γ (η/γ) Σ_t δ_t.
         action, c = STEP if steps else SUM_UP, T(1)

@@ -19,10 +19,13 @@ def in_parts(piece: Callable[..., Any]) -> Any:
     loop is not even compiled.
     """
 
-    @jit(inline=False, parallel=True)
-    def on_threads(task, parts):
+    def loop(task, parts):
         for part in prange(parts):
             piece(recall(task), np.int64(part), parts)
+
+    # Numba's names of machine code must tell the loops apart.
+    loop.__qualname__ = f"on_threads.{piece.__name__}"
+    on_threads = jit(loop, inline=False, parallel=True)
 
     @jit
     def run(task, parts, threads, shares):

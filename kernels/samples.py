@@ -77,13 +77,6 @@ def rows_ahead(most, width, like):
 
 
 @jit
-def require_inputs(inputs, layout):
-    """Refuse rows of another network: places in CSR rows are those of weights to be written."""
-    if inputs.X.shape[1] != layout.sizes[0]:
-        raise ValueError("rows must have as many inputs as the network that they are given to.")
-
-
-@jit
 def row_at(samples, t):
     """Row of the pass's sample t."""
     return samples.order[t] if len(samples.order) > 0 else t
@@ -94,6 +87,15 @@ def n_samples(samples):
     """Samples of the pass."""
     inputs, order = samples.inputs, samples.order
     return len(order) if len(order) > 0 else max(len(inputs.X), len(inputs.indptr) - 1)
+
+
+@jit
+def require_samples(samples, layout, stop):
+    """Refuse rows of another network, whose places may be past its weights, and too few of them."""
+    if samples.inputs.X.shape[1] != layout.sizes[0]:
+        raise ValueError("rows must have as many inputs as the network that they are given to.")
+    if stop > n_samples(samples):
+        raise ValueError("stop must be at most the number of samples.")
 
 
 @jit

@@ -9,7 +9,7 @@ from ._jit import jit
 from .instructions import VECTOR_BYTES
 from .layout import DEFERRED, SKIPPING, Layout, padded
 from .packing import Doubles, Int32s, Int64s, Reals, pack
-from .samples import require_inputs
+from .samples import require_samples
 
 # A set of a block's samples is a bit mask in one 64-bit integer.
 LONGEST_BLOCK = 64
@@ -326,22 +326,22 @@ def _is_for(layout, sizes):
 
 
 @jit
-def require_block(block, layout, inputs):
-    """Refuse a block that is not for these inputs of this network."""
-    require_inputs(inputs, layout)
+def require_block(block, layout, samples, stop):
+    """Refuse a block that is not for these samples of this network."""
+    require_samples(samples, layout, stop)
     if not _is_for(layout, block.sizes):
         raise ValueError("a Block must be made for the layout of the network that uses it.")
-    if len(inputs.indptr) > 0 and block.plan.methods[0] != SKIPPING:
+    if len(samples.inputs.indptr) > 0 and block.plan.methods[0] != SKIPPING:
         raise ValueError("a Block for CSR rows must have a zero-skipping first layer.")
 
 
 @jit
-def require_batch(batch, layout, inputs):
-    """Refuse a batch that is not for these inputs of this network."""
-    require_inputs(inputs, layout)
+def require_batch(batch, layout, samples, stop):
+    """Refuse a batch that is not for these samples of this network."""
+    require_samples(samples, layout, stop)
     if not _is_for(layout, batch.sizes):
         raise ValueError("a Batch must be made for the layout of the network that uses it.")
-    if (batch.is_sparse != 0) != (len(inputs.indptr) > 0):
+    if (batch.is_sparse != 0) != (len(samples.inputs.indptr) > 0):
         raise ValueError("a Batch must be made for CSR rows if it is used for them, and only then.")
 
 

@@ -30,7 +30,7 @@ from .samples import (
     csr_row,
     expect,
     load_target,
-    require_inputs,
+    require_samples,
     row_at,
     rows_ahead,
     sample_weight,
@@ -177,10 +177,10 @@ def train_sequential(packed, samples, start, stop, loss_sum):
     Raises
     ------
     ValueError
-        If the samples are for another network.
+        If the samples are for another network, or too few.
     """
     state, inputs = view(packed, State), samples.inputs
-    require_inputs(inputs, state.layout)
+    require_samples(samples, state.layout, stop)
     T = packed.dtype.type
     η = T(state.rates[0])
     decay = T(1) - η * T(state.rates[1])

@@ -116,7 +116,7 @@ def adjust(penalties, clip_value, c, w, g, n, is_weight):
         store(g, k, fma(factor, clamp(load(like, g, k), like - limit, limit), sign))
 
 
-@jit
+@jit(strict=True)
 def penalty_between(params, start, stop, λ, λ1):
     """½ λ ‖w‖² + λ₁ Σ|w| of params[start:stop], whole vectors."""
     like = zeros(params, 1)
@@ -131,7 +131,7 @@ def penalty_between(params, start, stop, λ, λ1):
     return scaled_penalty(params, start, stop, λ, λ1)
 
 
-@jit
+@jit(strict=True)
 def penalty(penalties, params, layout):
     """½ λ ‖W‖² + λ₁ Σ|w| of all weights."""
     λ, λ1 = float(penalties.weight_decay), float(penalties.l1)

@@ -203,6 +203,19 @@ def softmax_rows(z, a, n, stride, rows):
     elementary.softmax_rows(z, a, n, stride, rows)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rows", [1, 16])
+def test_padding_of_a_softmax_is_zero_whatever_the_logits(dtype, rows):
+    for n, stride in ((3, 64 // np.dtype(dtype).itemsize), (3, 32)):
+        z = np.zeros((rows, stride), dtype)
+        z[:, 0] = np.nan
+        a = np.empty_like(z)
+        with np.errstate(all="ignore"):
+            softmax_rows(z.reshape(-1), a.reshape(-1), n, stride, rows)
+        whole = 64 // np.dtype(dtype).itemsize
+        assert not a[:, n:whole].any()
+
+
 # Logits whose sum of powers has its last bit from the order in which it is added up.
 IN_BALANCE = [
     [

@@ -54,7 +54,7 @@ def test_every_way_equals_the_oracle(n, density, sparse):
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Blocks of 16 rows, and threads for any work."""
-    for name in ("_WORTH_SPREADING", "_SMALLEST", "_LARGEST"):
+    for name in ("_WORTH_SPREADING", "_LARGEST"):
         monkeypatch.setattr(threads, name, 1)
 
 
@@ -237,7 +237,7 @@ EVERY_LINE = """
 import sys, threading, time
 from fastbp import threads
 
-threads._WORTH_SPREADING = threads._SMALLEST = 100
+threads._WORTH_SPREADING = 100
 threads._LARGEST = 16 * 100
 busy = []
 
@@ -292,7 +292,7 @@ def test_blocks_cover_all_rows_and_are_neither_small_nor_large(n, operations):
     assert all(a[1] == b[0] for a, b in itertools.pairwise(blocks))
     for start, stop in blocks[:-1]:
         assert (stop - start) % 16 == 0
-        assert (stop - start) * operations >= threads._SMALLEST / 2
+        assert (stop - start) * operations >= threads._WORTH_SPREADING / 32
         assert (stop - start - 16) * operations <= 1.5 * threads._LARGEST
     if n * operations >= threads._WORTH_SPREADING and n > 16:
         assert len(blocks) >= 2

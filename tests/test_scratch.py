@@ -117,6 +117,24 @@ def test_rows_of_another_width_are_refused(n_in, kind):
     assert not is_spoilt()
 
 
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+def test_more_samples_than_there_are_are_refused(kind):
+    network, samples = problem(kind)
+    state, layout, dtype = network.parameters.state, network.layout, network.dtype
+    method = kernels.SKIPPING if kind == "sparse" else kernels.SEQUENTIAL
+    plan = kernels.Plan([method, kernels.SEQUENTIAL], [kind == "sparse", 0], [0, 0], [0, 0])
+    block = kernels.make_block(layout, plan, 8, dtype)
+    batch, out = batch_of(network, inputs=kind), np.empty((N + 1, 3), dtype)
+    for call in (
+        lambda: kernels.train_sequential(state, samples, 0, N + 1, 0.0),
+        lambda: kernels.train_deferred(state, block, samples, 0, N + 1, 0.0, None),
+        lambda: kernels.train_minibatch(state, batch, state[:0], samples, 0, N + 1, 0.0, None),
+        lambda: kernels.infer(state, batch, samples, 0, N + 1, out, False),
+    ):
+        with pytest.raises(ValueError, match="at most the number of samples"):
+            call()
+
+
 @pytest.mark.parametrize("made", ["dense", "listed", "sparse"])
 @pytest.mark.parametrize("given", ["dense", "sparse"])
 def test_scratch_for_other_inputs_is_refused(made, given):
