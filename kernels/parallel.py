@@ -10,6 +10,16 @@ from ._jit import jit
 from .packing import recall, reference
 
 
+def _named_after(piece: Callable[..., Any]) -> Callable[..., Any]:
+    """Name a loop after its piece, so that the names of machine code tell loops apart."""
+
+    def rename(loop: Callable[..., Any]) -> Callable[..., Any]:
+        loop.__qualname__ = f"{loop.__name__}.{piece.__name__}"
+        return loop
+
+    return rename
+
+
 def in_parts(piece: Callable[..., Any]) -> Any:
     """Function of (task, parts, threads, shares) that calls ``piece(task, part, parts)`` per part.
 
@@ -19,13 +29,11 @@ def in_parts(piece: Callable[..., Any]) -> Any:
     loop is not even compiled.
     """
 
-    def loop(task, parts):
+    @jit(inline=False, parallel=True)
+    @_named_after(piece)
+    def on_threads(task, parts):
         for part in prange(parts):
             piece(recall(task), np.int64(part), parts)
-
-    # Numba's names of machine code must tell the loops apart.
-    loop.__qualname__ = f"on_threads.{piece.__name__}"
-    on_threads = jit(loop, inline=False, parallel=True)
 
     @jit
     def run(task, parts, threads, shares):
