@@ -35,7 +35,7 @@ class Fastbp(System):
     """What a user calls: `fastbp.Trainer.partial_fit`, which chooses methods and threads."""
 
     is_library = False
-    options = {}  # noqa: RUF012
+    options = {}  # noqa: RUF012  # never changed
 
     def __init__(self, network, X, y, learning_rate, batch_size, optimizer):
         self.X, self.y = X, y
@@ -58,7 +58,7 @@ class Fastbp(System):
 class FastbpOneThread(Fastbp):
     """The same on one core."""
 
-    options = {"n_threads": 1}  # noqa: RUF012
+    options = {"n_threads": 1}  # noqa: RUF012  # never changed
 
 
 class PlainNumba(System):

@@ -14,7 +14,7 @@ from typing import BinaryIO
 try:
     import fcntl
 except ImportError:  # not a POSIX system
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment]  # in place of the module
 
 
 def opened(path: str | os.PathLike[str]) -> BinaryIO:

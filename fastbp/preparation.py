@@ -417,7 +417,7 @@ class Preparation:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Preparation) and self.described() == other.described()
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # equal ones may change
 
     def __repr__(self) -> str:
         given = [] if self.scale else ["scale=False"]

@@ -26,11 +26,11 @@ class _Made:
         return self.predictions
 
 
-class _Regressor(RegressorMixin, _Made, BaseEstimator):  # type: ignore[misc]
+class _Regressor(RegressorMixin, _Made, BaseEstimator):  # type: ignore[misc]  # untyped
     """Numbers."""
 
 
-class _Classifier(ClassifierMixin, _Made, BaseEstimator):  # type: ignore[misc]
+class _Classifier(ClassifierMixin, _Made, BaseEstimator):  # type: ignore[misc]  # untyped
     """Labels, and a probability for each of the classes."""
 
     def __init__(

@@ -116,7 +116,7 @@ class _Spread(Generic[Result]):
             while not self.errors and (i := next(self._waiting, -1)) >= 0:
                 assert self._work is not None
                 self.results[i] = self._work(*self._blocks[i])
-        except Exception as error:
+        except Exception as error:  # the work's own, for the caller to raise
             self.errors[i] = error
         except BaseException as error:  # Ctrl-C comes before any other
             self.errors[-1] = error

@@ -37,7 +37,7 @@ def infer(packed, packed_batch, samples, start, stop, out, checks):
     packed_batch : (n,) floating
         A `Batch` of any length, made for this layout and this kind of samples; modified in place.
     samples : Samples
-        With neither labels nor target rows, the sums are 0.
+        In the order of their rows. With neither labels nor target rows, the sums are 0.
     start, stop : int
     out : (n, n_L) floating, or (0, n_L)
         Row t takes a_L of sample t, if there are any.

@@ -38,7 +38,7 @@ def outcome(estimator, fit):
         warnings.simplefilter("always")
         try:
             fit(estimator)
-        except Exception as error:
+        except Exception as error:  # whatever it is, both must raise the same
             return None, (type(error), str(error))
     return estimator, [(w.category, str(w.message)) for w in caught], printed.getvalue()
 
@@ -307,7 +307,7 @@ def test_random_states_of_calls_in_a_row(first, second):
     generators = []
 
     def fit(estimator):
-        np.random.seed(5)  # noqa: NPY002
+        np.random.seed(5)  # noqa: NPY002  # what random_state=None draws from
         shared = np.random.RandomState(7)
         generators.append(shared)
         states = [shared if given == "a generator" else given for given in (first, second, first)]
@@ -322,7 +322,9 @@ def test_random_states_of_calls_in_a_row(first, second):
 
 @pytest.mark.parametrize("seed", [-1, 2**32])
 def test_seeds_out_of_range_are_refused_in_the_same_words(seed):
-    fit = lambda e: e.fit(X[:9], y[:9]).set_params(random_state=seed).partial_fit(X[:9], y[:9])  # noqa: E731
+    def fit(estimator):
+        estimator.fit(X[:9], y[:9]).set_params(random_state=seed).partial_fit(X[:9], y[:9])
+
     assert_same("MLPClassifier", fit)
 
 
@@ -407,7 +409,9 @@ def test_errors_warnings_and_borders(fit, warm_start):
 
 
 def test_divergence_is_told_in_their_words():
-    fit = lambda e: e.fit(REGRESSION[0] * 1e10, REGRESSION[1] * 1e200)  # noqa: E731
+    def fit(estimator):
+        estimator.fit(REGRESSION[0] * 1e10, REGRESSION[1] * 1e200)
+
     words = [outcome(m.MLPRegressor(solver="sgd"), fit)[1] for m in (ours, theirs)]
     assert words[0] == words[1]
     assert words[0][0] is ValueError
