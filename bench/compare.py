@@ -75,7 +75,7 @@ def measured():
                     Network(sizes, dtype=dtype, seed=0), optimizer, batch_size=batch_size,
                     learning_rate=1e-4, n_threads=threads,
                 )  # fmt: skip
-                words = "-".join(map(str, sizes)), kind, dtype, optimizer, f"{threads} threads"
+                words = "-".join(map(str, sizes)), kind, dtype, optimizer, f"n_threads={threads}"
                 seconds = shortest(lambda t=trainer, X=X, y=y: t.partial_fit(X, y))
                 found[", ".join([*words, f"batch {batch_size}"])] = 1e6 * seconds / n
     X, y = load_digits(return_X_y=True)
