@@ -9,6 +9,7 @@ table to a network and its figures, in one call: `fastbp.experiment.run`.
 """
 
 from fastbp import callbacks, experiment, kernels, metrics, optimizers, schedules
+from fastbp.c_source import to_c
 from fastbp.datasets import Dataset, load_dataset
 from fastbp.divergence import DivergenceError
 from fastbp.gradient_check import GradientReport
@@ -45,5 +46,6 @@ __all__ = [
     "read_table",
     "save",
     "schedules",
+    "to_c",
     "warmup",
 ]

@@ -5,6 +5,7 @@ import importlib
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -26,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
     "name",
     [
         "fastbp",
+        "fastbp.c_source",
         "fastbp.network",
         "fastbp.trainer",
         "fastbp.metrics",
@@ -44,9 +46,9 @@ def test_docstring_examples(name):
     assert result.failed == 0
 
 
-# A page whose blocks go on from each other, as one session.
-SESSION = ROOT / "docs" / "tables.md"
-PAGES = [ROOT / "README.md", *sorted(set((ROOT / "docs").glob("*.md")) - {SESSION})]
+# Pages whose blocks go on from each other, as one session.
+SESSIONS = [ROOT / "docs" / "tables.md", ROOT / "docs" / "c.md"]
+PAGES = [ROOT / "README.md", *sorted(set((ROOT / "docs").glob("*.md")) - set(SESSIONS))]
 # A program, and what the page says that it prints: nothing, unless a block of text follows.
 BLOCK = re.compile(r"```python\n(?P<code>.*?)```\n(?:\n```text\n(?P<output>.*?)```\n)?", re.S)
 BLOCKS = [
@@ -104,13 +106,19 @@ def test_every_command_of_the_readme_runs(tmp_path, monkeypatch, capsys, generat
     assert len(Path("prices.csv").read_text().splitlines()) == 201
 
 
-def test_a_page_that_is_a_session_runs_from_top_to_bottom(tmp_path):
-    block = re.compile(r"```(python|bash)\n(.*?)```\n(?:\n```text\n(.*?)```\n)?", re.S)
-    blocks = block.findall(SESSION.read_text(encoding="utf-8"))
-    assert len(blocks) >= 6
+@pytest.mark.parametrize("page", SESSIONS, ids=lambda page: page.stem)
+def test_a_page_that_is_a_session_runs_from_top_to_bottom(tmp_path, page):
+    block = re.compile(r"```(python|bash|c)\n(.*?)```\n(?:\n```text\n(.*?)```\n)?", re.S)
+    blocks = block.findall(page.read_text(encoding="utf-8"))
+    assert len(blocks) >= 3
+    if "c" in {language for language, *_ in blocks} and shutil.which("cc") is None:
+        pytest.skip("there is no C compiler named cc")
     folder = Path(sys.executable).parent
     for language, code, output in blocks:
         if "pip install" in code:
+            continue
+        if language == "c":  # its first line names the file
+            (tmp_path / re.match(r"/\* (\w+\.[ch]) \*/\n", code)[1]).write_text(code)
             continue
         run = [sys.executable, "-W", "error", "-c"] if language == "python" else ["bash", "-ec"]
         done = subprocess.run(
