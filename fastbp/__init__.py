@@ -12,6 +12,7 @@ from fastbp import callbacks, experiment, kernels, metrics, optimizers, schedule
 from fastbp.c_source import to_c
 from fastbp.datasets import Dataset, load_dataset
 from fastbp.divergence import DivergenceError
+from fastbp.ensemble import Ensemble
 from fastbp.gradient_check import GradientReport
 from fastbp.history import History
 from fastbp.network import Network
@@ -27,6 +28,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Dataset",
     "DivergenceError",
+    "Ensemble",
     "Evaluation",
     "GradientReport",
     "Gradients",

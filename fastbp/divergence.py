@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class DivergenceError(ArithmeticError):
     """Training produced parameters, a loss or an optimizer's moments that are not finite.
@@ -40,4 +42,32 @@ class DivergenceError(ArithmeticError):
             f"Training diverged in epoch {self.epoch}: {what} not finite; the network {outcome}. "
             f"Lower learning_rate ({self.learning_rate:g}), or scale the inputs to about unit "
             "size, as fastbp.Preparation does."
+        )
+
+
+class EnsembleDivergenceError(DivergenceError):
+    """Training of some networks of an `Ensemble` diverged; the others were trained to the end.
+
+    Attributes
+    ----------
+    errors : dict of int to DivergenceError
+        Of each of these networks, by its number. The first one's attributes are this error's, too.
+    """
+
+    def __init__(self, errors: Mapping[int, DivergenceError], n: int) -> None:
+        first = errors[min(errors)]
+        super().__init__(first.epoch, first.layer, first.learning_rate, first.moments)
+        self.args = dict(errors), n
+        self.errors, self._n = dict(sorted(errors.items())), n
+
+    def text(self, outcome: str = "keeps its last finite parameters") -> str:
+        """Which networks, and what happened to the first of them."""
+        number, first = next(iter(self.errors.items()))
+        if len(self.errors) == 1:
+            return f"Network {number} of {self._n}: {first.text(outcome)}"
+        numbers = [*map(str, self.errors)]
+        shown = ", ".join(numbers[:10]) + ", ..." * (len(numbers) > 10)
+        return (
+            f"{len(numbers)} of {self._n} networks diverged: {shown}. "
+            f"Network {number}: {first.text(outcome)}"
         )

@@ -51,26 +51,28 @@ def split_off(
         parts = splitting.split(n, labels=labels, held_out=share, validation=0, seed=seed)
     except ValueError as error:
         raise ValueError(f"validation_split={share} cannot be taken: {error}") from None
-    held_out = _rows_of(samples, parts.test)
-    return _rows_of(samples, parts.train), EvalSet(held_out, true[parts.test])
+    name = "validation_split"
+    held_out = EvalSet(rows_of(samples, parts.test, name), true[parts.test])
+    return rows_of(samples, parts.train, name), held_out
 
 
-def _rows_of(samples: kernels.Samples, rows: splitting.Rows) -> kernels.Samples:
-    """Some of the samples, their weights scaled to a mean of 1 again."""
+def rows_of(samples: kernels.Samples, rows: splitting.Rows, of: str) -> kernels.Samples:
+    """Some of the samples, their weights scaled to a mean of 1 again; ``of`` says whose."""
     weights = samples.weights[rows] if len(samples.weights) > 0 else samples.weights
     if len(weights) > 0:
         if not weights.any():
-            raise ValueError("sample_weight must be above 0 in some rows of validation_split.")
+            raise ValueError(f"sample_weight must be above 0 in some rows of {of}.")
         weights = weights / weights.mean()
     return kernels.Samples(
-        _inputs_of(samples.inputs, rows),
+        inputs_of(samples.inputs, rows),
         kernels.read_only(samples.labels[rows] if len(samples.labels) > 0 else samples.labels),
         kernels.read_only(samples.targets[rows] if len(samples.targets) > 0 else samples.targets),
         kernels.read_only(weights),
     )
 
 
-def _inputs_of(inputs: kernels.Inputs, rows: splitting.Rows) -> kernels.Inputs:
+def inputs_of(inputs: kernels.Inputs, rows: splitting.Rows) -> kernels.Inputs:
+    """Some of the rows, copied."""
     if not inputs.is_sparse:
         return kernels.dense_inputs(kernels.read_only(inputs.X[rows]))
     lengths = np.diff(inputs.indptr)[rows]

@@ -104,12 +104,24 @@ def weighted(
     return samples._replace(clip=clip) if clip > 0 else samples
 
 
-def _warn_of_sizes(trainer: Trainer, samples: kernels.Samples) -> None:
+def warn_of_sizes(trainer: Trainer, samples: kernels.Samples) -> None:
     """Say once what to do about numbers that are far from unit size."""
     hint = "" if trainer.knows_sizes else scale_hint(samples, trainer.network.loss_name)
     trainer.knows_sizes = True
     if hint:
         warnings.warn(hint, ScaleWarning, stacklevel=5)
+
+
+def check_rates(trainer: Trainer, epochs: int) -> None:
+    """Refuse learning rates of the epochs to come that do not go with other options.
+
+    What can be known about them is checked before the first one.
+    """
+    network, options = trainer.network, trainer.options
+    rate, done = options.learning_rate, len(trainer.history)
+    eta = schedules.highest_rate(rate, done, max(1, epochs), network.dtype)
+    if eta is not None:
+        options.check(eta)
 
 
 class Asked(NamedTuple):
@@ -129,13 +141,9 @@ def prepared(trainer: Trainer, X: ArrayLike, y: ArrayLike, asked: Asked) -> Fit:
     """The fit that is asked for, checked before anything is done."""
     network, options = trainer.network, trainer.options
     samples = network.training_samples(X, y, asked.sample_weight)
-    _warn_of_sizes(trainer, samples)
+    warn_of_sizes(trainer, samples)
     epochs = checks.integer("epochs", asked.epochs, 0)
-    # What can be known about the epochs to come is checked before the first one.
-    done, rate = len(trainer.history), options.learning_rate
-    eta = schedules.highest_rate(rate, done, max(1, epochs), network.dtype)
-    if eta is not None:
-        options.check(eta)
+    check_rates(trainer, epochs)
     if asked.progress is not None:
         checks.flag("progress", asked.progress)
     sets = eval_sets(network, asked.eval_set)
@@ -146,7 +154,7 @@ def prepared(trainer: Trainer, X: ArrayLike, y: ArrayLike, asked: Asked) -> Fit:
         samples, *sets = split_off(network, samples, y, asked.validation_split, seed)
     samples = weighted(network, samples, options, trainer.clip)
     scores = scoring.scores(asked.metrics, network)
-    watch = Watch(sets, scores, done + epochs, verbosity(asked.verbose))
+    watch = Watch(sets, scores, len(trainer.history) + epochs, verbosity(asked.verbose))
     listeners = listeners_of(asked.callbacks)
     for listener in listeners:
         listener.check(watch.columns(network))

@@ -58,15 +58,27 @@ def distinct_labels(name: str, y: Any, n_outputs: int, loss: str) -> tuple[Any, 
 
 def checked_order(name: str, rows: Any, n: int) -> NDArray[np.int64]:
     """``rows`` as n row numbers from 0 to n − 1, which may occur more than once."""
-    given = np.array(_numeric(name, rows))  # a copy, which nobody can change after the check
-    legal = given.dtype.kind in "iu" and given.shape == (n,)
-    if not legal or given.min() < 0 or given.max() >= n:
+    return checked_indices(name, rows, n, "rows", n)
+
+
+def checked_indices(
+    name: str, values: Any, below: int, what: str, n: int | None = None, hint: str = ""
+) -> NDArray[np.int64]:
+    """``values`` as integers from 0 to ``below`` − 1: n of them, or at least one.
+
+    ``what`` they are is for messages, and ``hint`` for what is no integers.
+    """
+    given = np.array(_numeric(name, values, hint))  # nobody can change a copy after the check
+    has_shape = given.shape == (n,) if n is not None else given.ndim == 1 and given.size > 0
+    legal = given.dtype.kind in "iu" and has_shape
+    if not legal or given.min() < 0 or given.max() >= below:
         raise ValueError(
-            f"{name} must be an integer array of shape ({n},) with rows from 0 to {n - 1}, got "
+            f"{name} must be an integer array of shape ({'at least 1' if n is None else n},) with "
+            f"{what} from 0 to {below - 1}, got "
             + (
-                f"rows from {given.min()} to {given.max()}."
+                f"{what} from {given.min()} to {given.max()}."
                 if legal
-                else f"{given.dtype} of shape {given.shape}."
+                else f"{given.dtype} of shape {given.shape}{hint}."
             )
         )
     return given.astype(np.int64, copy=False)

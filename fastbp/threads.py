@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
 from fastbp import kernels
 
+Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 # Most threads that can be asked for: more than any processor needs, and few enough to start.
@@ -94,32 +95,44 @@ def _blocks(n: int, operations: int) -> list[tuple[int, int]]:
     return [(start, min(n, start + length)) for start in range(0, n, length)]
 
 
-class _Spread(Generic[Result]):
-    """Blocks of one call, which its caller and its helpers take in turns.
+class Stopped(Exception):  # noqa: N818 - no error, but the end of work that nobody waits for
+    """Raised within `share` to end work that is not needed, as other work has failed."""
+
+
+class _Spread(Generic[Task, Result]):
+    """Tasks of one call, which its caller and its helpers take in turns.
 
     Ctrl-C can strike the caller anywhere, so the caller cannot keep the list of helpers: each adds
-    itself to it before it takes a block.
+    itself to it before it takes a task.
     """
 
-    def __init__(self, work: Callable[[int, int], Result], blocks: list[tuple[int, int]]) -> None:
-        self._work: Callable[[int, int], Result] | None = work
-        self._blocks = blocks
-        self._waiting = iter(range(len(blocks)))
+    def __init__(
+        self, work: Callable[[Task, Callable[[], None]], Result], tasks: Sequence[Task]
+    ) -> None:
+        self._work: Callable[[Task, Callable[[], None]], Result] | None = work
+        self._tasks = tasks
+        self._waiting = iter(range(len(tasks)))
         self._helpers: list[threading.Event] = []
         self.results: dict[int, Result] = {}
         self.errors: dict[int, BaseException] = {}
 
     def take(self) -> None:
-        """Do blocks until there are none left, or one has failed."""
+        """Do tasks until there are none left, or one has failed."""
         i = -1
         try:
             while not self.errors and (i := next(self._waiting, -1)) >= 0:
                 assert self._work is not None
-                self.results[i] = self._work(*self._blocks[i])
+                self.results[i] = self._work(self._tasks[i], self._go_on)
+        except Stopped:
+            pass  # the error that it is for is another's
         except Exception as error:  # the work's own, for the caller to raise
             self.errors[i] = error
         except BaseException as error:  # Ctrl-C comes before any other
             self.errors[-1] = error
+
+    def _go_on(self) -> None:
+        if self.errors:
+            raise Stopped
 
     def help(self) -> None:
         """`take`, as a helper."""
@@ -131,7 +144,7 @@ class _Spread(Generic[Result]):
             done.set()
 
     def settle(self) -> None:
-        """Leave no blocks to helpers that have not started, and wait for those that have."""
+        """Leave no tasks to helpers that have not started, and wait for those that have."""
         for _ in self._waiting:
             pass
         for done in self._helpers:
@@ -163,10 +176,28 @@ def spread(
     effect between blocks.
     """
     blocks = _blocks(n, operations)
-    most = min(n_threads or available(), MOST, len(blocks)) if len(blocks) > 1 else 1
-    if most == 1:
-        return [work(*block) for block in blocks]
-    shares = _Spread(work, blocks)
+    if len(blocks) == 1:
+        return [work(*blocks[0])]
+    return share(lambda block, _: work(*block), blocks, n * operations, n_threads)
+
+
+def share(
+    work: Callable[[Task, Callable[[], None]], Result],
+    tasks: Sequence[Task],
+    operations: int,
+    n_threads: int | None,
+) -> list[Result]:
+    """Results of ``work(task, go_on)``, in order; other threads help with that many ``operations``.
+
+    Work calls ``go_on`` now and then, which raises `Stopped` once other work has failed or Ctrl-C
+    has come. If several tasks fail, the error of the first is raised.
+    """
+    most = 1
+    if operations >= _WORTH_SPREADING:
+        most = min(n_threads or available(), MOST, len(tasks))
+    if most <= 1:
+        return [work(task, _no_others) for task in tasks]
+    shares = _Spread(work, tasks)
     try:
         try:
             with contextlib.suppress(RuntimeError):  # no thread to be had
@@ -183,4 +214,8 @@ def spread(
             raise errors[min(errors)]
         finally:
             errors.clear()  # else the error would keep itself and this frame's data alive
-    return [results[i] for i in range(len(blocks))]
+    return [results[i] for i in range(len(tasks))]
+
+
+def _no_others() -> None:
+    """Go on: there is nobody else."""

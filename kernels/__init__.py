@@ -12,6 +12,8 @@ from .activations import ACTIVATIONS, HIDDEN
 from .deferred import train_deferred
 from .finite import first_nonfinite
 from .inference import infer
+from .instructions import VECTOR_BYTES
+from .lanes import Lanes, make_lanes, train_lanes
 from .layout import DEFERRED, METHODS, SEQUENTIAL, SKIPPING, Layout, make_layout
 from .losses import CLASSIFICATION, LEGAL_OUTPUTS, LOSSES
 from .memory import aligned_zeros
@@ -54,9 +56,11 @@ __all__ = [
     "SEQUENTIAL",
     "SGD",
     "SKIPPING",
+    "VECTOR_BYTES",
     "Batch",
     "Block",
     "Inputs",
+    "Lanes",
     "Layout",
     "Plan",
     "Regularization",
@@ -76,12 +80,14 @@ __all__ = [
     "loop_threads",
     "make_batch",
     "make_block",
+    "make_lanes",
     "make_layout",
     "make_state",
     "penalty_of",
     "read_only",
     "set_loop_threads",
     "train_deferred",
+    "train_lanes",
     "train_minibatch",
     "train_sequential",
 ]

@@ -250,22 +250,30 @@ def _softmax_turned(z, a, n, start):
     v = lanes(z)
     zero = zeros(z, 1)
     transpose(z, start, v, a, start, v)
-    m = load(zero, a, start)
+    softmax_lanes(a, a, n, start)
+    for k in range(n, v):
+        store(a, start + k * v, zero)
+    transpose(a, start, v, a, start, v)
+
+
+@jit(strict=True)
+def softmax_lanes(z, a, n, start):
+    """`softmax` of n vectors from ``start`` on, in each lane; z and a may be the same."""
+    v = lanes(z)
+    zero = zeros(z, 1)
+    m = load(zero, z, start)
     for k in range(1, n):
-        m = maximum(m, load(zero, a, start + k * v))
+        m = maximum(m, load(zero, z, start + k * v))
     s = zero
     lost = zero
     for k in range(n):
-        e = exp_difference(load(zero, a, start + k * v), m)
+        e = exp_difference(load(zero, z, start + k * v), m)
         s, error = sum_and_error(s, e)
         lost = lost + error
         store(a, start + k * v, e)
     s = s + lost
     for k in range(n):
         store(a, start + k * v, load(zero, a, start + k * v) / s)
-    for k in range(n, v):
-        store(a, start + k * v, zero)
-    transpose(a, start, v, a, start, v)
 
 
 @jit(strict=True)
@@ -287,6 +295,6 @@ def tanh(x):
 if config.DISABLE_JIT:
     # Overflow to infinity and the like are meant; interpreted by NumPy they warn.
     _quiet = np.errstate(all="ignore")
-    exp, expm1, log, log1p, sigmoid, softmax, softmax_rows, tanh = map(
-        _quiet, (exp, expm1, log, log1p, sigmoid, softmax, softmax_rows, tanh)
+    exp, expm1, log, log1p, sigmoid, softmax, softmax_lanes, softmax_rows, tanh = map(
+        _quiet, (exp, expm1, log, log1p, sigmoid, softmax, softmax_lanes, softmax_rows, tanh)
     )

@@ -46,7 +46,7 @@ LEGAL_OUTPUTS = {
 # loss, and so does the sum over any number of such samples.
 _LARGEST = 1e280
 # Below this, probabilities of the softmax in float32 have lost digits.
-_EXACT_FROM = 1e-30
+EXACT_FROM = 1e-30
 
 
 @jit
@@ -123,7 +123,7 @@ def cross_entropy(z, a, y, n, clip):
 def label_cross_entropy(z, a, label, n, clip):
     """−log p of one class: `cross_entropy` with a 1 there and zeros elsewhere."""
     probability = clipped(a[label], clip)
-    if probability > _EXACT_FROM:
+    if probability > EXACT_FROM:
         return -math.log(np.float64(probability))
     m, log_s = greatest(z, a, n)  # p is too small to be exact: from the logits, as above
     return min(m - np.float64(z[label]) + log_s, _LARGEST)
@@ -227,10 +227,10 @@ def label_losses(Z, A, labels, losses, n, stride, m, clip):
     inexact = 0
     for t in range(m):
         probability = clipped(losses[t], clip)
-        inexact += probability <= _EXACT_FROM
+        inexact += probability <= EXACT_FROM
         losses[t] = -log(probability)  # for many numbers, our vectorised log is the fastest
     for t in range(m if inexact > 0 else 0):
-        if A[t * stride + labels[t]] <= _EXACT_FROM:
+        if A[t * stride + labels[t]] <= EXACT_FROM:
             z, a = window(Z, t * stride, stride), window(A, t * stride, stride)
             losses[t] = label_cross_entropy(z, a, labels[t], n, clip)
 

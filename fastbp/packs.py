@@ -1,0 +1,294 @@
+"""The work of an ensemble's fit: networks side by side in lanes of vectors, or each on its own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp import kernels, threads
+from fastbp.callbacks import Callback
+from fastbp.divergence import DivergenceError
+from fastbp.evaluation import rows_of
+from fastbp.fitting import Fit, weighted
+from fastbp.network import Network
+from fastbp.pacing import paced
+from fastbp.progress import progress_bar
+from fastbp.trainer import Trainer
+from fastbp.watching import Watch
+
+Rows = NDArray[np.int64]
+Report = Callable[[int], None]
+
+# More parameters than this, and the weights of a pack are too far from the core: a lane is slower
+# than a trainer of its own.
+MOST_PARAMS = 4000
+
+
+class Member(NamedTuple):
+    """A network's part in a fit."""
+
+    number: int
+    trainer: Trainer
+    n: int
+    """Samples of an epoch."""
+    rows: Rows | None
+    """Which they are; None for all."""
+    factor: float = 1.0
+    """By which weights are multiplied for their mean over these rows to be 1."""
+
+
+def divided(members: Sequence[Member], lanes: int) -> tuple[list[list[Member]], list[Member]]:
+    """Packs of at most so many members, and those that are better off on their own.
+
+    A step of a pack takes as long as about four steps of a single network, however many networks
+    it has. So a pack must have four on average, over the samples of its longest member.
+    """
+    waiting = sorted(members, key=lambda member: -member.n)
+    packs, alone, start = [], [], 0
+    while start < len(waiting):
+        pack = waiting[start : start + lanes]
+        if 4 * sum(member.n for member in pack) >= lanes * pack[0].n:
+            packs.append(pack)
+            start += lanes
+        else:
+            alone.append(waiting[start])
+            start += 1
+    return packs, alone
+
+
+def places_of(network: Network) -> Rows:
+    """Where in `Network.params` the parameters of a lane lie, in the lane's order."""
+    numbers = network.parameters.views(np.arange(network.parameters.size, dtype=np.float64))
+    layers = zip(numbers.weights, numbers.biases, strict=True)
+    places = np.concatenate([part for W, b in layers for part in (W.T.reshape(-1), b)])
+    return places.astype(np.int64)
+
+
+class Pack:
+    """Members of an ensemble that train side by side.
+
+    Parameters
+    ----------
+    members : sequence of Member
+        At most one per lane, the one with the most samples first.
+    samples : kernels.Samples
+        Of all members.
+    places : array of int
+        As `places_of` gives them.
+
+    Attributes
+    ----------
+    errors : dict of int to DivergenceError
+        Of networks, by their numbers, that have diverged and keep their last finite parameters.
+    """
+
+    def __init__(self, members: Sequence[Member], samples: kernels.Samples, places: Rows) -> None:
+        network = members[0].trainer.network
+        self.members, self._places = tuple(members), places
+        self.packed = kernels.make_lanes(network.parameters.layout, network.dtype)
+        self._fields: kernels.Lanes = kernels.fields(self.packed, kernels.Lanes)
+        self._lanes = self._fields.params.reshape(len(places), -1)
+        self._last_finite = np.empty_like(self._lanes)
+        self._order = np.zeros((self._lanes.shape[1], members[0].n), np.int64)
+        options = members[0].trainer.options
+        samples = weighted(network, samples, options, 0.0)
+        self._samples = samples._replace(order=self._order.reshape(-1))
+        self._etas = [0.0] * len(members)
+        self._seconds = 0.0
+        self.errors: dict[int, DivergenceError] = {}
+
+    def load(self) -> None:
+        """Compile or load the kernel, by a call without samples."""
+        kernels.train_lanes(self.packed, self._samples, 0, 0)
+
+    def train(self, epochs: int | None, report: Report) -> None:
+        """Train for some epochs, which join each trainer's history; or for one pass in order.
+
+        ``report`` is called after each chunk with the number of its samples. Whatever happens, the
+        networks hold what they have come to.
+        """
+        for lane, member in enumerate(self.members):
+            self._lanes[:, lane] = member.trainer.network.parameters.flat[self._places]
+        try:  # twice, in case Ctrl-C interrupts the first
+            try:
+                for _ in range(1 if epochs is None else epochs):
+                    self._pass(epochs is not None, report)
+            finally:
+                self._write()
+        finally:
+            self._write()
+
+    def _write(self) -> None:
+        for lane, member in enumerate(self.members):
+            member.trainer.network.parameters.flat[self._places] = self._lanes[:, lane]
+
+    def _pass(self, is_epoch: bool, report: Report) -> None:
+        fields, steps = self._fields, self.members[0].n
+        fields.losses[:] = 0
+        for lane, member in enumerate(self.members):
+            fields.counts[lane] = 0
+            if member.number not in self.errors:
+                self._begin(lane, member, is_epoch)
+        self._seconds = 0.0
+        operations = 6 * len(self._places) * self._lanes.shape[1]
+        counts = fields.counts.copy()
+        for start, stop in paced(steps, operations):
+            self._chunk(start, stop)
+            report(int((counts.clip(start, stop) - start).sum()))
+        if is_epoch:
+            self._record()
+
+    def _begin(self, lane: int, member: Member, is_epoch: bool) -> None:
+        """Set a lane's rate, decay and order."""
+        trainer, fields = member.trainer, self._fields
+        eta = self._etas[lane] = trainer.learning_rate_of(trainer.network)
+        options = trainer.options_of(trainer.network, eta)
+        T = self.packed.dtype.type
+        fields.rates[lane] = eta
+        fields.decays[lane] = T(1) - T(eta) * T(options.weight_decay)
+        fields.factors[lane], fields.counts[lane] = member.factor, member.n
+        order = kernels.IN_ORDER
+        if is_epoch:
+            order = trainer.workings.orders.of(member.n, options.shuffle)
+        if member.rows is not None:
+            order = member.rows[order] if len(order) > 0 else member.rows
+        self._order[lane, : member.n] = order if len(order) > 0 else np.arange(member.n)
+
+    def _chunk(self, start: int, stop: int) -> None:
+        np.copyto(self._last_finite, self._lanes)
+        began = time.perf_counter()
+        try:
+            kernels.train_lanes(self.packed, self._samples, start, stop)
+        finally:  # also when Ctrl-C came meanwhile
+            self._leave_spoilt()
+        self._seconds += time.perf_counter() - began
+
+    def _leave_spoilt(self) -> None:
+        """Leave behind the networks whose parameters or losses are not finite any more."""
+        fields = self._fields
+        params = fields.params
+        if kernels.first_nonfinite(params, 0, len(params)) < 0 and np.isfinite(fields.losses).all():
+            return
+        has_finite = np.isfinite(self._lanes).all(axis=0)
+        for lane in np.flatnonzero(~(has_finite & np.isfinite(fields.losses))):
+            member, layer = self.members[lane], None
+            network = member.trainer.network
+            if not has_finite[lane]:
+                network.parameters.flat[self._places] = self._lanes[:, lane]
+                layer = network.first_nonfinite_layer()
+            self._lanes[:, lane] = self._last_finite[:, lane]
+            fields.losses[lane] = fields.counts[lane] = 0
+            epoch = len(member.trainer.history) + 1
+            self.errors[member.number] = DivergenceError(epoch, layer, self._etas[lane])
+
+    def _record(self) -> None:
+        """Add the epoch to each trainer's history."""
+        seconds = self._seconds / len(self.members)
+        for lane, member in enumerate(self.members):
+            if member.number in self.errors:
+                continue
+            row = {
+                "train_loss": float(self._fields.losses[lane]) / member.n,
+                "learning_rate": self._etas[lane],
+                "samples_per_second": member.n / seconds,
+                "seconds": seconds,
+                "method": "lanes",
+            }
+            member.trainer.history.append(row)
+
+
+class Alone:
+    """A member of an ensemble whose own trainer does the work; attributes as of `Pack`."""
+
+    def __init__(self, member: Member, samples: kernels.Samples) -> None:
+        self.members, self._samples = (member,), samples
+        self.errors: dict[int, DivergenceError] = {}
+
+    def load(self) -> None:
+        """Compile or load the kernel, by a call without samples."""
+        trainer = self.members[0].trainer
+        network, eta = trainer.network, trainer.current_learning_rate
+        options, runs = trainer.options_of(network, eta), trainer.workings.runs
+        runs.begin(network, self._samples, kernels.IN_ORDER, eta, options).load()
+
+    def train(self, epochs: int | None, report: Report) -> None:
+        """As `Pack.train`."""
+        member, samples = self.members[0], self._samples
+        if member.rows is not None:
+            samples = rows_of(samples, member.rows, f"network {member.number}")
+        trainer = member.trainer
+        samples = weighted(trainer.network, samples, trainer.options, 0.0)
+        try:
+            if epochs is None:
+                _one_pass(trainer, samples, report)
+            else:
+                watch = Watch((), (), 0, False)
+                Fit(trainer, samples, epochs, watch, (_Reporting(report),), False).run()
+        except DivergenceError as error:
+            self.errors[member.number] = error
+
+
+def _one_pass(trainer: Trainer, samples: kernels.Samples, report: Report) -> None:
+    network, eta, runs = trainer.network, trainer.current_learning_rate, trainer.workings.runs
+    options = trainer.options_of(network, eta)
+    this = runs.begin(network, samples, kernels.IN_ORDER, eta, options)
+    for done in this.chunks(len(trainer.history) + 1):
+        report(done)
+    runs.end(this)
+
+
+class _Reporting(Callback):
+    """Reports each chunk of a fit."""
+
+    def __init__(self, report: Report) -> None:
+        self._report, self._before = report, 0
+
+    def on_chunk(self, trainer: Trainer, samples: int, loss: float) -> None:
+        self._report(samples - self._before)
+        self._before = samples
+
+    def on_epoch(self, trainer: Trainer) -> None:
+        self._before = 0
+
+
+def train_all(
+    tasks: Sequence[Pack | Alone], epochs: int | None, progress: bool | None, n_threads: int | None
+) -> dict[int, DivergenceError]:
+    """Do the tasks on threads, the longest first; the errors of networks that diverged.
+
+    Parameters
+    ----------
+    tasks : sequence of Pack or Alone
+    epochs : int or None
+        None for one pass over the samples in order.
+    progress : bool or None
+        As of `Trainer.fit`.
+    n_threads : int or None
+        None for as many as there are.
+    """
+    for kind in (Pack, Alone):  # here and not on a helper, for Ctrl-C to be heard meanwhile
+        for task in [each for each in tasks if isinstance(each, kind)][:1]:
+            task.load()
+    lengths = [sum(member.n for member in task.members) for task in tasks]
+    n = sum(lengths) * (1 if epochs is None else epochs)
+    longest_first = [tasks[i] for i in np.argsort(lengths)[::-1]]
+    lock = threading.Lock()
+    with progress_bar(progress, n) as bar:
+
+        def work(task: Pack | Alone, go_on: Callable[[], None]) -> None:
+            def report(done: int) -> None:
+                if bar is not None:
+                    with lock:
+                        bar.update(done)
+                go_on()
+
+            task.train(epochs, report)
+
+        operations = 6 * tasks[0].members[0].trainer.network.n_params * n
+        threads.share(work, longest_first, operations, n_threads)
+    return {number: error for task in tasks for number, error in task.errors.items()}
