@@ -203,7 +203,7 @@ class Fit:
                 if not any(outcomes):
                     raise
                 text = error.text(next(filter(None, outcomes)))
-                warnings.warn(text, RuntimeWarning, stacklevel=6)
+                warnings.warn(text, RuntimeWarning, stacklevel=7)
 
     def _begin_callbacks(self, endings: contextlib.ExitStack) -> None:
         trainer, listening = self.trainer, self._listening

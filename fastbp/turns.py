@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -53,7 +54,7 @@ class Turns:
         RuntimeError
             If another thread is at work.
         """
-        return take_all((self.by, network_by), lambda: self._within(work))
+        return take_all((self.by, network_by), functools.partial(self._within, work))
 
     def _within(self, work: Callable[[], Result]) -> Result:
         """Do ``work``, perhaps in a callback of another fit; `stopped` is that of the innermost."""
