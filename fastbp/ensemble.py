@@ -471,7 +471,9 @@ def _lines(packs: Sequence[Sequence[Member]], alone: Sequence[Member], why: str)
     in_lanes = sum(map(len, packs))
     lines = []
     if in_lanes > 0:
-        lines.append(f"{in_lanes} side by side in SIMD lanes, {len(packs)} packs")
+        lines.append(
+            f"{in_lanes} side by side in SIMD lanes, {len(packs)} pack{'s' * (len(packs) > 1)}"
+        )
     if alone:
         reason = why or "too few networks have as many samples"
         lines.append(f"{len(alone)} on their own: {reason}")

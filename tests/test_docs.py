@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
     [
         "fastbp",
         "fastbp.c_source",
+        "fastbp.ensemble",
         "fastbp.network",
         "fastbp.trainer",
         "fastbp.metrics",

@@ -2,6 +2,7 @@
 
 import pickle
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -514,6 +515,11 @@ def test_data_far_from_unit_size_are_warned_of_once(generator):
         ensemble.fit(X, y, epochs=1)
     assert [each.filename for each in caught] == [__file__]
     ensemble.fit(X, y, epochs=1)
+
+
+def test_the_page_says_how_large_networks_may_be():
+    page = Path(__file__).parents[1] / "docs" / "ensembles.md"
+    assert f"at most {packs.MOST_PARAMS:,} parameters" in page.read_text(encoding="utf-8")
 
 
 def test_the_kernel_refuses_samples_of_other_networks_and_too_few():
