@@ -65,20 +65,21 @@ def _in_notebook() -> bool:
     return "ipykernel.zmqshell" in sys.modules
 
 
-def _made_bar(total: int, stream: Any) -> Any:
+def _made_bar(total: int, unit: str, stream: Any) -> Any:
     """A bar of tqdm's that suits the place: of widgets in a notebook, else of text."""
     with warnings.catch_warnings():
         # Without ipywidgets, a notebook gets a bar of text, and needs no advice in the midst of it.
         warnings.filterwarnings("ignore", "IProgress not found")
         from tqdm.auto import tqdm
 
-    return tqdm(total=total, unit=" samples", unit_scale=True, leave=False, file=_Unfailing(stream))
+    return tqdm(total=total, unit=unit, unit_scale=True, leave=False, file=_Unfailing(stream))
 
 
 @contextlib.contextmanager
-def progress_bar(progress: bool | None, total: int) -> Iterator[Any]:
-    """A bar for so many samples, with tqdm's ``update`` and its setters of texts, or None for none.
+def progress_bar(progress: bool | None, total: int, unit: str = " samples") -> Iterator[Any]:
+    """A bar with tqdm's ``update`` and its setters of texts, or None for none.
 
+    It counts up to ``total``, of samples or of another unit.
     ``progress=None`` shows it in a notebook, and where stderr is a terminal. What this thread
     prints meanwhile goes above a bar of text.
     """
@@ -90,7 +91,7 @@ def progress_bar(progress: bool | None, total: int) -> Iterator[Any]:
         yield None  # tqdm's own, even if disabled, runs Python code when it is collected
         return
     with contextlib.ExitStack() as endings:
-        bar = _made_bar(total, stream)
+        bar = _made_bar(total, unit, stream)
         # The streams belong to the whole program, so only a fit in its main thread replaces them.
         # A bar of widgets has a place of its own.
         replaces = threading.current_thread() is threading.main_thread() and not bar.gui

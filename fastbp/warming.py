@@ -5,21 +5,33 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from fastbp import checks
-from fastbp.network import Network
-from fastbp.trainer import Trainer
+from fastbp import checks, kernels
 
 
-def warmup(dtypes: str | Sequence[str] = ("float32", "float64")) -> float:
-    """Compile every kernel, or load it from the cache, so that the first fit does not wait.
+def everything(
+    dtypes: str | Sequence[str] = ("float32", "float64"), parallel: bool = False
+) -> list[kernels.Ahead]:
+    """What `warmup` loads or compiles, one after the other."""
+    return [
+        item
+        for dtype in checks.dtypes(dtypes)
+        for item in kernels.everything(dtype, checks.flag("parallel", parallel))
+    ]
 
-    One compiled function serves every architecture. Parallel loops are compiled by the first fit
-    that is long enough for it, or that asks for several threads by ``n_threads``.
+
+def warmup(dtypes: str | Sequence[str] = ("float32", "float64"), parallel: bool = False) -> float:
+    """Load every kernel, or compile it, so that the first fit does not wait.
+
+    One compiled function serves every architecture. What has come with a wheel or is in the cache
+    is loaded in a fraction of a second.
 
     Parameters
     ----------
     dtypes : {"float32", "float64"} or a sequence of them
         Of the networks to come.
+    parallel : bool, default False
+        Whether also the loops that run on threads. Otherwise they are compiled by the first fit
+        that is long enough for it, or that asks for several threads by ``n_threads``.
 
     Returns
     -------
@@ -29,14 +41,9 @@ def warmup(dtypes: str | Sequence[str] = ("float32", "float64")) -> float:
     Raises
     ------
     ValueError
-        If a dtype is not one of those allowed.
+        If a dtype is not one of those allowed, or if ``parallel`` is no bool.
     """
     began = time.perf_counter()
-    X, y = [[0.0]], [0]
-    for dtype in checks.dtypes(dtypes):
-        network = Network((1, 2), dtype=dtype, seed=0)
-        for method in ("sequential", "deferred"):
-            trainer = Trainer(network, method=method, seed=0)
-            trainer.fit(X, y, epochs=1, eval_set=(X, y), progress=False)
-        Trainer(network, "adam").partial_fit(X, y)  # mini-batches, of any size and optimizer
+    for item in everything(dtypes, parallel):
+        item.load()
     return time.perf_counter() - began

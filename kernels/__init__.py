@@ -6,9 +6,10 @@ one sample at a time; ``deferred`` takes the same steps in blocks, each layer by
 ``inference`` goes forward only.
 """
 
-from ._jit import cache_directory
-from ._numba import has_code, loop_threads, set_loop_threads
+from ._jit import cache_directory, shipped_code
+from ._numba import has_code, loop_threads, set_loop_threads, ship
 from .activations import ACTIVATIONS, HIDDEN
+from .ahead import Ahead, everything
 from .deferred import train_deferred
 from .finite import first_nonfinite
 from .inference import infer
@@ -57,6 +58,7 @@ __all__ = [
     "SGD",
     "SKIPPING",
     "VECTOR_BYTES",
+    "Ahead",
     "Batch",
     "Block",
     "Inputs",
@@ -70,6 +72,7 @@ __all__ = [
     "backward",
     "cache_directory",
     "dense_inputs",
+    "everything",
     "fields",
     "first_nonfinite",
     "forward",
@@ -86,6 +89,8 @@ __all__ = [
     "penalty_of",
     "read_only",
     "set_loop_threads",
+    "ship",
+    "shipped_code",
     "train_deferred",
     "train_lanes",
     "train_minibatch",

@@ -11,14 +11,14 @@ import llvmlite
 import numba
 from numba import config
 
-from . import _numba, compiling
+from . import _numba, compiling, shipped
 
 # nnan and ninf are missing on purpose: with them isfinite() folds to True.
 FASTMATH = frozenset({"reassoc", "contract", "arcp", "nsz", "afn"})
 
 
 @functools.cache
-def _digest() -> str:
+def digest() -> str:
     """Identity of the machine code: every kernel source, numba, and the settings that change code.
 
     Numba keys a cached function on the content of its own file alone, so an edited helper in
@@ -36,7 +36,7 @@ def _digest() -> str:
         config.ENABLE_AVX,
         config.LOOP_VECTORIZE,
         config.SLP_VECTORIZE,
-        sorted(_numba.WITHOUT),
+        sorted(_numba.WITHOUT - {"shipped"}),  # code that is compiled is the same
     )
     digest.update(repr(settings).encode())
     return digest.hexdigest()[:16]
@@ -69,13 +69,14 @@ def jit(
 
     Notes
     -----
-    ``FASTBP_NO_CACHE=1`` switches the disk cache off; so does a place that cannot be written.
+    ``FASTBP_NO_CACHE=1`` switches the disk cache off; so does a place that cannot be written. Code
+    that comes with the package is used all the same, unless ``FASTBP_WITHOUT=shipped``.
     """
     if function is None:
         return functools.partial(jit, entry=entry, inline=inline, parallel=parallel, strict=strict)
     # The qualified name becomes the cache file's name: a changed callee gives a new file.
     variant = "".join(word for word, on in (("P", parallel), ("S", strict)) if on)
-    function.__qualname__ = f"{function.__qualname__}.{_digest()}{variant}"
+    function.__qualname__ = f"{function.__qualname__}.{digest()}{variant}"
     compiled = numba.njit(
         function,
         fastmath=False if strict else set(FASTMATH),
@@ -93,8 +94,7 @@ def jit(
         _numba.refuse_python(compiled)
         return compiled
     _numba.compile_by(compiled, compiling.compile_aside)
-    if os.environ.get("FASTBP_NO_CACHE", "") in ("", "0"):
-        _numba.keep_on_disk(compiled, function)
+    _numba.keep_on_disk(compiled, function, os.environ.get("FASTBP_NO_CACHE", "") in ("", "0"))
     return compiled
 
 
@@ -102,3 +102,8 @@ def cache_directory(compiled: Any) -> str | None:
     """Where the machine code of a compiled function is kept; None where it is not."""
     stats = getattr(compiled, "stats", None)  # none, if nothing is compiled
     return str(stats.cache_path) if stats and stats.cache_path else None
+
+
+def shipped_code() -> tuple[str, list[Path]] | None:
+    """Level and files of the machine code that came with the package for this machine, if any."""
+    return shipped.in_use(digest()) if not config.DISABLE_JIT else None

@@ -8,6 +8,7 @@ it names, and ``FASTBP_WITHOUT=all`` without any, as the tests do.
 
 import atexit
 import contextlib
+import functools
 import hashlib
 import importlib
 import operator
@@ -19,6 +20,9 @@ from typing import Any
 
 import numba
 from numba import config, types
+
+from . import shipped
+from .seals import DamagedError, seal, unseal
 
 WITHOUT = frozenset(os.environ.get("FASTBP_WITHOUT", "").split(",")) - {""}
 
@@ -46,14 +50,73 @@ _caching = _part(
     *(f"IndexDataCacheFile.{name}" for name in ("_load_index", "_save_index")),
     *(f"IndexDataCacheFile.{name}" for name in ("_load_data", "_save_data")),
     *(f"CompileResultCacheImpl.{name}" for name in ("locator", "filename_base")),
+    "NullCache",
 )
 
 _Files: Any = getattr(_caching, "IndexDataCacheFile", object)
 _Cache: Any = getattr(_caching, "FunctionCache", object)
+_NoCache: Any = getattr(_caching, "NullCache", object)
+
+# shipped: numba's own looks for machine code in the user's files alone.
+_results = _caching and _part(
+    "shipped", "core.compiler", "CompileResult._reduce", "CompileResult._rebuild"
+)
+_pickling = _results and _part("shipped", "core.serialize", "dumps")
+_functions = _pickling and _part("shipped", "core.bytecode", "FunctionIdentity.from_function")
+_loops = _functions and _part("shipped", "parfors.parfor", "Parfor.id_counter")
 
 
-class _DamagedError(OSError):
-    """A file of the cache has changed since it was written; numba takes it as missing."""
+class _Shipped(_NoCache):
+    """Machine code that comes with the package. Numba takes it for a cache that is full."""
+
+    def __init__(self, function: Any) -> None:
+        self._function = function
+
+    def _name(self, sig: Any) -> str:
+        return shipped.name_of(self._function, _types_of(sig))
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        if not _pickling:
+            return None
+        start_pool()
+        target_context.refresh()
+        for content in shipped.found(self._name(sig)):
+            try:
+                types_of, reduced = pickle.loads(content)
+                if types_of == _types_of(sig):
+                    return _results.CompileResult._rebuild(target_context, *reduced)
+            except Exception:  # unpickling what another program has written can raise anything
+                continue
+        return None
+
+    def has_overload(self, sig: Any, target_context: Any) -> bool:
+        """Whether `load_overload` is likely to find something."""
+        return bool(_pickling) and shipped.exists(self._name(sig))
+
+
+class _Shipping(_Shipped):
+    """What makes those files: nothing is found, and all that is compiled is written."""
+
+    def __init__(self, function: Any, folder: Path, level: str) -> None:
+        super().__init__(function)
+        self._folder, self._level = folder, level
+        self.written: list[Path] = []
+
+    def load_overload(self, sig: Any, target_context: Any) -> None:
+        pass
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        if data.library.has_dynamic_globals:
+            raise ValueError(f"{self._name(sig)} holds addresses of this process.")
+        # Its annotations, which nobody reads, name the folder of the sources.
+        reduced = data._replace(type_annotation="")._reduce()
+        content = _pickling.dumps((_types_of(sig), reduced))
+        self.written.append(shipped.write(self._folder, self._level, self._name(sig), content))
+
+
+def _types_of(sig: Any) -> tuple[Any, ...]:
+    """Types of the arguments, which numba gives as such or as a signature."""
+    return tuple(getattr(sig, "args", sig))
 
 
 class _SealedFiles(_Files):
@@ -62,14 +125,10 @@ class _SealedFiles(_Files):
     def _save_sealed(self, path: str, content: Any) -> None:
         pickled = self._dump(content)
         with self._open_for_write(path) as file:
-            file.write(hashlib.sha256(pickled).digest() + pickled)
+            file.write(seal(pickled))
 
     def _load_sealed(self, path: str) -> Any:
-        sealed = Path(path).read_bytes()
-        digest, pickled = sealed[:32], sealed[32:]
-        if hashlib.sha256(pickled).digest() != digest:
-            raise _DamagedError(path)
-        return pickle.loads(pickled)
+        return pickle.loads(unseal(Path(path).read_bytes()))
 
     def _save_index(self, overloads: Any) -> None:
         self._save_sealed(self._index_path, (self._source_stamp, overloads))
@@ -77,7 +136,7 @@ class _SealedFiles(_Files):
     def _load_index(self) -> Any:
         try:
             stamp, overloads = self._load_sealed(self._index_path)
-        except (FileNotFoundError, _DamagedError):
+        except (FileNotFoundError, DamagedError):
             return {}
         return overloads if stamp == self._source_stamp else {}
 
@@ -89,10 +148,14 @@ class _SealedFiles(_Files):
 
 
 class _ForgivingCache(_Cache):
-    """Numba's disk cache, where a file that cannot be used costs a compilation only."""
+    """Numba's disk cache, where a file that cannot be used costs a compilation only.
 
-    def __init__(self, function: Any) -> None:
+    What is not in it may have come with the package.
+    """
+
+    def __init__(self, function: Any, behind: _Shipped) -> None:
         super().__init__(function)
+        self._behind = behind
         locator = self._impl.locator
         self._cache_file = _SealedFiles(
             cache_path=locator.get_cache_path(),
@@ -105,10 +168,21 @@ class _ForgivingCache(_Cache):
         # code would have loaded.
         start_pool()
         try:
-            return super().load_overload(sig, target_context)
+            own = super().load_overload(sig, target_context)
         except Exception:  # unpickling a foreign file can raise anything
             self._discard()
-            return None
+            own = None
+        return self._behind.load_overload(sig, target_context) if own is None else own
+
+    def has_overload(self, sig: Any, target_context: Any) -> bool:
+        """Whether `load_overload` is likely to find something."""
+        try:
+            key = self._index_key(sig, target_context.codegen())
+            if _index and key in self._cache_file._load_index():
+                return True
+        except Exception:  # unpickling a foreign file can raise anything
+            pass
+        return self._behind.has_overload(sig, target_context)
 
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
@@ -123,13 +197,65 @@ class _ForgivingCache(_Cache):
             self.disable()
 
 
-def keep_on_disk(compiled: Any, function: Callable[..., Any]) -> None:
-    """Keep machine code in files, unless there is no writable place for them."""
-    with contextlib.suppress(RuntimeError, OSError):
-        if _caching:
-            compiled._cache = _ForgivingCache(function)
-        else:
-            compiled.enable_caching()
+def keep_on_disk(compiled: Any, function: Callable[..., Any], writes: bool) -> None:
+    """Take machine code from files: the user's own, if it ``writes`` them, and shipped ones.
+
+    Without a writable place for files of one's own there are the shipped ones alone.
+    """
+    behind = _Shipped(function)
+    if _caching:
+        compiled._cache = behind
+    if writes:
+        with contextlib.suppress(RuntimeError, OSError):
+            if _caching:
+                compiled._cache = _ForgivingCache(function, behind)
+            else:
+                compiled.enable_caching()
+
+
+def ship(compiled: Any, name: str, folder: Path, level: str) -> list[Path]:
+    """Write to ``folder`` what is compiled from now on; the list of its files, which grows.
+
+    ``name`` tells it from all else that is compiled from the same sources.
+
+    Raises
+    ------
+    RuntimeError
+        If this numba lacks what that needs.
+    """
+    if not _loops:
+        raise RuntimeError(f"numba {numba.__version__} lacks what shipped code needs.")
+    # The same code must be the same bytes, wherever and whenever it is built.
+    _name_sources_by_module()
+    _name_loops_after(f"{level} {name}")
+    compiled._cache = cache = _Shipping(compiled.__wrapped__, folder, level)
+    return cache.written
+
+
+@functools.cache
+def _name_sources_by_module() -> None:
+    """Numba writes the path of a source into the errors that its code raises."""
+    identity = _functions.FunctionIdentity
+    from_function = identity.from_function.__func__
+
+    def without_path(cls: Any, function: Any) -> Any:
+        made = from_function(cls, function)
+        made.filename = f"{made.modname.replace('.', '/')}.py"
+        return made
+
+    identity.from_function = classmethod(without_path)
+
+
+def _name_loops_after(what: str) -> None:
+    """Numba names loops after addresses.
+
+    All that a process loads has one table of names, so no other code's loops may have the same.
+    """
+
+    def number(loop: Any) -> int:
+        return int(hashlib.sha256(f"fastbp {what} {loop.id}".encode()).hexdigest()[:15], 16)
+
+    _loops.Parfor.__hash__ = number
 
 
 # index: the cache's list of what it holds. Numba reads it only when it loads code.
@@ -139,7 +265,7 @@ _index = _caching and _part(
 
 
 def has_code(compiled: Any, *arguments: Any) -> bool:
-    """Whether a compiled function has machine code for these arguments, in memory or in the cache.
+    """Whether there is machine code for these arguments: in memory, in the cache, or shipped.
 
     False where that is not known.
     """
@@ -148,16 +274,10 @@ def has_code(compiled: Any, *arguments: Any) -> bool:
     types_of = tuple(map(numba.typeof, arguments))
     if types_of in compiled.signatures:
         return True
-    files = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
-    if not _index or files is None:
+    cache = compiled._cache
+    if not isinstance(cache, _Shipped | _ForgivingCache):
         return False
-    try:
-        return (
-            compiled._cache._index_key(types_of, compiled.targetctx.codegen())
-            in files._load_index()
-        )
-    except Exception:  # unpickling a foreign file can raise anything
-        return False
+    return cache.has_overload(types_of, compiled.targetctx)
 
 
 # counting: no kernel allocates or keeps an array, so none needs to count references. Counting them,

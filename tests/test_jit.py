@@ -356,7 +356,17 @@ def test_a_place_that_is_lost_after_import(copy_of_the_package, tmp_path):
     assert probe(copy_of_the_package, cache, code)[:2] == (0, 3.0)
 
 
-PIECES = ("cache", "index", "counting", "wrappers", "callees", "literals", "lock", "pool")
+PIECES = (
+    "cache",
+    "shipped",
+    "index",
+    "counting",
+    "wrappers",
+    "callees",
+    "literals",
+    "lock",
+    "pool",
+)
 
 # Each piece has something to do: a callee with a literal argument, a parallel loop, an array.
 PIECEMEAL = """
@@ -416,7 +426,8 @@ def test_a_piece_that_numba_lacks_is_done_without(copy_of_the_package, tmp_path)
     source = source.replace('("acquire",', '("acquire_renamed",')
     numba_py.write_text(source, encoding="utf-8")
     check = "from fastbp.kernels import _numba as n\nparts = " + (
-        "(n._caching, n._counting, n._wrappers, n._compiler, n._literals, n._locking, n._pool)\n"
+        "(n._caching, n._results, n._loops, n._counting, n._wrappers, n._compiler, n._literals, "
+        "n._locking, n._pool)\n"
     )
     check += "assert not any(parts), parts\n"
     (copy_of_the_package / "fastbp" / "kernels" / "probe.py").write_text(PIECEMEAL)
@@ -430,6 +441,7 @@ def test_a_piece_that_numba_lacks_is_done_without(copy_of_the_package, tmp_path)
 def test_this_numba_has_every_private_piece():
     parts = {
         "cache": _numba._caching,
+        "shipped": _numba._loops,
         "index": _numba._index,
         "counting": _numba._counting,
         "wrappers": _numba._wrappers,

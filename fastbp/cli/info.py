@@ -18,8 +18,8 @@ def add(commands: Any) -> None:
     """Add the command."""
     command = commands.add_parser(
         "info",
-        help="show processor, threads, versions and compilation cache",
-        description="Show processor, threads, versions and compilation cache.",
+        help="show processor, threads, versions, shipped machine code and cache",
+        description="Show processor, threads, versions, shipped machine code and cache.",
     )
     command.set_defaults(run=_info)
 
@@ -45,6 +45,7 @@ def _info(options: argparse.Namespace) -> int:
         ("SIMD", simd),
         ("cores", f"{_usable_cores()} usable of {os.cpu_count()}"),
         ("threading", _threading()),
+        ("shipped", _shipped()),
         ("cache", _cache()),
     ]
     for name, value in rows:
@@ -89,9 +90,21 @@ def _threading() -> str:
     return f"{layer}: {_LAYERS[layer]}"
 
 
+def _shipped() -> str:
+    """What machine code has come with the package for this machine."""
+    code = kernels.shipped_code()
+    if code is None:
+        return "no machine code for this processor, Python and numba: it is compiled when needed"
+    level, files = code
+    return f"machine code for {level} ({_size(files)})"
+
+
 def _cache() -> str:
     directory = kernels.cache_directory(kernels.train_sequential)
     if directory is None:
         return "off"
-    files = list(Path(directory).glob("*.nb[ic]"))
-    return f"{directory} ({len(files)} files, {sum(f.stat().st_size for f in files) / 1e6:.1f} MB)"
+    return f"{directory} ({_size(list(Path(directory).glob('*.nb[ic]')))})"
+
+
+def _size(files: list[Path]) -> str:
+    return f"{len(files)} files, {sum(file.stat().st_size for file in files) / 1e6:.1f} MB"
