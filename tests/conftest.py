@@ -1,6 +1,8 @@
-"""Shared cases: targets that suit each loss, runs on several threads, and where MNIST lies."""
+"""Shared cases: targets that suit each loss, runs on several threads, where MNIST lies, and copies
+of the package that can be edited."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+import fastbp
+from fastbp import kernels
 from fastbp.kernels import compiling
+
+KERNELS = Path(kernels.__file__).parent
 
 # Compilation makes the first example slow, and machines are shared: no deadlines.
 settings.register_profile(
@@ -72,3 +78,52 @@ def mnist_folder():
 @pytest.fixture
 def generator():
     return np.random.default_rng(0)
+
+
+# A small kernel is enough to watch the cache, and quick to compile.
+PROBED = """
+from ._jit import jit
+from .activations import leaky_relu
+
+@jit(entry=True)
+def probed(z):
+    return leaky_relu(z)
+"""
+
+PROBE = """
+import sys, time
+from fastbp.kernels.probe import probed
+value = probed(3.0)
+print(sum(probed.stats.cache_hits.values()), value, probed._cache.cache_path)
+"""
+
+
+def copy_package(root, kernel=PROBED):
+    """Copy fastbp, so that it can be edited, with one kernel more."""
+    shutil.copytree(Path(fastbp.__file__).parent, root / "fastbp",
+                    ignore=shutil.ignore_patterns("__pycache__", "kernels"))  # fmt: skip
+    shutil.copytree(KERNELS, root / "fastbp" / "kernels",
+                    ignore=shutil.ignore_patterns("__pycache__", "code"))  # fmt: skip
+    (root / "fastbp" / "kernels" / "probe.py").write_text(kernel)
+
+
+@pytest.fixture
+def copy_of_the_package(tmp_path):
+    """A copy of fastbp that can be edited, with a cache directory of its own."""
+    root = tmp_path / "copy"
+    copy_package(root)
+    return root
+
+
+def probe(root, cache, code=PROBE, **environment):
+    """Hits in the cache, leaky_relu(3), and the cache's place, in a fresh process."""
+    variables = {name: v for name, v in os.environ.items() if not name.startswith("NUMBA_")}
+    variables |= {"PYTHONPATH": str(root), "NUMBA_CACHE_DIR": str(cache)} | environment
+    variables["PYTHONDONTWRITEBYTECODE"] = "1"
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=root, env=variables, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    hits, value, place = run.stdout.split(maxsplit=2)
+    return int(hits), float(value), place.strip()

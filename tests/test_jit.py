@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,13 +9,13 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
+from conftest import KERNELS, PROBE, probe
 
 import fastbp
 from fastbp import kernels
 from fastbp.kernels import _jit, _numba
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-KERNELS = Path(kernels.__file__).parent
 DISABLED = os.environ.get("NUMBA_DISABLE_JIT", "0") != "0"
 compiled_only = pytest.mark.skipif(DISABLED, reason="nothing is compiled with NUMBA_DISABLE_JIT")
 
@@ -159,50 +158,6 @@ def test_import_compiles_nothing():
     )
     environment = {k: v for k, v in os.environ.items() if k != "NUMBA_DISABLE_JIT"}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
-
-
-# A small kernel is enough to watch the cache, and quick to compile.
-PROBED = """
-from ._jit import jit
-from .activations import leaky_relu
-
-@jit(entry=True)
-def probed(z):
-    return leaky_relu(z)
-"""
-
-PROBE = """
-import sys, time
-from fastbp.kernels.probe import probed
-value = probed(3.0)
-print(sum(probed.stats.cache_hits.values()), value, probed._cache.cache_path)
-"""
-
-
-@pytest.fixture
-def copy_of_the_package(tmp_path):
-    """A copy of fastbp that can be edited, with a cache directory of its own."""
-    root = tmp_path / "copy"
-    shutil.copytree(Path(fastbp.__file__).parent, root / "fastbp",
-                    ignore=shutil.ignore_patterns("__pycache__", "kernels"))  # fmt: skip
-    shutil.copytree(KERNELS, root / "fastbp" / "kernels",
-                    ignore=shutil.ignore_patterns("__pycache__"))  # fmt: skip
-    (root / "fastbp" / "kernels" / "probe.py").write_text(PROBED)
-    return root
-
-
-def probe(root, cache, code=PROBE, **environment):
-    """Hits in the cache, leaky_relu(3), and the cache's place, in a fresh process."""
-    variables = {name: v for name, v in os.environ.items() if not name.startswith("NUMBA_")}
-    variables |= {"PYTHONPATH": str(root), "NUMBA_CACHE_DIR": str(cache)} | environment
-    variables["PYTHONDONTWRITEBYTECODE"] = "1"
-    run = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        cwd=root, env=variables, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr
-    hits, value, place = run.stdout.split(maxsplit=2)
-    return int(hits), float(value), place.strip()
 
 
 def test_second_process_loads_from_the_cache(copy_of_the_package, tmp_path):

@@ -1,0 +1,395 @@
+"""Machine code that comes with the package: found where it fits, and harmless where it does not."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import copy_package, probe
+from numba import config
+from scipy.sparse import csr_array
+
+import fastbp
+from fastbp import Network, Trainer, kernels
+from fastbp.kernels import shipped
+
+DISABLED = os.environ.get("NUMBA_DISABLE_JIT", "0") != "0"
+compiled_only = pytest.mark.skipif(DISABLED, reason="nothing is compiled with NUMBA_DISABLE_JIT")
+LEVELS = shipped.levels()
+USABLE = shipped.usable_levels()
+here = pytest.mark.skipif(not USABLE, reason="this processor is of no level that code is made for")
+
+# A loop on threads, an array, and a number.
+KERNEL = """
+from numba import prange
+from ._jit import jit
+from .linear import fill
+from .memory import window
+
+@jit(parallel=True, inline=False)
+def on_threads(x, parts):
+    for part in prange(parts):
+        fill(window(x, 16 * part, 16), x.dtype.type(part), 0, 16)
+
+@jit(entry=True)
+def probed(x):
+    if len(x) > 64:
+        raise ValueError("x is too long")
+    on_threads(x, len(x) // 16)
+    return x[-1]
+"""
+# It is all that the copy of the package compiles ahead.
+AHEAD = """
+from .probe import probed
+
+def everything(dtype, parallel):
+    yield Ahead(f"probed, {dtype}", probed, (np.zeros(16, dtype),))
+"""
+CALLED = """
+import sys
+import numpy as np
+from fastbp.kernels import has_code
+from fastbp.kernels.probe import probed
+x = np.zeros(64, np.float32)
+known = has_code(probed, x)
+value = probed(x)
+assert x.tolist() == np.repeat(range(4), 16).tolist()
+hits = sum(probed.stats.cache_hits.values())
+print(hits, value, probed._cache.cache_path)
+"""
+# Whether there is code is known before it is loaded, unless it is damaged.
+FORESEEN = CALLED + "assert known == (hits > 0), known\n"
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory):
+    """A copy of the package with code for every level, and what was printed when it was made."""
+    root = tmp_path_factory.mktemp("shipped") / "copy"
+    copy_package(root, KERNEL)
+    ahead = root / "fastbp" / "kernels" / "ahead.py"
+    ahead.write_text(ahead.read_text(encoding="utf-8") + AHEAD, encoding="utf-8")
+    return root, build(root)
+
+
+def build(root, *arguments):
+    """What ``python -m fastbp.shipping`` prints for a copy of the package."""
+    variables = os.environ | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "fastbp.shipping", *arguments],
+        cwd=root, env=variables, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done.stdout + done.stderr
+
+
+@pytest.fixture
+def package(built, tmp_path):
+    """A copy of that which may be changed."""
+    root = tmp_path / "package"
+    shutil.copytree(built[0], root)
+    return root
+
+
+def code(root):
+    """Where its code lies."""
+    return root / "fastbp" / "kernels" / "code"
+
+
+def files(root, level="*", name="probed"):
+    return sorted(code(root).glob(f"*/{level}/*{name}*"))
+
+
+def hits(root, cache, program=CALLED, **environment):
+    """How often code was found in a file, in a fresh process."""
+    found, value, _ = probe(root, cache, program, NUMBA_NUM_THREADS="2", **environment)
+    assert value == 3.0
+    return found
+
+
+@here
+@compiled_only
+def test_nothing_is_compiled_where_code_is_shipped(built, tmp_path):
+    cache = tmp_path / "cache"
+    assert hits(built[0], cache, FORESEEN) == 1
+    assert not list(cache.rglob("*.nb[ic]"))
+
+
+def test_the_module_says_what_it_has_made(built):
+    lines = built[1].splitlines()
+    assert len(lines) == 2 * len(LEVELS) > 0
+    for line in lines:
+        assert re.fullmatch(
+            rf"({'|'.join(LEVELS)}), float(32|64): 1 files, 0\.\d MB, 0\.\d MB in a wheel; \d+ s",
+            line,
+        ), line
+
+
+def test_it_refuses_a_level_that_it_cannot_make(built):
+    assert build(built[0], "--level", "x86-64-v9") == (
+        f"fastbp: error: levels of {shipped.platform()} must be among {', '.join(LEVELS)}; "
+        "got 'x86-64-v9'.\n"
+    )
+    assert "dtype must be one of float32, float64; got 'int8'" in build(built[0], "--dtype", "int8")
+
+
+@compiled_only
+def test_code_is_the_same_bytes_wherever_it_is_made(built, tmp_path):
+    """So it holds no path of the machine, no address, and no order of a set."""
+    root = tmp_path / "elsewhere" / "package"
+    shutil.copytree(built[0], root)
+    folder = tmp_path / "code"
+    build(root, str(folder), "--level", LEVELS[-1])
+    made = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert made == {path.name: path.read_bytes() for path in files(built[0], LEVELS[-1])}
+    for content in made.values():
+        assert b"elsewhere" not in content
+        assert str(built[0]).encode() not in content
+        assert b"fastbp/kernels/probe.py" in content  # in the error that it raises
+
+
+@here
+@compiled_only
+def test_code_of_ones_own_comes_first(package, tmp_path):
+    cache = tmp_path / "cache"
+    assert hits(package, cache, FASTBP_WITHOUT="shipped") == 0
+    assert hits(package, cache, FASTBP_WITHOUT="shipped") == 1
+    unread = "from fastbp.kernels import shipped\nshipped.found = None\n"
+    assert hits(package, cache, unread + CALLED) == 1
+
+
+@here
+@compiled_only
+def test_it_works_without_a_cache(package, tmp_path):
+    """Every place that numba tries is a file, so that even root cannot make a directory there."""
+    blocked = tmp_path / "blocked"
+    blocked.write_text("")
+    pycache = package / "fastbp" / "kernels" / "__pycache__"
+    pycache.write_text("")
+    places = {"XDG_CACHE_HOME": str(blocked), "HOME": str(blocked)}
+    assert probe(package, blocked, CALLED, **places) == (1, 3.0, "None")
+    assert probe(package, tmp_path / "cache", CALLED, FASTBP_NO_CACHE="1") == (1, 3.0, "None")
+    for path in files(package):
+        path.unlink()
+    assert probe(package, blocked, CALLED, **places) == (0, 3.0, "None")
+
+
+def flipped(content):
+    return content[:-100] + bytes([content[-100] ^ 4]) + content[-99:]
+
+
+@here
+@compiled_only
+@pytest.mark.parametrize(
+    "damage",
+    [
+        flipped,
+        lambda content: content[: len(content) // 2],
+        lambda content: b"",
+        lambda c: c + b"0",
+    ],
+    ids=["flipped", "cut", "empty", "longer"],
+)
+def test_damaged_code_costs_a_compilation_only(package, tmp_path, damage):
+    for path in files(package):
+        path.write_bytes(damage(path.read_bytes()))
+    assert hits(package, tmp_path / "cache") == 0
+    assert hits(package, tmp_path / "cache") == 1
+
+
+@here
+@compiled_only
+def test_a_level_below_takes_the_place_of_damaged_code(package, tmp_path):
+    for path in files(package, USABLE[0]):
+        path.write_bytes(b"")
+    assert hits(package, tmp_path / "cache") == len(USABLE) - 1
+
+
+FOREIGN = """
+import pickle
+from pathlib import Path
+from numba import types
+from fastbp.kernels import shipped
+from fastbp.kernels.probe import probed
+name = shipped.name_of(probed.__wrapped__, (types.Array(types.float32, 1, "C"),))
+content = next(shipped.found(name))
+types_of, reduced = pickle.loads(content)
+for level in shipped.usable_levels():
+    shipped.write(shipped.FOLDER, level, name, {})
+"""
+
+
+@here
+@compiled_only
+@pytest.mark.parametrize(
+    "content",
+    ["b'rubbish'", "pickle.dumps(3)", "pickle.dumps(((types.int64,), reduced))",
+     "pickle.dumps((types_of, (1,) * len(reduced)))", "b'cno_such_module\\nx\\n.'"],
+)  # fmt: skip
+def test_whole_files_of_another_program_cost_a_compilation_only(package, tmp_path, content):
+    assert hits(package, tmp_path / "cache", FOREIGN.format(content) + CALLED) == 0
+
+
+@here
+@compiled_only
+def test_stale_code_is_not_found(package, tmp_path):
+    """A helper in another file changes, or a setting; the cache of these is another one."""
+    assert hits(package, tmp_path / "cache", FORESEEN, NUMBA_OPT="2") == 0
+    assert hits(package, tmp_path / "cache", FASTBP_WITHOUT="literals") == 0
+    activations = package / "fastbp" / "kernels" / "activations.py"
+    activations.write_text(activations.read_text(encoding="utf-8") + "\n# changed\n")
+    assert hits(package, tmp_path / "cache") == 0
+
+
+@here
+@compiled_only
+def test_code_of_another_numba_or_python_is_not_found(package, tmp_path):
+    other = "import llvmlite; llvmlite.__version__ += '.1'\n"
+    assert hits(package, tmp_path / "cache", other + CALLED) == 0
+    for path in files(package):
+        path.rename(str(path).replace(sys.implementation.cache_tag, "cpython-399"))
+    assert hits(package, tmp_path / "cache") == 0
+
+
+@here
+@compiled_only
+def test_code_in_the_place_of_another_platform_or_level_is_not_run(package, tmp_path):
+    (platform,) = code(package).iterdir()
+    platform.rename(platform.with_name("mips-unknown-linux-gnu"))
+    assert hits(package, tmp_path / "1") == 0
+    # Back, but each level in the place of another.
+    platform.mkdir()
+    levels = [path.name for path in platform.with_name("mips-unknown-linux-gnu").iterdir()]
+    for level, other in zip(levels, [*levels[1:], "x86-64-v9"], strict=True):
+        shutil.copytree(platform.with_name("mips-unknown-linux-gnu") / level, platform / other)
+    assert hits(package, tmp_path / "2") == 0
+
+
+@here
+@compiled_only
+@pytest.mark.skipif("x86" not in LEVELS[-1], reason="other names of processors on ARM")
+def test_the_level_that_numba_is_told_is_the_only_one(package, tmp_path):
+    for name in ("generic", "nehalem", "x86-64-v2"):
+        assert hits(package, tmp_path / name, FORESEEN, NUMBA_CPU_NAME=name) == 0
+    assert hits(package, tmp_path / "v3", NUMBA_CPU_NAME="x86-64-v3") == 1
+    assert hits(package, tmp_path / "sse", NUMBA_CPU_FEATURES="+sse4.2") == 0
+    for path in files(package, "x86-64-v3"):
+        path.unlink()
+    assert hits(package, tmp_path / "v3 none", NUMBA_CPU_NAME="x86-64-v3") == 0
+
+
+V2 = dict.fromkeys(("crc32", "cx16", "popcnt", "sahf", "sse3", "sse4.1", "sse4.2", "ssse3"), True)
+V3 = V2 | dict.fromkeys(
+    ("avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe", "xsave"), True
+)
+V4 = V3 | {f"avx512{part}": True for part in ("bw", "cd", "dq", "f", "vl")}
+BOTH, NEON = ("x86-64-v4", "x86-64-v3"), {"neon": True, "fp-armv8": True}
+
+
+@pytest.mark.parametrize(
+    ("triple", "features", "name", "extra", "expected"),
+    [
+        ("x86_64-unknown-linux-gnu", V4 | {"amx-bf16": True}, None, None, BOTH),
+        ("x86_64-unknown-linux-gnu", V3, None, None, BOTH[1:]),
+        ("x86_64-unknown-linux-gnu", V2, None, None, ()),
+        ("x86_64-unknown-linux-gnu", V4 | {"fma": False}, None, None, ()),
+        ("x86_64-unknown-linux-gnu", V4 | {"avx512vl": False}, None, None, BOTH[1:]),
+        ("x86_64-unknown-linux-gnu", {}, None, None, ()),
+        ("x86_64-unknown-linux-gnu", V4, "x86-64-v3", None, BOTH[1:]),
+        ("x86_64-unknown-linux-gnu", V4, "x86-64-v4", "", BOTH[:1]),
+        ("x86_64-unknown-linux-gnu", V3, "x86-64-v4", "", ()),
+        ("x86_64-unknown-linux-gnu", V4, "x86-64-v2", None, ()),
+        ("x86_64-unknown-linux-gnu", V4, "generic", "", ()),
+        ("x86_64-unknown-linux-gnu", V4, "haswell", None, ()),
+        ("x86_64-unknown-linux-gnu", V4, "x86-64-v3", "-fma", ()),
+        ("x86_64-unknown-linux-gnu", V4, None, "", ()),
+        ("x86_64-unknown-linux-gnu", V4, None, "+avx2", ()),
+        ("aarch64-unknown-linux-gnu", NEON, None, None, ("generic",)),
+        ("aarch64-unknown-linux-gnu", NEON, "generic", "", ("generic",)),
+        ("aarch64-unknown-linux-gnu", NEON, "cortex-a72", None, ()),
+        ("aarch64-unknown-linux-gnu", {}, None, None, ()),
+        ("ppc64le-unknown-linux-gnu", {"altivec": True}, None, None, ()),
+    ],
+)
+def test_a_level_is_used_where_its_features_are(
+    monkeypatch, triple, features, name, extra, expected
+):
+    monkeypatch.setattr(shipped, "platform", lambda: triple)
+    monkeypatch.setattr(shipped.binding, "get_host_cpu_features", lambda: features)
+    monkeypatch.setattr(config, "CPU_NAME", name)
+    monkeypatch.setattr(config, "CPU_FEATURES", extra)
+    assert shipped.usable_levels.__wrapped__() == expected
+
+
+def test_a_processor_that_llvm_does_not_know_uses_nothing(monkeypatch):
+    def unknown():
+        raise RuntimeError("failed to get host cpu features.")
+
+    monkeypatch.setattr(shipped.binding, "get_host_cpu_features", unknown)
+    assert shipped.usable_levels.__wrapped__() == ()
+
+
+# What is compiled ahead --------------------------------------------------------------------------
+
+
+def signatures():
+    """What has been compiled or loaded, by entry."""
+    return {name: set(getattr(kernels, name).signatures) for name in entries()}
+
+
+def entries():
+    """Names of all functions of kernels that Python can call."""
+    return [
+        name
+        for name, each in vars(kernels).items()
+        if hasattr(each, "signatures") and not each.targetoptions.get("no_cpython_wrapper", False)
+    ]
+
+
+@compiled_only
+def test_every_entry_is_compiled_ahead():
+    for dtype in ("float32", "float64"):
+        ahead = {item.compiled for item in kernels.everything(np.dtype(dtype), True)}
+        assert ahead == {getattr(kernels, name) for name in entries()}
+        assert len(ahead) >= 9
+
+
+def use_everything(dtype):
+    """Whatever has a kernel work on arguments of other types."""
+    generator = np.random.default_rng(0)
+    X, y = np.asfortranarray(generator.normal(size=(120, 4))), generator.integers(0, 3, 120)
+    rows, sizes = np.eye(3)[y], (4, 8, 3)
+    few = csr_array(X * (X > 0))
+    network = Network(sizes, dtype=dtype, seed=1)
+    for options in (
+        {"method": "sequential", "weight_decay": 1e-3, "reduction": "batch"},
+        {"method": "deferred", "n_threads": 2},
+        {"method": "deferred", "n_threads": 1, "label_smoothing": 0.1},
+        {"optimizer": "adam", "batch_size": 7, "n_threads": 2, "dropout": 0.1},
+        {"batch_size": 7, "clip_norm": 1.0, "l1": 1e-3, "class_weight": "balanced"},
+    ):
+        for inputs in (X, X.astype(np.float32), few, X.tolist()):
+            weights = None if inputs is few else np.ones(120)
+            trainer = Trainer(network, seed=0, **options)
+            trainer.fit(inputs, y, epochs=1, sample_weight=weights, eval_set=(X, rows),
+                        progress=False)  # fmt: skip
+            trainer.partial_fit(inputs, y, order=np.arange(120)[::-1])
+            if "class_weight" not in options:
+                trainer.fit(inputs, rows, epochs=1, shuffle=False, progress=False)
+    for inputs in (X, few):
+        network.value_and_grad(inputs, rows)
+        network.evaluate(inputs, y, sample_weight=np.ones(120))
+        network.predict_proba(inputs)
+    network.params = network.params + 0
+    assert network.check_gradients(X[:4], y[:4]).ok
+
+
+@compiled_only
+def test_what_is_compiled_ahead_is_all_that_is_used():
+    fastbp.warmup(parallel=True)
+    before = signatures()
+    assert all(before.values())
+    for dtype in ("float32", "float64"):
+        use_everything(dtype)
+    assert signatures() == before
