@@ -902,8 +902,55 @@ def test_check_fails_on_a_wrong_gradient(capsys, monkeypatch):
 def test_info(capsys):
     code, out, _ = run(capsys, "info")
     assert code == 0
-    for word in ("processor", "SIMD", "cores", "threading", "numba", "cache"):
+    for word in ("processor", "SIMD", "cores", "threading", "numba", "shipped", "cache"):
         assert re.search(rf"^{word} +\S", out, re.M), word
+
+
+def test_info_says_which_machine_code_is_shipped(capsys, monkeypatch, tmp_path):
+    """What is shipped is a matter of tests/test_shipped.py."""
+    from fastbp import kernels
+
+    path = tmp_path / "code"
+    path.write_bytes(bytes(1_500_000))
+    monkeypatch.setattr(kernels, "shipped_code", lambda: None)
+    assert "shipped    no machine code for this processor" in run(capsys, "info")[1]
+    monkeypatch.setattr(kernels, "shipped_code", lambda: ("x86-64-v3", [path, path]))
+    assert "shipped    machine code for x86-64-v3 (2 files, 3.0 MB)\n" in run(capsys, "info")[1]
+
+
+def test_warmup_says_what_it_does(capsys):
+    code, out, err = run(capsys, "warmup", "--dtype", "float32")
+    assert code == 0
+    lines = err.splitlines()
+    assert any(line.startswith("train_sequential, float32: ") for line in lines)
+    assert all(re.fullmatch(r".*: (compiled|loaded), \d+\.\d s", line) for line in lines), err
+    assert re.fullmatch(
+        rf"{len(lines)} kernels are ready after \d+\.\d s: \d+ compiled, \d+ loaded\.\n", out
+    ), out
+    more = run(capsys, "warmup", "--parallel")[2]
+    assert "train_minibatch on threads, float64: " in more
+    assert " on threads" not in err
+    assert run(capsys, "warmup", "--dtype", "int8")[::2] == (
+        2, "fastbp: error: dtype must be one of float32, float64; got 'int8'.\n"
+    )  # fmt: skip
+
+
+def test_warmup_says_if_nothing_is_kept():
+    """With nothing to compile but what is small."""
+    program = (
+        "import sys, numpy as np\n"
+        "from fastbp import kernels\n"
+        "from fastbp.cli import main\n"
+        "item = kernels.Ahead('small', kernels.first_nonfinite, (np.zeros(3), 0, 0))\n"
+        "kernels.everything = lambda *_: [item]\n"
+        "main(['warmup', '--dtype', 'float32'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"FASTBP_NO_CACHE": "1", "FASTBP_WITHOUT": "shipped"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "1 compiled, 0 loaded.\nThey are not kept" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -922,7 +969,7 @@ def test_info_says_what_follows_from_the_threading_layer(layer, consequence):
 
 
 @pytest.mark.parametrize(
-    "command", [(), ("train",), ("predict",), ("evaluate",), ("check",), ("info",)]
+    "command", [(), ("train",), ("predict",), ("evaluate",), ("check",), ("warmup",), ("info",)]
 )
 def test_help(capsys, command):
     code, out, _ = run(capsys, *command, "--help")

@@ -359,30 +359,30 @@ def use_everything(dtype):
     """Whatever has a kernel work on arguments of other types."""
     generator = np.random.default_rng(0)
     X, y = np.asfortranarray(generator.normal(size=(120, 4))), generator.integers(0, 3, 120)
-    rows, sizes = np.eye(3)[y], (4, 8, 3)
-    few = csr_array(X * (X > 0))
-    network = Network(sizes, dtype=dtype, seed=1)
+    rows, few = np.eye(3)[y], csr_array(X * (X > 0))
+    network = Network((4, 8, 3), dtype=dtype, seed=1)
     for options in (
         {"method": "sequential", "weight_decay": 1e-3, "reduction": "batch"},
-        {"method": "deferred", "n_threads": 2},
-        {"method": "deferred", "n_threads": 1, "label_smoothing": 0.1},
-        {"optimizer": "adam", "batch_size": 7, "n_threads": 2, "dropout": 0.1},
-        {"batch_size": 7, "clip_norm": 1.0, "l1": 1e-3, "class_weight": "balanced"},
+        {"method": "deferred", "label_smoothing": 0.1},
+        {"optimizer": "adam", "batch_size": 7, "dropout": 0.1},
+        {"batch_size": 7, "clip_norm": 1.0, "l1": 1e-3},
     ):
+        trainer = Trainer(network, seed=0, **options)
         for inputs in (X, X.astype(np.float32), few, X.tolist()):
-            weights = None if inputs is few else np.ones(120)
-            trainer = Trainer(network, seed=0, **options)
-            trainer.fit(inputs, y, epochs=1, sample_weight=weights, eval_set=(X, rows),
-                        progress=False)  # fmt: skip
-            trainer.partial_fit(inputs, y, order=np.arange(120)[::-1])
-            if "class_weight" not in options:
-                trainer.fit(inputs, rows, epochs=1, shuffle=False, progress=False)
+            given = {"eval_set": (inputs, rows), "sample_weight": np.ones(120)}
+            trainer.fit(inputs, y, epochs=2, progress=False, **given)
+            trainer.fit(inputs, rows, epochs=1, progress=False, **given)
+            trainer.partial_fit(inputs, y)
     for inputs in (X, few):
         network.value_and_grad(inputs, rows)
-        network.evaluate(inputs, y, sample_weight=np.ones(120))
+        network.evaluate(inputs, y)
         network.predict_proba(inputs)
-    network.params = network.params + 0
+    network.objective(X, y)(network.params.copy())
     assert network.check_gradients(X[:4], y[:4]).ok
+    wide = Network((300, 256, 3), dtype=dtype, seed=1)
+    X = generator.normal(size=(1000, 300))
+    for options in ({}, {"batch_size": 32}):
+        Trainer(wide, n_threads=2, **options).partial_fit(X, np.arange(1000) % 3)
 
 
 @compiled_only
