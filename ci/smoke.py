@@ -32,6 +32,11 @@ for dtype in ("float32", "float64"):
     loaded = fastbp.load("model.safetensors")
     assert np.array_equal(loaded.network.predict(X), network.predict(X))
     assert network.check_gradients(X[:4], labels[:4]).ok
+    checkpoint = fastbp.callbacks.Checkpoint("model.safetensors")
+    for options in ({}, {"optimizer": "adam", "batch_size": 32}):
+        wide = fastbp.Network((4, 512, 512, 3), dtype=dtype, seed=0)
+        trainer = fastbp.Trainer(wide, n_threads=2, seed=0, **options)
+        trainer.fit(X, labels, epochs=1, callbacks=[checkpoint], progress=False)
 
 # The command line, too.
 np.savez("data.npz", X=X, y=labels)
