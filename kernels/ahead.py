@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
+from . import compiling
 from .deferred import train_deferred
 from .finite import first_nonfinite
 from .inference import infer
@@ -39,9 +40,9 @@ class Ahead(NamedTuple):
         """Have it ready for calls; whether it had to be compiled, as it was in no file."""
         if not hasattr(self.compiled, "stats"):  # nothing is compiled
             return False
-        before = sum(self.compiled.stats.cache_misses.values())
+        before = compiling.misses(self.compiled)
         self.compiled(*self.arguments)
-        return sum(self.compiled.stats.cache_misses.values()) > before
+        return compiling.misses(self.compiled) > before
 
 
 def everything(dtype: np.dtype, parallel: bool) -> Iterator[Ahead]:

@@ -50,7 +50,7 @@ def compile_aside(compiled: Any, arguments: Any, work: Callable[[], Any]) -> Any
         except BaseException as error:  # it is the caller's
             outcome.put((None, error))
 
-    before, began = _misses(compiled), time.monotonic()
+    before, began = misses(compiled), time.monotonic()
     try:
         # Ctrl-C may strike at any instruction: threading's own would leave locks behind.
         _thread.start_new_thread(run, ())
@@ -61,7 +61,7 @@ def compile_aside(compiled: Any, arguments: Any, work: Callable[[], Any]) -> Any
         with contextlib.suppress(queue.Empty):
             result, error = outcome.get(timeout=0.2)
             break
-        if time.monotonic() - began > _PATIENCE and _misses(compiled) > before:
+        if time.monotonic() - began > _PATIENCE and misses(compiled) > before:
             _explain(arguments, compiled.stats.cache_path is not None)
     try:
         if error is not None:
@@ -71,9 +71,9 @@ def compile_aside(compiled: Any, arguments: Any, work: Callable[[], Any]) -> Any
         del error  # it holds on to this frame
 
 
-def _misses(compiled: Any) -> int:
-    """How often the function has been compiled, as it was not in the cache."""
-    return sum(compiled.stats.cache_misses.values())
+def misses(compiled: Any) -> int:
+    """How often the function has been compiled, as it was in no file."""
+    return int(sum(compiled.stats.cache_misses.values()))
 
 
 def _explain(arguments: Any, once: bool) -> None:
