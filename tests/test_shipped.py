@@ -379,6 +379,9 @@ def use_everything(dtype):
         network.predict_proba(inputs)
     network.objective(X, y)(network.params.copy())
     assert network.check_gradients(X[:4], y[:4]).ok
+    ensemble = fastbp.Ensemble((4, 8, 3), 20, seeds=0, dtype=dtype)
+    ensemble.fit(X, y, epochs=1)
+    ensemble.predict(X)
     wide = Network((300, 256, 3), dtype=dtype, seed=1)
     X = generator.normal(size=(1000, 300))
     for options in ({}, {"batch_size": 32}):
