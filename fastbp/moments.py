@@ -13,6 +13,13 @@ from fastbp.optimizers import Optimizer
 from fastbp.samples import FloatArray
 
 
+def set_rule(fields: kernels.State, optimizer: Optimizer) -> None:
+    """Write an optimizer and its settings into a state."""
+    settings = optimizer.settings()
+    fields.rule[:] = optimizer.code, optimizer.decoupled_weight_decay, optimizer.n_moments
+    fields.settings[: len(settings)] = settings
+
+
 class OptimizerState:
     """Moments of every parameter, and counts of steps and samples; at first all are 0.
 
@@ -57,9 +64,7 @@ class OptimizerState:
             before.move_out()
         parameters.learner = None  # Ctrl-C may come between any two lines: now it is no one's
         fields, optimizer = parameters.fields, self.optimizer
-        settings = optimizer.settings()
-        fields.rule[:] = optimizer.code, optimizer.decoupled_weight_decay, optimizer.n_moments
-        fields.settings[: len(settings)] = settings
+        set_rule(fields, optimizer)
         moments, counts = self._there()
         moments[...], counts[:] = self._elsewhere or (0, 0)
         parameters.learner = weakref.ref(self)  # a network does not keep its trainers

@@ -3,13 +3,15 @@
 ``state`` is a network in training, ``samples`` the data of a pass; ``sequential`` takes a step for
 one sample at a time; ``deferred`` takes the same steps in blocks, each layer by its own method;
 ``minibatch`` takes a step per batch by the rules in ``updates``, or gives the gradient;
-``inference`` goes forward only.
+``inference`` goes forward only. ``single`` does all of this for one sample in a call, and ``table``
+offers that to compiled code of the user's.
 """
 
 from ._jit import cache_directory, shipped_code
 from ._numba import has_code, loop_threads, set_loop_threads, ship
 from .activations import ACTIVATIONS, HIDDEN
 from .ahead import Ahead, everything
+from .calls import apply, learn_one, predict_one, set_learning_rate, vjp
 from .deferred import train_deferred
 from .finite import first_nonfinite
 from .inference import infer
@@ -34,7 +36,9 @@ from .scratch import (
     make_block,
 )
 from .sequential import backward, forward, train_sequential
+from .single import train_single
 from .state import State, make_state
+from .table import load_functions
 from .updates import ADADELTA, ADAGRAD, ADAM, NADAM, RMSPROP, SGD, penalty_of
 
 __all__ = [
@@ -69,6 +73,7 @@ __all__ = [
     "Samples",
     "State",
     "aligned_zeros",
+    "apply",
     "backward",
     "cache_directory",
     "dense_inputs",
@@ -80,6 +85,8 @@ __all__ = [
     "infer",
     "kind_of",
     "launch",
+    "learn_one",
+    "load_functions",
     "loop_threads",
     "make_batch",
     "make_block",
@@ -87,7 +94,9 @@ __all__ = [
     "make_layout",
     "make_state",
     "penalty_of",
+    "predict_one",
     "read_only",
+    "set_learning_rate",
     "set_loop_threads",
     "ship",
     "shipped_code",
@@ -95,4 +104,6 @@ __all__ = [
     "train_lanes",
     "train_minibatch",
     "train_sequential",
+    "train_single",
+    "vjp",
 ]

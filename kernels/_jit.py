@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import os
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,10 @@ def digest() -> str:
     )
     digest.update(repr(settings).encode())
     return digest.hexdigest()[:16]
+
+
+def _caches() -> bool:
+    return os.environ.get("FASTBP_NO_CACHE", "") in ("", "0")
 
 
 def jit(
@@ -94,8 +99,22 @@ def jit(
         _numba.refuse_python(compiled)
         return compiled
     _numba.compile_by(compiled, compiling.compile_aside)
-    _numba.keep_on_disk(compiled, function, os.environ.get("FASTBP_NO_CACHE", "") in ("", "0"))
+    _numba.keep_on_disk(compiled, function, _caches())
     return compiled
+
+
+def c_function(function: Callable[..., Any], signature: Any, name: str) -> Any:
+    """A C function of a body for the types of ``signature``, once its ``compile`` has been called.
+
+    It takes no lock of Python's, raises nothing and is cached on disk. ``name`` tells it from
+    others of the same body.
+    """
+    copy = types.FunctionType(
+        function.__code__, function.__globals__, function.__name__, function.__defaults__
+    )
+    copy.__qualname__ = f"{function.__name__}.{name}.{_digest()}"
+    options = {"fastmath": set(FASTMATH), "error_model": "numpy", "nopython": True}
+    return _numba.c_function(copy, signature, options, _caches())
 
 
 def cache_directory(compiled: Any) -> str | None:

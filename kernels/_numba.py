@@ -382,6 +382,37 @@ def refuse_python(compiled: Any) -> None:
     compiled._compile_for_args = refuse
 
 
+# callbacks: numba.cfunc compiles at once, and knows nothing of our cache.
+_callbacks = _counting and _part(
+    "callbacks", "core.ccallback", "CFunc.compile", "CFunc.address", "CFunc._compile_uncached"
+)
+
+
+class _PublicCallback:
+    """The same by numba's public decorator."""
+
+    def __init__(self, function: Any, signature: Any, options: dict[str, Any], caches: bool):
+        self._arguments = function, signature, options, caches
+        self.address = 0
+
+    def compile(self) -> None:
+        """Compile, or load from numba's own cache."""
+        function, signature, options, caches = self._arguments
+        self._made = numba.cfunc(signature, cache=caches, **options)(function)
+        self.address = self._made.address
+
+
+def c_function(function: Any, signature: Any, options: dict[str, Any], caches: bool) -> Any:
+    """A C function that is compiled by its ``compile``, and then has an ``address``."""
+    if not _callbacks:
+        return _PublicCallback(function, signature, options, caches)
+    kinds = signature.args, signature.return_type
+    callback = _callbacks.CFunc(function, kinds, {}, options | {"_nrt": False})
+    if caches:
+        keep_on_disk(callback, function)
+    return callback
+
+
 # literals: numba would compile a function anew for each number that a caller writes out.
 _literals = _part("literals", "core.dispatcher", "Dispatcher.get_call_template")
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import carray, types
 from numba.core import cgutils
 from numba.core.errors import TypingError
 from numpy.typing import NDArray
@@ -53,6 +53,16 @@ def matrix_rows(builder, matrix, row, count):
     matrix.check_span(row, count, n_rows)
     start = builder.gep(matrix.data, [builder.mul(row, n_columns)])
     return start, builder.mul(count, n_columns)
+
+
+def _at(pointer, length):
+    return types.Array(pointer.dtype, 1, "C")(pointer, types.int64)
+
+
+@instruction(_at, carray)
+def array_at(builder, pointer, length):
+    """The array of so many elements at a pointer, which the caller keeps alive."""
+    return pointer, length
 
 
 @instruction(lambda: types.Array(types.int32, 1, "C")(), lambda: np.empty(0, np.int32))

@@ -221,28 +221,59 @@ def _get_field(context: Any, builder: Any, packed: Packed, pointer: Any, name: s
     return borrowed(context, builder, kind, data, _word(builder, pointer, place + 1, INT64))
 
 
+def _is_whole(builder: Any, array: Array, mark: int) -> Any:
+    """Whether an array has this mark and its whole length; false as well if it has no header."""
+    pointer = builder.bitcast(array.data, cgutils.voidptr_t)
+    room = builder.mul(array.shape[0], INT64(array.itemsize))
+    is_whole = cgutils.alloca_once_value(builder, cgutils.false_bit)
+    with builder.if_then(builder.icmp_signed("<=", INT64(HEADER_BYTES), room), likely=True):
+        here, end = (_word(builder, pointer, place, INT64) for place in range(_FIRST))
+        is_mine = builder.icmp_signed("==", here, INT64(mark))
+        builder.store(builder.and_(is_mine, builder.icmp_signed("==", end, room)), is_whole)
+    return builder.load(is_whole)
+
+
 @intrinsic
-def view(typing_context: Any, packed: Any, kind: Any) -> Any:
-    """`fields` for kernels: nothing but the header is read until a field is asked for."""
+def is_packed(typing_context: Any, packed: Any, kind: Any) -> Any:
+    """Whether an array is a whole packed tuple of this kind, dtype and version."""
     require_flat(packed)
-    thing = kind.instance_class
-    message = f"a packed {thing.__name__} must be a whole array of {packed.dtype}, got another one."
+    mark = _mark(kind.instance_class, packed.dtype)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        def require(relation: str, a: Any, b: Any) -> None:
-            with cgutils.if_unlikely(builder, builder.not_(builder.icmp_signed(relation, a, b))):
-                context.call_conv.return_user_exc(builder, ValueError, (message,))
+        return _is_whole(builder, Array(context, builder, signature.args[0], args[0]), mark)
 
-        array = Array(context, builder, signature.args[0], args[0])
-        pointer = builder.bitcast(array.data, cgutils.voidptr_t)
-        room = builder.mul(array.shape[0], INT64(array.itemsize))
-        require("<=", INT64(HEADER_BYTES), room)
-        mark, end = (_word(builder, pointer, place, INT64) for place in range(_FIRST))
-        require("==", mark, INT64(_mark(thing, packed.dtype)))
-        require("==", end, room)
-        return pointer
+    return types.boolean(packed, kind), codegen
 
-    return Packed(thing, packed.dtype, _FIRST)(packed, kind), codegen
+
+def _viewer(is_checked: bool) -> Any:
+    """Make `view`, or `view_unchecked`."""
+
+    @intrinsic
+    def view(typing_context: Any, packed: Any, kind: Any) -> Any:
+        require_flat(packed)
+        thing = kind.instance_class
+        mark = _mark(thing, packed.dtype)
+        message = (
+            f"a packed {thing.__name__} must be a whole array of {packed.dtype}, got another one."
+        )
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            array = Array(context, builder, signature.args[0], args[0])
+            if is_checked:
+                is_whole = _is_whole(builder, array, mark)
+                with cgutils.if_unlikely(builder, builder.not_(is_whole)):
+                    context.call_conv.return_user_exc(builder, ValueError, (message,))
+            return builder.bitcast(array.data, cgutils.voidptr_t)
+
+        return Packed(thing, packed.dtype, _FIRST)(packed, kind), codegen
+
+    return view
+
+
+# `fields` for kernels: nothing but the header is read until a field is asked for. The second is for
+# functions that have asked `is_packed`, and raise nothing.
+view = _viewer(is_checked=True)
+view_unchecked = _viewer(is_checked=False)
 
 
 @intrinsic
@@ -269,7 +300,15 @@ def recall(typing_context: Any, address: Any) -> Any:
 
 
 if config.DISABLE_JIT:
-    view = fields
+    view = view_unchecked = fields
+
+    def is_packed(packed: Any, kind: Any) -> bool:  # noqa: F811 - it takes the other's place
+        """Whether `fields` would give the fields."""
+        try:
+            fields(packed, kind)
+        except ValueError:
+            return False
+        return True
 
     def _itself(thing: Any) -> Any:
         return thing

@@ -40,15 +40,20 @@ from .views import layer_at, units_at
 
 
 @jit(inline="early")
-def first_sums(state, inputs, row):
-    """z_1 = W_1 x + b_1 for a row of the inputs."""
+def first_sums_of(state, entries):
+    """z_1 = W_1 x + b_1 for the entries of x."""
     layer, z = layer_at(state.params, state.layout, 0), units_at(state.z, state.layout, 1)
     copy(layer.b, z, layer.stride)
+    add_rows(layer.W, entries, z, 0, layer.stride)
+
+
+@jit(inline="early")
+def first_sums(state, inputs, row):
+    """`first_sums_of` a row of the inputs."""
     if len(inputs.indptr) > 0:
-        add_rows(layer.W, csr_row(inputs, row), z, 0, layer.stride)
+        first_sums_of(state, csr_row(inputs, row))
     else:
-        x = matrix_rows(inputs.X, row, 1)
-        add_rows(layer.W, all_entries(x, layer.n_in), z, 0, layer.stride)
+        first_sums_of(state, all_entries(matrix_rows(inputs.X, row, 1), state.layout.sizes[0]))
 
 
 @jit(inline="early")
@@ -107,15 +112,24 @@ def backward(packed, label):
 
 
 @jit(inline="early")
-def step_first(state, inputs, row, scale, decay):
-    """W_1 ← decay·W_1 + scale·δ_1 xᵀ and b_1 ← b_1 + scale·δ_1; of CSR rows with ``decay`` 1."""
+def step_first_of(state, entries, scale, decay):
+    """W_1 ← decay·W_1 + scale·δ_1 xᵀ and b_1 ← b_1 + scale·δ_1, for the entries of x.
+
+    If only some inputs are listed, ``decay`` must be 1.
+    """
     layer, δ = layer_at(state.params, state.layout, 0), units_at(state.delta, state.layout, 1)
-    if len(inputs.indptr) > 0:
-        rank_one(layer.W, csr_row(inputs, row), Term(δ, scale, decay))
-    else:
-        x = matrix_rows(inputs.X, row, 1)
-        rank_one(layer.W, all_entries(x, layer.n_in), Term(δ, scale, decay))
+    rank_one(layer.W, entries, Term(δ, scale, decay))
     add_scaled(scale, δ, layer.b, layer.stride)
+
+
+@jit(inline="early")
+def step_first(state, inputs, row, scale, decay):
+    """`step_first_of` a row of the inputs."""
+    if len(inputs.indptr) > 0:
+        step_first_of(state, csr_row(inputs, row), scale, decay)
+    else:
+        entries = all_entries(matrix_rows(inputs.X, row, 1), state.layout.sizes[0])
+        step_first_of(state, entries, scale, decay)
 
 
 @jit(inline="early")

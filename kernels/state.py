@@ -13,6 +13,8 @@ from .packing import Doubles, Int64s, Reals, pack
 
 # The most moments that any optimizer keeps for each parameter.
 MOST_MOMENTS = 3
+# About how much of its gradient a sample's step has at hand: it stays in the nearest cache.
+_GRADIENT = 2048
 
 
 class State(NamedTuple):
@@ -28,6 +30,7 @@ class State(NamedTuple):
     z: Reals  # ditto: sums before the activation
     delta: Reals  # ditto: ∂loss/∂z
     y: Reals  # (n_L,) target
+    gradient: Reals  # of some rows of a layer's weights, or of its biases
     params: Reals  # (blocks[-1],)
     moments: Reals  # (MOST_MOMENTS · blocks[-1],) one after the other, each laid out as params
 
@@ -46,4 +49,7 @@ def make_state(
     """
     n, units = int(layout.blocks[-1]), int(layout.units[-1])
     n_out = int(layout.sizes[-1])
-    return pack(State(layout, 2, 3, 5, 3, units, units, units, n_out, n, n_moments * n), dtype)
+    most, widest = int(np.diff(layout.blocks).max()), int(layout.strides.max())
+    gradient = max(widest, min(most, _GRADIENT))
+    scratch = units, units, units, n_out, gradient
+    return pack(State(layout, 2, 3, 5, 3, *scratch, n, n_moments * n), dtype)

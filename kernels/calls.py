@@ -1,0 +1,198 @@
+"""What compiled code of the user's calls, one sample at a time: `fastbp.jit` offers it.
+
+Each is a few instructions around a C function of `table`, and raises what its status means.
+"""
+
+from numba import types
+from numba.core.errors import TypingError
+from numba.extending import overload
+
+from . import single
+from ._jit import jit
+from .table import call
+
+
+@jit(inline=False)
+def require(status):
+    """Raise a ValueError that says what a status means."""
+    if status == single.DONE:
+        return
+    if status == single.WRONG_STATE:
+        raise ValueError(
+            "the state must be a whole array that fastbp.jit has made, in this version of fastbp: "
+            "make it anew."
+        )
+    if status == single.WRONG_X:
+        raise ValueError("x must have as many entries as the network has inputs.")
+    if status == single.WRONG_Y:
+        raise ValueError(
+            "y must be a class number below the number of outputs, for the loss cross_entropy, or "
+            "have an entry for each output, as a cotangent has."
+        )
+    if status == single.WRONG_WEIGHT:
+        raise ValueError(
+            "weight must be finite and at least 0, and a learning rate finite and above 0."
+        )
+    if status == single.WRONG_OUT:
+        raise ValueError(
+            "out must have an entry for each output, gradient for each number in params, and "
+            "gradient_x for each input."
+        )
+    if status == single.NOT_FINITE:
+        raise ValueError(
+            "x, the parameters and what is computed from them must be finite: training has "
+            "diverged, or x holds NaN or infinity."
+        )
+    if status == single.UNLOADED:
+        raise ValueError(
+            "fastbp's functions for this dtype must be loaded first: call fastbp.jit.load(dtype)."
+        )
+    raise ValueError(
+        "this function was compiled against an older fastbp: delete its cache and compile it again."
+    )
+
+
+def label_of(y):
+    """Class number that y is, or −1 if y holds targets."""
+    return -1 if hasattr(y, "__len__") else y
+
+
+def targets_of(y):
+    """Targets that y holds, or None if it is a class number."""
+    return y if hasattr(y, "__len__") else None
+
+
+@overload(label_of, inline="always")
+def _label_of(y):
+    if isinstance(y, types.Integer):
+        return lambda y: y
+    if isinstance(y, types.Array):
+        return lambda y: -1
+    raise TypingError(f"y must be a class number, an integer, or an array of targets, got {y}.")
+
+
+@overload(targets_of, inline="always")
+def _targets_of(y):
+    return (lambda y: y) if isinstance(y, types.Array) else (lambda y: None)
+
+
+@jit(entry=True)
+def predict_one(s, x, out):
+    """Write the network's outputs for ``x`` to ``out``: probabilities, for a classifier.
+
+    Parameters
+    ----------
+    s : array of shape (n,)
+        A state.
+    x : array of shape (n_inputs,)
+    out : array of shape (n_outputs,)
+        All of them C-contiguous, of the state's dtype.
+
+    Raises
+    ------
+    ValueError
+        If an argument does not fit the state, or if an output would not be finite.
+    TypingError
+        From numba, if an array has the wrong dtype or is not flat and contiguous.
+    """
+    require(call("predict_one", s, (x, out))[0])
+
+
+@jit(entry=True)
+def learn_one(s, x, y, weight=1.0):
+    """Take the optimizer's step for one sample, and return the loss before it.
+
+    Parameters
+    ----------
+    s : array of shape (n,)
+        A state; modified in place.
+    x : array of shape (n_inputs,)
+        C-contiguous, of the state's dtype.
+    y : int or array of shape (n_outputs,)
+        A class number, if the loss is cross_entropy; or targets, of the state's dtype.
+    weight : float, default 1.0
+        Factor of the gradient. The returned loss is without it.
+
+    Returns
+    -------
+    float
+        In double precision.
+
+    Raises
+    ------
+    ValueError
+        If an argument does not fit the state, or if the loss is not finite: then the state is as
+        it was.
+    TypingError
+        From numba, if an array has the wrong dtype or is not flat and contiguous.
+    """
+    status, loss = call("learn_one", s, (x, label_of(y), targets_of(y), weight))
+    require(status)
+    return loss
+
+
+@jit(entry=True)
+def vjp(s, x, cotangent, gradient=None, gradient_x=None):
+    """Derivatives of ``cotangent · outputs(x)``: a vector-Jacobian product.
+
+    Parameters
+    ----------
+    s : array of shape (n,)
+        A state, whose network and optimizer stay as they are.
+    x : array of shape (n_inputs,)
+    cotangent : array of shape (n_outputs,)
+        Derivatives of some scalar with respect to the outputs.
+    gradient : array, optional
+        Laid out as the parameters. The derivatives with respect to them are added to it, so that
+        those of several samples sum up; it must be zero before the first one.
+    gradient_x : array of shape (n_inputs,), optional
+        The derivatives with respect to ``x`` are written to it.
+
+    Raises
+    ------
+    ValueError
+        If an argument does not fit the state, or if an output is not finite.
+    TypingError
+        From numba, if an array has the wrong dtype or is not flat and contiguous.
+    """
+    require(call("vjp", s, (x, cotangent, gradient, gradient_x))[0])
+
+
+@jit(entry=True)
+def apply(s, gradient):
+    """Take the optimizer's step with a gradient that is laid out as the parameters.
+
+    Parameters
+    ----------
+    s : array of shape (n,)
+        A state; modified in place.
+    gradient : array
+        As from `vjp`. Weight decay is added by the step.
+
+    Raises
+    ------
+    ValueError
+        If an argument does not fit the state.
+    TypingError
+        From numba, if an array has the wrong dtype or is not flat and contiguous.
+    """
+    require(call("apply", s, (gradient,))[0])
+
+
+@jit(entry=True)
+def set_learning_rate(s, learning_rate):
+    """Set η of the steps to come.
+
+    Parameters
+    ----------
+    s : array of shape (n,)
+        A state; modified in place.
+    learning_rate : float
+        Above 0.
+
+    Raises
+    ------
+    ValueError
+        If it is not above 0 and finite, or if ``s`` is no state.
+    """
+    require(call("set_learning_rate", s, (float(learning_rate),))[0])

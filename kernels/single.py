@@ -1,0 +1,253 @@
+"""One sample in a call: outputs, a step by any optimizer, and derivatives of outputs.
+
+These functions work on a packed `State` and raise nothing: each returns a status. Kernels for whole
+passes call the step, and `table` makes C functions of the others, for compiled code of the user's.
+"""
+
+import math
+
+import numpy as np
+
+from ._jit import jit
+from .activations import SOFTMAX, times_derivative
+from .linear import Term, add_dots, add_scaled, all_entries, copy, fill, outer, rank_one
+from .losses import CROSS_ENTROPY
+from .memory import matrix_rows, no_places, window
+from .packing import is_packed, view, view_unchecked
+from .samples import expect, require_samples, row_at, rows_ahead, sample_weight
+from .sequential import (
+    differentiate,
+    first_sums,
+    first_sums_of,
+    forward_from_first_sums,
+    layer_deltas,
+    loss_and_delta,
+    step_above_first,
+    step_first_of,
+)
+from .state import State
+from .updates import SGD, begin_step, take_step
+from .vectors import fma, lanes, load, total, zeros
+from .views import layer_at, units_at
+
+# What a call may return. Only the first one says that something has been done.
+DONE, WRONG_STATE, WRONG_X, WRONG_Y, WRONG_WEIGHT, WRONG_OUT, NOT_FINITE, UNLOADED, OUTDATED = range(9)
+
+
+@jit(strict=True)
+def are_finite(values):
+    """Whether values, padded to whole vectors, are finite: their products with 0 sum to 0."""
+    zero = zeros(values, 1)
+    s = zero
+    for k in range(0, len(values), lanes(values)):
+        s = fma(zero, load(zero, values, k), s)
+    return math.isfinite(total(s))
+
+
+@jit(strict=True)
+def is_finite(value):
+    return math.isfinite(value)
+
+
+@jit(inline="early")
+def forward_one(state, x):
+    """Every z and a of a sample; whether all z are finite: if not, x or the parameters are not."""
+    first_sums_of(state, all_entries(x, state.layout.sizes[0]))
+    forward_from_first_sums(state)
+    return are_finite(state.z)
+
+
+@jit
+def predict_one(packed, x, out):
+    """Write the outputs for x to ``out``, which is left as it was if they are not finite."""
+    if not is_packed(packed, State):
+        return WRONG_STATE
+    state = view_unchecked(packed, State)
+    layout = state.layout
+    L = len(layout.strides)
+    if len(x) != layout.sizes[0]:
+        return WRONG_X
+    if len(out) != layout.sizes[L]:
+        return WRONG_OUT
+    a = units_at(state.a, layout, L)
+    if not (forward_one(state, x) and are_finite(a)):
+        return NOT_FINITE
+    copy(a, out, len(out))
+    return DONE
+
+
+@jit(inline="early")
+def step_by_rule(state, x, weight):
+    """The optimizer's step with the gradient of a sample that has been forward and back."""
+    T, layout, g = state.params.dtype.type, state.layout, state.gradient
+    step, scale = begin_step(state, T(state.rates[1]), True), T(weight)
+    for l in range(len(layout.strides)):
+        layer, block = layer_at(state.params, layout, l), layout.blocks[l]
+        a, δ = units_at(state.a, layout, l), units_at(state.delta, layout, l + 1)
+        if l == 0:
+            a = window(x, 0, layer.n_in)
+        rows = len(g) // layer.stride
+        for top in range(0, layer.n_in, rows):
+            n = min(rows, layer.n_in - top)
+            part = window(g, 0, n * layer.stride)
+            outer(scale, window(a, top, n), δ, part)
+            take_step(state, step, part, block + top * layer.stride, len(part), True)
+        part = window(g, 0, layer.stride)
+        fill(part, T(0), 0, layer.stride)
+        add_scaled(scale, δ, part, layer.stride)
+        take_step(state, step, part, block + layer.n_in * layer.stride, layer.stride, False)
+    state.counts[2] += 1
+
+
+@jit(inline="early")
+def step_one(state, x, weight):
+    """Plain SGD's step, or another optimizer's."""
+    T = state.params.dtype.type
+    if state.rule[0] == SGD and state.rule[2] == 0:
+        η = T(state.rates[0])
+        scale, decay = -η * T(weight), T(1) - η * T(state.rates[1])
+        step_above_first(state, scale, decay)
+        step_first_of(state, all_entries(x, state.layout.sizes[0]), scale, decay)
+    else:
+        step_by_rule(state, x, weight)
+
+
+@jit
+def learn_one(packed, x, label, y, weight, loss):
+    """Take a step for a sample, unless its loss is not finite; the loss before it goes to loss[0].
+
+    ``label`` is a class number if ``y`` is empty, and otherwise not used.
+    """
+    if not is_packed(packed, State):
+        return WRONG_STATE
+    state = view_unchecked(packed, State)
+    layout = state.layout
+    n_out = layout.sizes[len(layout.strides)]
+    if len(x) != layout.sizes[0]:
+        return WRONG_X
+    if len(y) == 0:
+        if layout.loss != CROSS_ENTROPY or not 0 <= label < n_out:
+            return WRONG_Y
+    elif len(y) != n_out:
+        return WRONG_Y
+    if not 0 <= weight < np.inf:
+        return WRONG_WEIGHT
+    copy(y, state.y, len(y))
+    if not forward_one(state, x):
+        return NOT_FINITE
+    value = loss_and_delta(state, label if len(y) == 0 else -1, 0.0)
+    if not is_finite(value):
+        return NOT_FINITE
+    layer_deltas(state)
+    step_one(state, x, weight)
+    loss[0] = value
+    return DONE
+
+
+@jit(inline="early")
+def output_delta_of(state, cotangent):
+    """δ_L = (∂a_L/∂z_L)ᵀ c for a cotangent c of the outputs."""
+    layout = state.layout
+    L = len(layout.strides)
+    z, a, δ = units_at(state.z, layout, L), units_at(state.a, layout, L), units_at(state.delta, layout, L)
+    n = len(cotangent)
+    fill(δ, δ.dtype.type(0), 0, len(δ))
+    copy(cotangent, δ, n)
+    if layout.activations[L - 1] == SOFTMAX:
+        mean = δ.dtype.type(0)
+        for k in range(n):
+            mean += a[k] * δ[k]
+        for k in range(n):
+            δ[k] = a[k] * (δ[k] - mean)
+    else:
+        times_derivative(layout.activations[L - 1], z, a, δ, n)
+
+
+@jit
+def vjp(packed, x, cotangent, gradient, gradient_x):
+    """Derivatives of c · a_L(x), c the cotangent, with respect to the parameters and to x.
+
+    The first are added to ``gradient`` and the second written to ``gradient_x``, unless empty.
+    """
+    if not is_packed(packed, State):
+        return WRONG_STATE
+    state = view_unchecked(packed, State)
+    layout = state.layout
+    if len(x) != layout.sizes[0]:
+        return WRONG_X
+    if len(cotangent) != layout.sizes[len(layout.strides)]:
+        return WRONG_Y
+    if len(gradient) > 0 and len(gradient) != len(state.params):
+        return WRONG_OUT
+    if len(gradient_x) > 0 and len(gradient_x) != len(x):
+        return WRONG_OUT
+    if not forward_one(state, x):
+        return NOT_FINITE
+    output_delta_of(state, cotangent)
+    layer_deltas(state)
+    if len(gradient) > 0:
+        add_gradient(state, x, gradient)
+    if len(gradient_x) > 0:
+        layer, sums = layer_at(state.params, layout, 0), units_at(state.a, layout, 0)
+        fill(sums, sums.dtype.type(0), 0, len(sums))
+        add_dots(layer.W, no_places(), 0, layer.n_in, units_at(state.delta, layout, 1), sums)
+        copy(sums, gradient_x, layer.n_in)
+    return DONE
+
+
+@jit(inline="early")
+def add_gradient(state, x, gradient):
+    """∂/∂W_l += δ_l a_{l−1}ᵀ and ∂/∂b_l += δ_l."""
+    layout, one = state.layout, gradient.dtype.type(1)
+    for l in range(len(layout.strides)):
+        g, δ = layer_at(gradient, layout, l), units_at(state.delta, layout, l + 1)
+        a = units_at(state.a, layout, l)
+        if l == 0:
+            a = window(x, 0, g.n_in)
+        rank_one(g.W, all_entries(a, g.n_in), Term(δ, one, one))
+        add_scaled(one, δ, g.b, g.stride)
+
+
+@jit
+def apply(packed, gradient):
+    """Take the optimizer's step with a gradient laid out as the parameters."""
+    if not is_packed(packed, State):
+        return WRONG_STATE
+    state = view_unchecked(packed, State)
+    T, layout = gradient.dtype.type, state.layout
+    if len(gradient) != len(state.params):
+        return WRONG_OUT
+    step = begin_step(state, T(state.rates[1]), True)
+    for l in range(len(layout.strides)):
+        n, place = layout.sizes[l] * layout.strides[l], layout.blocks[l]
+        take_step(state, step, window(gradient, place, n), place, n, True)
+        n, place = layout.strides[l], place + n
+        take_step(state, step, window(gradient, place, n), place, n, False)
+    return DONE
+
+
+@jit
+def set_learning_rate(packed, η):
+    """Set the η of the steps to come."""
+    if not is_packed(packed, State):
+        return WRONG_STATE
+    if not 0 < η < np.inf:
+        return WRONG_WEIGHT
+    view_unchecked(packed, State).rates[0] = η
+    return DONE
+
+
+@jit(entry=True)
+def train_single(packed, samples, start, stop, loss_sum):
+    """A step of the state's optimizer after each sample; arguments as `train_sequential`'s."""
+    state, inputs = view(packed, State), samples.inputs
+    require_samples(samples, state.layout, stop)
+    ahead = rows_ahead(4, state.layout.units[1], packed)
+    for t in range(start, stop):
+        row = row_at(samples, t)
+        weight = sample_weight(samples, row)
+        expect(samples, t + ahead, 0, state.layout.sizes[0])
+        first_sums(state, inputs, row)
+        loss_sum += weight * differentiate(state, samples, row)
+        step_by_rule(state, matrix_rows(inputs.X, row, 1), weight)
+    return loss_sum

@@ -1,0 +1,178 @@
+"""C functions of `single`, behind a table of pointers that compiled code looks up when it runs.
+
+A user's compiled function that called a kernel directly would hold a copy of it, in its own file of
+the cache, where it would outlive an upgrade of fastbp. So it calls through a table instead, one for
+each dtype, known to LLVM by a symbol. What stays in the user's code is `call`, the symbol's name and
+the order of the functions. `VERSION` is a part of the name: if functions change their arguments or
+places, it is counted up, and the old symbols become tables whose functions all return
+`single.OUTDATED`.
+"""
+
+import ctypes
+import threading
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+from llvmlite import ir
+from numba import config, types
+from numba.core import cgutils
+from numba.core.errors import RequireLiteralValue
+from numba.extending import intrinsic
+
+from . import single
+from ._jit import c_function, jit
+from .instructions import INT64, Array
+from .memory import array_at
+
+VERSION = 1
+
+
+def c_predict_one(packed, n, x, n_x, out, n_out):
+    return single.predict_one(array_at(packed, n), array_at(x, n_x), array_at(out, n_out))
+
+
+def c_learn_one(packed, n, x, n_x, label, y, n_y, weight, loss):
+    packed, x, y = array_at(packed, n), array_at(x, n_x), array_at(y, n_y)
+    return single.learn_one(packed, x, label, y, weight, array_at(loss, 1))
+
+
+def c_vjp(packed, n, x, n_x, cotangent, n_out, gradient, n_gradient, gradient_x, n_gradient_x):
+    gradient, gradient_x = array_at(gradient, n_gradient), array_at(gradient_x, n_gradient_x)
+    packed, x, cotangent = array_at(packed, n), array_at(x, n_x), array_at(cotangent, n_out)
+    return single.vjp(packed, x, cotangent, gradient, gradient_x)
+
+
+def c_apply(packed, n, gradient, n_gradient):
+    return single.apply(array_at(packed, n), array_at(gradient, n_gradient))
+
+
+def c_set_learning_rate(packed, n, learning_rate):
+    return single.set_learning_rate(array_at(packed, n), learning_rate)
+
+
+# Types of the arguments: "R" is a pointer to floats of the network's dtype, "i" an int64, "d" a
+# double, "D" a pointer to one. All return a status, int64.
+# In the order of the table.
+_ARGUMENTS = {
+    "predict_one": (c_predict_one, "RiRiRi"),
+    "learn_one": (c_learn_one, "RiRiiRidD"),
+    "vjp": (c_vjp, "RiRiRiRiRi"),
+    "apply": (c_apply, "RiRi"),
+    "set_learning_rate": (c_set_learning_rate, "Rid"),
+}
+_NAMES = list(_ARGUMENTS)
+_DTYPES = {np.dtype(name): getattr(types, name) for name in ("float32", "float64")}
+
+
+def _signature(kinds: str, real: Any) -> Any:
+    known = {"R": types.CPointer(real), "i": types.int64, "d": types.float64}
+    known["D"] = types.CPointer(types.float64)
+    return types.int64(*(known[kind] for kind in kinds))
+
+
+def c_functions(dtype: np.dtype) -> dict[str, Any]:
+    """C functions by name, of which `compile` has not yet been called."""
+    real = _DTYPES[dtype]
+    return {
+        name: c_function(function, _signature(kinds, real), dtype.name)
+        for name, (function, kinds) in _ARGUMENTS.items()
+    }
+
+
+def _symbol(dtype: Any) -> str:
+    return f"fastbp_table_{VERSION}_{dtype}"
+
+
+_tables = {dtype: (ctypes.c_void_p * len(_NAMES))() for dtype in _DTYPES}
+for _dtype, _table in _tables.items():
+    llvm.add_symbol(_symbol(_dtype), ctypes.addressof(_table))
+_loaded: dict[np.dtype, dict[str, Any]] = {}
+_loading = threading.Lock()
+
+
+def load_functions(dtype: np.dtype) -> None:
+    """Put the C functions for a dtype into the table; compiles them if there is no machine code."""
+    if dtype in _loaded or config.DISABLE_JIT:
+        return
+    with _loading:
+        if dtype in _loaded:
+            return
+        functions = c_functions(dtype)
+        for function in functions.values():
+            function.compile()
+        for name, function in functions.items():
+            _tables[dtype][_NAMES.index(name)] = function.address
+        _loaded[dtype] = functions  # which keeps the machine code
+
+
+def _require(kind: Any, real: Any) -> None:
+    """Refuse, when the user's function is compiled, what would be read wrongly when it runs."""
+    if isinstance(kind, types.Array):
+        if (kind.dtype, kind.ndim, kind.layout) != (real, 1, "C") or real not in _DTYPES.values():
+            raise TypingError(
+                "fastbp.jit takes flat C-contiguous arrays, all of the dtype of the state, which "
+                f"is float32 or float64; the state is of {real}, and one array is {kind}."
+            )
+    elif not isinstance(kind, (types.Integer, types.Float, types.NoneType, types.Omitted)):
+        raise TypingError(f"fastbp.jit takes flat arrays and numbers, got {kind}.")
+
+
+def _pointers(context: Any, builder: Any, real: Any, kind: Any, value: Any) -> list[Any]:
+    """What a C function is given for an argument: for an array, its data and its length."""
+    if isinstance(kind, types.Array):
+        array = Array(context, builder, kind, value)
+        return [array.data, array.shape[0]]
+    if isinstance(kind, (types.NoneType, types.Omitted)):
+        return [ir.Constant(context.get_value_type(real).as_pointer(), None), INT64(0)]
+    wide = types.int64 if isinstance(kind, types.Integer) else types.float64
+    return [context.cast(builder, value, kind, wide)]
+
+
+@intrinsic
+def call(typing_context: Any, name: Any, packed: Any, arguments: Any) -> Any:
+    """Call the C function of this name with a state and a tuple of arguments; its status and loss.
+
+    Arguments are flat arrays of the state's dtype, None for an empty one, integers or floats. The
+    loss is NaN if there is none.
+    """
+    if not isinstance(name, types.Literal):
+        raise RequireLiteralValue("fastbp calls its functions by literal names.")
+    function, kinds, real = name.literal_value, tuple(arguments), packed.dtype
+    gives_loss = function == "learn_one"
+    for kind in (packed, *kinds):
+        _require(kind, real)
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        loss = cgutils.alloca_once_value(builder, ir.Constant(ir.DoubleType(), float("nan")))
+        passed = _pointers(context, builder, real, packed, values[1])
+        for kind, value in zip(kinds, cgutils.unpack_tuple(builder, values[2]), strict=True):
+            passed += _pointers(context, builder, real, kind, value)
+        if gives_loss:
+            passed.append(loss)
+        pointer = ir.FunctionType(INT64, [value.type for value in passed]).as_pointer()
+        table_type = ir.ArrayType(cgutils.voidptr_t, len(_NAMES))
+        table = builder.module.globals.get(_symbol(real))
+        if table is None:
+            table = ir.GlobalVariable(builder.module, table_type, _symbol(real))
+        place = builder.gep(table, [INT64(0), INT64(_NAMES.index(function))])
+        target = builder.load(place)
+        status = cgutils.alloca_once_value(builder, INT64(single.UNLOADED))
+        with builder.if_then(cgutils.is_not_null(builder, target), likely=True):
+            builder.store(builder.call(builder.bitcast(target, pointer), passed), status)
+        return context.make_tuple(
+            builder, signature.return_type, [builder.load(status), builder.load(loss)]
+        )
+
+    return types.Tuple((types.int64, types.float64))(name, packed, arguments), codegen
+
+
+if config.DISABLE_JIT:
+
+    def call(name: str, packed: Any, arguments: Any) -> Any:  # noqa: F811 - it takes its place
+        """The same by the interpreted function."""
+        given = [packed[:0] if each is None else each for each in arguments]
+        loss = np.full(1, np.nan)
+        if name == "learn_one":
+            given.append(loss)
+        return getattr(single, name)(packed, *given), loss[0]
