@@ -16,8 +16,8 @@ functions that ``numba.njit`` compiles, and from Python as well::
             loss += jit.learn_one(s, X[t], y[t])
         return loss / len(X)
 
-A state holds the scratch of its sample, too: threads must not use the same one at the same time, but
-each may have its own, or its own row of `states`. A copy of the array is a copy of network and
+A state holds the scratch of its sample, too: threads must not use the same one at the same time,
+but each may have its own, or its own row of `states`. A copy of the array is a copy of network and
 optimizer; `numpy.save` keeps it, for this version of fastbp.
 
 A compiled function calls fastbp's machine code through a table. So it compiles in a fraction of a
@@ -93,7 +93,9 @@ def state(
     decay = checks.rate("weight_decay", decay, network.dtype, zero=True)
     network.parameters.check_finite()
     load(network.dtype)
-    packed: FloatArray = kernels.make_state(network.parameters.layout, network.dtype, made.n_moments)
+    packed: FloatArray = kernels.make_state(
+        network.parameters.layout, network.dtype, made.n_moments
+    )
     fields = kernels.fields(packed, kernels.State)
     fields.params[:] = network.params
     fields.rates[:] = eta, decay

@@ -62,7 +62,9 @@ class OptimizerState:
             return
         if before is not None:
             before.move_out()
-        parameters.learner = None  # Ctrl-C may come between any two lines: now it is no one's
+        parameters.learner = parameters.ready_for = (
+            None  # Ctrl-C may come between any two lines: now it is no one's
+        )
         fields, optimizer = parameters.fields, self.optimizer
         set_rule(fields, optimizer)
         moments, counts = self._there()

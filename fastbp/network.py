@@ -24,6 +24,8 @@ from fastbp.samples import (
     checked_samples,
     class_numbers,
     distinct_labels,
+    row_for,
+    row_of,
 )
 
 
@@ -243,6 +245,42 @@ class Network:
         """
         predicted = self.predictions(self.outputs(X))
         return predicted if self.classes is None else np.array(self.classes)[predicted]
+
+    def predict_one(self, x: Any, out: FloatArray | None = None) -> FloatArray:
+        """Outputs for one row, in about half a microsecond where `predict` takes several.
+
+        Parameters
+        ----------
+        x : array-like of shape (n_inputs,)
+            An array of the network's dtype needs no conversion.
+        out : array of shape (n_outputs,), optional
+            Where to write them: C-contiguous, of the network's dtype.
+
+        Returns
+        -------
+        array of shape (n_outputs,)
+            Probabilities of the classes or labels, for a classifier. With a ``preparation``, ``x``
+            is a raw row, outputs are in the unit of its targets, and it takes as long as `predict`.
+
+        Raises
+        ------
+        ValueError
+            If ``x`` or ``out`` does not fit the network, or if an output is not finite.
+        """
+        result = row_for(out, self.sizes[-1], self.dtype)
+        if self.preparation is not None:
+            outputs = self.outputs([x])
+            if not self.is_classifier:
+                outputs = self.preparation.restore_target(outputs)
+            result[:] = outputs[0]
+            return result
+        row = row_of(x, self.dtype)
+        try:
+            kernels.predict_one(self.parameters.loaded_state, row, result)
+        except ValueError:
+            self.outputs(row[np.newaxis])  # which says what is wrong
+            raise
+        return result
 
     def predictions(self, outputs: FloatArray) -> NDArray[Any]:
         """What `predict` makes of `outputs`, before classes get their labels."""

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from fastbp import checks, kernels, keywords, optimizers, schedules, threads
 from fastbp.history import History
 from fastbp.network import Network
+from fastbp.running import Stream
 
 
 def _count(name: str, most: int) -> Callable[[Any, Network], int | None]:
@@ -118,13 +119,13 @@ class Options:
     reduction: str
     is_whole: bool
     """Whether all are set."""
-    of_single_samples: bool
-    """Whether each step is plain SGD on one sample, which has methods of its own; for the learning
+    is_plain_sgd: bool
+    """Whether a step on one sample is plain SGD, which has methods of its own; for the learning
     rate of the last `check`."""
     _checked: float | None
     _steps: tuple[Any, ...] | None
 
-    __slots__ = ("_checked", "_steps", "is_whole", "network", "of_single_samples", *OPTIONS)
+    __slots__ = ("_checked", "_steps", "is_plain_sgd", "is_whole", "network", *OPTIONS)
 
     def __init__(self, network: Network) -> None:
         object.__setattr__(self, "network", network)
@@ -170,8 +171,7 @@ class Options:
             If an option does not go with another, with the rate or with the network.
         """
         if self._checked != learning_rate:
-            single = self._are_of_single_samples(learning_rate)
-            object.__setattr__(self, "of_single_samples", single)
+            object.__setattr__(self, "is_plain_sgd", self._are_plain_sgd(learning_rate))
             self._check_together(learning_rate)
             object.__setattr__(self, "_checked", learning_rate)
 
@@ -190,7 +190,7 @@ class Options:
                 f"{network.loss_name}, got {smoothing!r} and {checks.shown(weights)}."
             )
         is_default = self.block_size is None and {*self.method} == {"auto"}
-        if not is_default and not self.of_single_samples:
+        if not is_default and not (self.is_plain_sgd and self.batch_size == 1):
             raise ValueError(
                 "method and block_size are for plain sgd with batch_size 1 and no regularization "
                 'but weight_decay; else they must be left at "auto" and None, got '
@@ -203,17 +203,20 @@ class Options:
         T = self.network.dtype.type
         return bool(T(learning_rate) * T(self.weight_decay) >= 1)
 
-    def _are_of_single_samples(self, learning_rate: float) -> bool:
-        """See `of_single_samples`: their methods divide by 1 − ηλ, which must be above 0."""
+    def _are_plain_sgd(self, learning_rate: float) -> bool:
+        """See `is_plain_sgd`: its methods divide by 1 − ηλ, which must be above 0."""
         return (
-            self.batch_size == 1
-            and isinstance(self.optimizer, optimizers.SGD)
+            isinstance(self.optimizer, optimizers.SGD)
             and self.optimizer.n_moments == 0
             and not self._turns_signs(learning_rate)
-            and self.l1 == 0
-            and not any(self.dropout)
-            and self.clip_value is self.clip_norm is self.max_norm is None
+            and self.is_unregularized
         )
+
+    @property
+    def is_unregularized(self) -> bool:
+        """Whether nothing but the loss and weight decay has a part in a step."""
+        limits = self.clip_value, self.clip_norm, self.max_norm
+        return self.l1 == 0 and not any(self.dropout) and limits == (None, None, None)
 
     def described(self) -> dict[str, Any]:
         """As JSON can hold them, for `restored_options`.
@@ -282,7 +285,7 @@ def _is_same(value: Any, held: Any) -> bool:
     return type(value) is type(held) and isinstance(value, _SCALAR) and bool(value == held)
 
 
-_KINDS = {"network": Network, "history": History}
+_KINDS = {"network": Network, "history": History, "stream": Stream}
 
 
 class Configured:
@@ -290,6 +293,7 @@ class Configured:
 
     network: Network
     history: History
+    stream: Stream
     optimizer: optimizers.Optimizer
     learning_rate: float | Callable[[int], float]
     batch_size: int
@@ -310,6 +314,7 @@ class Configured:
     _options: Options
 
     def __setattr__(self, name: str, value: Any) -> None:
+        vars(self).pop("_step", None)  # see `single.step_of`
         kind = _KINDS.get(name)
         # Other attributes that the class allows; a class without `_others` allows any.
         others = vars(type(self)).get("_others")
@@ -338,13 +343,17 @@ class Configured:
 
     @property
     def current_learning_rate(self) -> float:
-        """η of the next epoch, or of the one that is going on."""
+        """η of the next epoch, of the one that is going on, or of a stream's next sample."""
         return self.learning_rate_of(self.network)
 
     def learning_rate_of(self, network: Network) -> float:
         """`current_learning_rate` for a given network, even if the trainer has another one now."""
         rate = self.options_of(network).learning_rate
-        return schedules.rate_at(rate, len(self.history), network.dtype) if callable(rate) else rate
+        if not callable(rate):
+            return rate
+        by_sample = isinstance(rate, schedules.BySample)
+        at = self.stream.samples if by_sample else len(self.history)
+        return schedules.rate_at(rate, at, network.dtype)
 
     def options_of(self, network: Network, learning_rate: float | None = None) -> Options:
         """Options as plain values for a network, checked with an epoch's rate if one is given."""

@@ -119,6 +119,8 @@ class Parameters:
         ]
         # Weak reference to the optimizer whose moments are in ``state``: see `moments`.
         self.learner: Any = None
+        # Whose rates and optimizer are in ``state``, for steps that begin at once: see `single`.
+        self.ready_for: Any = None
         self._no_targets = no_targets(sizes[-1], dtype)
         self.may_list = plan.zeros_matter(self.layout, dtype)
         self._kept: dict[str, tuple[Any, Any]] = {}  # scratch of the last call, by its use
@@ -127,6 +129,12 @@ class Parameters:
     def state(self) -> FloatArray:
         """The one array that holds parameters, optimizer and the scratch of a sample."""
         return kernels.make_state(self.layout, self.dtype)
+
+    @functools.cached_property
+    def loaded_state(self) -> FloatArray:
+        """``state``, once the functions for single samples can be called with it."""
+        kernels.load_functions(self.dtype)
+        return self.state
 
     @functools.cached_property
     def fields(self) -> kernels.State:

@@ -160,6 +160,15 @@ def batch_threads(
     return most if most > 1 and _may_pay(seconds / 2, most, n_threads) else 1
 
 
+# A step for one sample of a network of at most so many bytes is over before threads would help.
+_ALONE_BYTES = 256 * 1024
+
+
+def steps_alone(layout: kernels.Layout, dtype: np.dtype, inputs: kernels.Inputs) -> bool:
+    """Whether a step for a single row is taken as `kernels.learn_one` takes it."""
+    return not inputs.is_sparse and int(layout.blocks[-1]) * dtype.itemsize <= _ALONE_BYTES
+
+
 def _most_threads(n_threads: int | None) -> int:
     return threads.available() if n_threads is None else min(n_threads, threads.available())
 
@@ -253,6 +262,8 @@ def _layer_method(
     size = f"{n_bytes / 1024:,.0f} KiB of weights"
     if asked == "sequential":
         return SEQUENTIAL, False, "sequential: asked for"
+    if asked == "auto" and inputs.n == 1 and steps_alone(layout, dtype, inputs):
+        return SEQUENTIAL, False, "sequential: a single row"
     if asked == "zero-skipping":
         if l > 0 and not behind_relu:
             return SEQUENTIAL, False, "sequential: zero-skipping was asked for, but " + what

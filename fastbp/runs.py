@@ -75,12 +75,18 @@ def _by_samples(
 
 def _kind_of_samples(
     network: Network, inputs: kernels.Inputs, options: Options
-) -> tuple[bool, bool]:
+) -> tuple[bool, ...]:
     """What determines the scratch for single samples, besides the options."""
-    parameters, asked = network.parameters, options.method[0]
+    parameters, asked, is_one = network.parameters, options.method[0], inputs.n == 1
     if not parameters.may_list and asked != "deferred":
-        return inputs.is_sparse, False
-    return plan.first_layer_kind(parameters.layout, network.dtype, inputs, asked)
+        return is_one, inputs.is_sparse, False
+    return is_one, *plan.first_layer_kind(parameters.layout, network.dtype, inputs, asked)
+
+
+def _by_rule(optimizer: Optimizer) -> Way:
+    """An optimizer's step after each sample."""
+    line = f"single samples, {optimizer}"
+    return Way("train_single", (), 1, 1, "sequential", lambda team: (line,))
 
 
 class _Batches(NamedTuple):
@@ -267,6 +273,7 @@ class Pass:
     def _chunk(self, start: int, stop: int, epoch: int) -> None:
         run = self.run
         np.copyto(run.last_finite, run.params)
+        run.network.parameters.ready_for = None
         run.rates[0], run.rates[1] = self._rates
         if run.state is not None:
             run.state.move_in()
@@ -290,7 +297,7 @@ class Pass:
     def _arguments(self, start: int, stop: int, n_threads: int) -> tuple[Any, ...]:
         way, state = self.run.way, self.run.network.parameters.state
         arguments = state, *way.scratch, self.samples, start, stop, self.loss_sum
-        if way.entry == "train_sequential":
+        if way.entry in ("train_sequential", "train_single"):
             return arguments
         return *arguments, n_threads if n_threads > 1 else None
 
@@ -387,17 +394,23 @@ class Runs:
         Until then the run is not kept here, so that a nested pass gets scratch of its own.
         """
         state: OptimizerState | None = None
-        kind: Any
-        if options.of_single_samples:
+        kind: Any = None
+        is_single = min(options.batch_size, samples.inputs.n) == 1
+        if is_single and options.is_plain_sgd:
             kind = _kind_of_samples(network, samples.inputs, options)
         else:
             state = self.optimizer_state(network, options.optimizer)
-            kind, why = _batches_of(network, samples, learning_rate, options)
+            layout, dtype = network.parameters.layout, network.dtype
+            takes_alone = is_single and plan.steps_alone(layout, dtype, samples.inputs)
+            if not (takes_alone and options.is_unregularized):
+                kind, why = _batches_of(network, samples, learning_rate, options)
         made_for = network, learning_rate, options.of_steps, state, kind
         run, self._spare = self._spare, None
         if run is None or run.made_for != made_for:
             if state is None:
                 way = _by_samples(network, samples.inputs, learning_rate, options)
+            elif kind is None:
+                way = _by_rule(options.optimizer)
             else:
                 way = _by_batches(kind, why, learning_rate, options, state, self._orders.key)
             run = Run(

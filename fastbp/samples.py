@@ -226,6 +226,37 @@ def checked_inputs(
     return kernels.dense_inputs(array, kind)
 
 
+def row_of(x: Any, kind: np.dtype[Any]) -> FloatArray:
+    """One row as `kernels.predict_one` and `kernels.learn_one` take it; they check what it holds.
+
+    Raises
+    ------
+    ValueError
+        If it is not a flat sequence of real numbers.
+    """
+    if type(x) is np.ndarray and x.dtype is kind and x.ndim == 1 and x.flags.carray:
+        return x
+    array = _numeric("x", x)
+    if array.ndim != 1:
+        raise ValueError(f"x must be one row, a flat array of numbers, got shape {array.shape}.")
+    with np.errstate(all="ignore"):  # overflow is reported later, with its place
+        return array.astype(kind)
+
+
+def row_for(out: Any, n: int, kind: np.dtype[Any]) -> FloatArray:
+    """``out``, or a new array, if n outputs can be written to it."""
+    if out is None:
+        return np.empty(n, kind)
+    if type(out) is np.ndarray and out.dtype is kind and out.shape == (n,) and out.flags.carray:
+        return out
+    given = (
+        f"{out.dtype} of shape {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
+    )
+    raise ValueError(
+        f"out must be a writable contiguous array of {kind} of shape ({n},), got {given}."
+    )
+
+
 def _sparse_inputs(X: Any, n_inputs: int, kind: np.dtype[Any], name: str) -> kernels.Inputs:
     """Rows of a sparse matrix, without a copy of values that have the right dtype."""
     data, indices, indptr, shape = sparse.csr(name, X)

@@ -227,6 +227,40 @@ class OneCycle(Schedule):
         return _half_cosine(self.learning_rate, first / self.final_divisor, min(1.0, share))
 
 
+@dataclass(frozen=True)
+class BySample:
+    """A schedule by samples in place of epochs, for `Trainer.learn_one` and `Trainer.partial_fit`.
+
+    Parameters
+    ----------
+    schedule : Schedule or callable
+        Gives η for a number, counted from 0.
+    every : int, default 1
+        That number goes up by one after so many samples.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> schedule = BySample(InverseScaling(0.1), every=100)
+    >>> trainer = fastbp.Trainer(fastbp.Network((4, 3), seed=0), learning_rate=schedule)
+    """
+
+    schedule: Callable[[int], float]
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if not callable(self.schedule) or isinstance(self.schedule, (type, BySample)):
+            raise ValueError(
+                "schedule must be one of fastbp.schedules, or a function that gives a rate, got "
+                f"{checks.shown(self.schedule)}."
+            )
+        object.__setattr__(self, "every", checks.integer("every", self.every, 1))
+
+    def __call__(self, samples: int) -> float:
+        """η after so many samples."""
+        return self.schedule(samples // self.every)
+
+
 SCHEDULES: dict[str, type[Schedule]] = {
     kind.__name__: kind for kind in (Step, Exponential, InverseScaling, Cosine, OneCycle)
 }
@@ -236,6 +270,9 @@ def describe(learning_rate: Any) -> Any:
     """The number, or the schedule as a JSON object, for `restore`."""
     if not callable(learning_rate):
         return learning_rate
+    if isinstance(learning_rate, BySample):
+        inner = describe(learning_rate.schedule)
+        return {"name": "BySample", "schedule": inner, "every": learning_rate.every}
     description = settings.describe(learning_rate, SCHEDULES)
     if description is None:
         raise ValueError(
@@ -249,6 +286,8 @@ def restore(description: Any) -> Any:
     """The number or schedule that `describe` has described."""
     if not isinstance(description, dict):
         return description
+    if description.get("name") == "BySample":
+        return BySample(restore(description.get("schedule")), description.get("every", 1))
     return settings.restore("learning_rate", description, SCHEDULES)
 
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from fastbp import checks, kernels, keywords, optimizers
@@ -17,6 +18,9 @@ from fastbp.history import History
 from fastbp.moments import OptimizerState
 from fastbp.network import Network
 from fastbp.options import OPTIONS, Configured, Options, shown_options
+from fastbp.running import Stream
+from fastbp.runs import Pass
+from fastbp.single import no_step, step_of
 from fastbp.watching import stopped_at
 
 
@@ -92,6 +96,9 @@ class Trainer(Configured, Predicting):
     network : Network
     history : History
         Every epoch of every `fit` so far.
+    stream : Stream
+        Number and losses of the samples of `learn_one` and `partial_fit` so far: ``samples``,
+        ``loss`` (their mean) and ``recent_loss`` (exponentially weighted).
 
     Raises
     ------
@@ -111,6 +118,8 @@ class Trainer(Configured, Predicting):
     # held in [clip, 1 − clip]. knows_sizes: whether a fit has checked that inputs and targets are
     # of about unit size. workings: see `fitting.Workings`.
     _others = ("clip", "knows_sizes", "workings")
+    # Takes steps for single samples, where it is ready: see `single.step_of`.
+    _step = staticmethod(no_step)
 
     @keywords.hinted
     def __init__(
@@ -136,7 +145,7 @@ class Trainer(Configured, Predicting):
         reduction: str = "mean",
     ) -> None:
         given = {name: value for name, value in locals().items() if name in OPTIONS}
-        self.network, self.history = network, History()
+        self.network, self.history, self.stream = network, History(), Stream()
         made = optimizers.make(optimizer, network.dtype)
         for name in ("learning_rate", "weight_decay"):
             given[name] = getattr(made, name) if given[name] is None else given[name]
@@ -237,22 +246,81 @@ class Trainer(Configured, Predicting):
     ) -> Trainer:
         """Make one pass over the rows in the order given; arguments and errors as `fit`.
 
-        Weights are relative to the mean weight of these rows alone. Nothing is added to `history`.
+        Weights are relative to the mean weight of these rows alone. Nothing is added to `history`;
+        `stream` keeps a running loss.
         """
+        self._pass(self.network.training_samples(X, y, sample_weight))
+        return self
+
+    def learn_one(self, x: Any, y: Any, weight: float = 1.0) -> float:
+        """Take a step for one sample: the bits of `partial_fit` with that row, much sooner.
+
+        Parameters
+        ----------
+        x : array-like of shape (n_inputs,)
+            An array of the network's dtype needs no conversion.
+        y : int, label, float or array-like of shape (n_outputs,)
+            A class number or label; or the target, which may be a number if there is one output.
+        weight : float, default 1.0
+            Factor of the gradient.
+
+        Returns
+        -------
+        float
+            The sample's loss before the step, without the weight.
+
+        Raises
+        ------
+        ValueError
+            If an argument does not fit the network, which is untouched then.
+        DivergenceError
+            If the parameters or the loss are not finite; a network of more than 256 KiB keeps its
+            last finite parameters, and a smaller one those that this sample met.
+        RuntimeError
+            If another thread is training this trainer, or its network, just now.
+
+        Notes
+        -----
+        Options that work on a batch or on classes (dropout, clipping, ``l1``, ``max_norm``,
+        ``class_weight``, ``label_smoothing``), a ``preparation``, and networks of more than
+        256 KiB take the time of `partial_fit`.
+        """
+        try:
+            loss = self._step(x, y, weight)
+            if loss is None:
+                step = step_of(self)
+                vars(self)["_step"] = step
+                loss = step(x, y, weight)
+        except (TypeError, ValueError):  # which says what is wrong
+            loss = None
+        return self._learn_by_pass(x, y, weight) if loss is None else loss
+
+    def _learn_by_pass(self, x: Any, y: Any, weight: float) -> float:
+        """`learn_one` for all options."""
+        factor = checks.rate("weight", weight, self.network.dtype, zero=True)
+        samples = self.network.training_samples([x], [y])
+        return self._pass(samples, factor)
+
+    def _pass(self, samples: kernels.Samples, factor: float = 1.0) -> float:
+        """Train on samples as they come, whose weights are multiplied by a factor; mean loss."""
         network, eta = self.network, self.current_learning_rate
         options = self.options_of(network, eta)
-        samples = network.training_samples(X, y, sample_weight)
         samples = weighted(network, samples, options, self.clip)
+        if factor != 1:
+            weights = samples.weights if len(samples.weights) > 0 else np.ones(samples.inputs.n)
+            samples = samples._replace(weights=kernels.read_only(factor * weights))
         turns, runs = self.workings.turns, self.workings.runs
 
-        def work() -> None:
+        def work() -> Pass:
             this = runs.begin(network, samples, kernels.IN_ORDER, eta, options)
             for _ in this.chunks(len(self.history) + 1):
                 this.stops = turns.stopped
             runs.end(this)
+            return this
 
-        turns.take(network.trained_by, work)
-        return self
+        this = turns.take(network.trained_by, work)
+        self.stream.add(this.done, this.loss_sum)
+        return this.loss
 
     def stop(self) -> None:
         """Stop the running fit after this epoch or, if called in `on_chunk`, after this chunk.
@@ -292,7 +360,8 @@ class Trainer(Configured, Predicting):
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what was measured on this machine; the optimizer's state as plain arrays."""
-        return dict(vars(self), _options=None, workings=self.workings.kept(self.network))
+        kept = {name: value for name, value in vars(self).items() if name != "_step"}
+        return kept | {"_options": None, "workings": self.workings.kept(self.network)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)

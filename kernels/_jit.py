@@ -51,11 +51,12 @@ def jit(
     function: Callable[..., Any] | None = None,
     *,
     entry: bool = False,
+    holds_gil: bool = False,
     inline: bool | str = True,
     parallel: bool = False,
     strict: bool = False,
 ) -> Any:
-    """Compile on first call, without the GIL; entries are cached on disk, with all that they call.
+    """Compile on first call; entries are cached on disk, with all that they call.
 
     Parameters
     ----------
@@ -63,6 +64,8 @@ def jit(
         Body to compile. Callees must be decorated too.
     entry : bool, default False
         Callable from Python as well as from compiled code.
+    holds_gil : bool, default False
+        Let no other Python thread run meanwhile: for what is over sooner than that would take.
     inline : bool or "early", default True
         Copy the body of a function that is not an entry into every caller: arguments are up to a
         hundred words, and passing them at each call slows down a small network. "early" copies the
@@ -78,7 +81,8 @@ def jit(
     that comes with the package is used all the same, unless ``FASTBP_WITHOUT=shipped``.
     """
     if function is None:
-        return functools.partial(jit, entry=entry, inline=inline, parallel=parallel, strict=strict)
+        options: Any = {"inline": inline, "parallel": parallel, "strict": strict}
+        return functools.partial(jit, entry=entry, holds_gil=holds_gil, **options)
     # The qualified name becomes the cache file's name: a changed callee gives a new file.
     variant = "".join(word for word, on in (("P", parallel), ("S", strict)) if on)
     function.__qualname__ = f"{function.__qualname__}.{digest()}{variant}"
@@ -86,7 +90,7 @@ def jit(
         function,
         fastmath=False if strict else set(FASTMATH),
         error_model="numpy",
-        nogil=True,
+        nogil=not holds_gil,
         parallel=parallel,
         forceinline=inline is True and not entry,
         inline="always" if inline == "early" else "never",

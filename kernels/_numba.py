@@ -386,28 +386,41 @@ def refuse_python(compiled: Any) -> None:
 _callbacks = _counting and _part(
     "callbacks", "core.ccallback", "CFunc.compile", "CFunc.address", "CFunc._compile_uncached"
 )
+_Callback: Any = getattr(_callbacks, "CFunc", object)
+
+
+class _CountedCallback(_Callback):
+    """Numba's C function, which tells whether it had to be compiled."""
+
+    misses = 0
+
+    def _compile_uncached(self) -> Any:
+        self.misses += 1
+        return super()._compile_uncached()
 
 
 class _PublicCallback:
     """The same by numba's public decorator."""
 
+    misses, address = 0, 0
+
     def __init__(self, function: Any, signature: Any, options: dict[str, Any], caches: bool):
-        self._arguments = function, signature, options, caches
-        self.address = 0
+        self._compiler = numba.cfunc(signature, cache=caches, **options)
+        self._function = function
 
     def compile(self) -> None:
         """Compile, or load from numba's own cache."""
-        function, signature, options, caches = self._arguments
-        self._made = numba.cfunc(signature, cache=caches, **options)(function)
+        self.misses += 1
+        self._made = self._compiler(self._function)
         self.address = self._made.address
 
 
 def c_function(function: Any, signature: Any, options: dict[str, Any], caches: bool) -> Any:
-    """A C function that is compiled by its ``compile``, and then has an ``address``."""
+    """A C function that has its ``address`` after its ``compile``."""
     if not _callbacks:
         return _PublicCallback(function, signature, options, caches)
     kinds = signature.args, signature.return_type
-    callback = _callbacks.CFunc(function, kinds, {}, options | {"_nrt": False})
+    callback = _CountedCallback(function, kinds, {}, options | {"_nrt": False})
     if caches:
         keep_on_disk(callback, function)
     return callback
@@ -460,6 +473,12 @@ def compile_by(compiled: Any, compile_it: Callable[..., Any]) -> None:
         return compile_it(compiled, arguments, work)
 
     compiled._compile_for_args = compile_for_arguments
+
+
+def with_compiler(work: Callable[[], Any]) -> Any:
+    """Do work that no other thread may do meanwhile, nor compile; a fork waits for its end."""
+    with _locking.global_compiler_lock if _locking else contextlib.nullcontext():
+        return work()
 
 
 def _after_fork() -> None:

@@ -27,7 +27,8 @@ def require(status):
     if status == single.WRONG_Y:
         raise ValueError(
             "y must be a class number below the number of outputs, for the loss cross_entropy, or "
-            "have an entry for each output, as a cotangent has."
+            "hold a finite number for each output that the loss allows; a cotangent must have an "
+            "entry for each output."
         )
     if status == single.WRONG_WEIGHT:
         raise ValueError(
@@ -76,7 +77,7 @@ def _targets_of(y):
     return (lambda y: y) if isinstance(y, types.Array) else (lambda y: None)
 
 
-@jit(entry=True)
+@jit(entry=True, holds_gil=True)
 def predict_one(s, x, out):
     """Write the network's outputs for ``x`` to ``out``: probabilities, for a classifier.
 
@@ -98,7 +99,7 @@ def predict_one(s, x, out):
     require(call("predict_one", s, (x, out))[0])
 
 
-@jit(entry=True)
+@jit(entry=True, holds_gil=True)
 def learn_one(s, x, y, weight=1.0):
     """Take the optimizer's step for one sample, and return the loss before it.
 
@@ -131,7 +132,7 @@ def learn_one(s, x, y, weight=1.0):
     return loss
 
 
-@jit(entry=True)
+@jit(entry=True, holds_gil=True)
 def vjp(s, x, cotangent, gradient=None, gradient_x=None):
     """Derivatives of ``cotangent · outputs(x)``: a vector-Jacobian product.
 
@@ -158,7 +159,7 @@ def vjp(s, x, cotangent, gradient=None, gradient_x=None):
     require(call("vjp", s, (x, cotangent, gradient, gradient_x))[0])
 
 
-@jit(entry=True)
+@jit(entry=True, holds_gil=True)
 def apply(s, gradient):
     """Take the optimizer's step with a gradient that is laid out as the parameters.
 
@@ -179,7 +180,7 @@ def apply(s, gradient):
     require(call("apply", s, (gradient,))[0])
 
 
-@jit(entry=True)
+@jit(entry=True, holds_gil=True)
 def set_learning_rate(s, learning_rate):
     """Set η of the steps to come.
 

@@ -34,7 +34,21 @@ def _precision(arguments: Any) -> str:
 
 
 def compile_aside(compiled: Any, arguments: Any, work: Callable[[], Any]) -> Any:
-    """Result of ``work``, which compiles a function or loads it from the cache, in a thread.
+    """`wait_for` work that compiles a function for these arguments, or loads it from the cache."""
+    once = compiled.stats.cache_path is not None
+    return wait_for(work, lambda: misses(compiled), _precision(arguments), once)
+
+
+def misses(compiled: Any) -> int:
+    """How often the function has been compiled, as it was in no file."""
+    return int(sum(compiled.stats.cache_misses.values()))
+
+
+def wait_for(work: Callable[[], Any], missed: Callable[[], int], precision: str, once: bool) -> Any:
+    """Result of ``work``, which compiles or loads machine code, in a thread.
+
+    ``missed`` tells how often something has been compiled, as it was not in the cache;
+    ``precision`` and ``once`` are for the sentence about that.
 
     LLVM can run for seconds without running any Python, and loses an exception that is raised when
     it calls back into Python. Numba's registries, which are filled before a process's first
@@ -50,7 +64,7 @@ def compile_aside(compiled: Any, arguments: Any, work: Callable[[], Any]) -> Any
         except BaseException as error:  # it is the caller's
             outcome.put((None, error))
 
-    before, began = misses(compiled), time.monotonic()
+    before, began = missed(), time.monotonic()
     try:
         # Ctrl-C may strike at any instruction: threading's own would leave locks behind.
         _thread.start_new_thread(run, ())
@@ -61,8 +75,8 @@ def compile_aside(compiled: Any, arguments: Any, work: Callable[[], Any]) -> Any
         with contextlib.suppress(queue.Empty):
             result, error = outcome.get(timeout=0.2)
             break
-        if time.monotonic() - began > _PATIENCE and misses(compiled) > before:
-            _explain(arguments, compiled.stats.cache_path is not None)
+        if time.monotonic() - began > _PATIENCE and missed() > before:
+            _explain(precision, once)
     try:
         if error is not None:
             raise error
@@ -71,14 +85,8 @@ def compile_aside(compiled: Any, arguments: Any, work: Callable[[], Any]) -> Any
         del error  # it holds on to this frame
 
 
-def misses(compiled: Any) -> int:
-    """How often the function has been compiled, as it was in no file."""
-    return int(sum(compiled.stats.cache_misses.values()))
-
-
-def _explain(arguments: Any, once: bool) -> None:
+def _explain(precision: str, once: bool) -> None:
     """Say what is waited for, once for each dtype."""
-    precision = _precision(arguments)
     if precision in _announced:
         return
     _announced.add(precision)

@@ -302,7 +302,7 @@ def recall(typing_context: Any, address: Any) -> Any:
 if config.DISABLE_JIT:
     view = view_unchecked = fields
 
-    def is_packed(packed: Any, kind: Any) -> bool:  # noqa: F811 - it takes the other's place
+    def is_packed(packed: Any, kind: Any) -> bool:
         """Whether `fields` would give the fields."""
         try:
             fields(packed, kind)

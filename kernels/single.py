@@ -11,7 +11,7 @@ import numpy as np
 from ._jit import jit
 from .activations import SOFTMAX, times_derivative
 from .linear import Term, add_dots, add_scaled, all_entries, copy, fill, outer, rank_one
-from .losses import CROSS_ENTROPY
+from .losses import BINARY_CROSS_ENTROPY, CROSS_ENTROPY, POISSON
 from .memory import matrix_rows, no_places, window
 from .packing import is_packed, view, view_unchecked
 from .samples import expect, require_samples, row_at, rows_ahead, sample_weight
@@ -31,7 +31,9 @@ from .vectors import fma, lanes, load, total, zeros
 from .views import layer_at, units_at
 
 # What a call may return. Only the first one says that something has been done.
-DONE, WRONG_STATE, WRONG_X, WRONG_Y, WRONG_WEIGHT, WRONG_OUT, NOT_FINITE, UNLOADED, OUTDATED = range(9)
+DONE, WRONG_STATE, WRONG_X, WRONG_Y, WRONG_WEIGHT, WRONG_OUT, NOT_FINITE, UNLOADED, OUTDATED = (
+    range(9)
+)
 
 
 @jit(strict=True)
@@ -112,6 +114,25 @@ def step_one(state, x, weight):
         step_by_rule(state, x, weight)
 
 
+@jit(strict=True)
+def are_targets(loss, y):
+    """Whether a loss can take these targets, as `fastbp.samples` has it; NaN and infinity are none.
+
+    Probabilities may have been stored in half precision.
+    """
+    total, least, most = 0.0, math.inf, -math.inf
+    for k in range(len(y)):
+        value = float(y[k])
+        if not math.isfinite(value):
+            return False
+        total, least, most = total + value, min(least, value), max(most, value)
+    if loss == CROSS_ENTROPY:
+        return least >= 0 and abs(total - 1) < 1e-3
+    if loss == BINARY_CROSS_ENTROPY:
+        return least >= 0 and most <= 1
+    return loss != POISSON or least >= 0
+
+
 @jit
 def learn_one(packed, x, label, y, weight, loss):
     """Take a step for a sample, unless its loss is not finite; the loss before it goes to loss[0].
@@ -128,7 +149,7 @@ def learn_one(packed, x, label, y, weight, loss):
     if len(y) == 0:
         if layout.loss != CROSS_ENTROPY or not 0 <= label < n_out:
             return WRONG_Y
-    elif len(y) != n_out:
+    elif len(y) != n_out or not are_targets(layout.loss, y):
         return WRONG_Y
     if not 0 <= weight < np.inf:
         return WRONG_WEIGHT
@@ -149,7 +170,11 @@ def output_delta_of(state, cotangent):
     """δ_L = (∂a_L/∂z_L)ᵀ c for a cotangent c of the outputs."""
     layout = state.layout
     L = len(layout.strides)
-    z, a, δ = units_at(state.z, layout, L), units_at(state.a, layout, L), units_at(state.delta, layout, L)
+    z, a, δ = (
+        units_at(state.z, layout, L),
+        units_at(state.a, layout, L),
+        units_at(state.delta, layout, L),
+    )
     n = len(cotangent)
     fill(δ, δ.dtype.type(0), 0, len(δ))
     copy(cotangent, δ, n)

@@ -2,14 +2,13 @@
 
 A user's compiled function that called a kernel directly would hold a copy of it, in its own file of
 the cache, where it would outlive an upgrade of fastbp. So it calls through a table instead, one for
-each dtype, known to LLVM by a symbol. What stays in the user's code is `call`, the symbol's name and
-the order of the functions. `VERSION` is a part of the name: if functions change their arguments or
-places, it is counted up, and the old symbols become tables whose functions all return
+each dtype, known to LLVM by a symbol. What stays in the user's code is `call`: the symbol's name,
+and a function's place in the table and its arguments. `VERSION` is a part of the name. If places or
+arguments change, it is counted up, and the old symbols become tables whose functions all return
 `single.OUTDATED`.
 """
 
 import ctypes
-import threading
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -17,11 +16,11 @@ import numpy as np
 from llvmlite import ir
 from numba import config, types
 from numba.core import cgutils
-from numba.core.errors import RequireLiteralValue
+from numba.core.errors import RequireLiteralValue, TypingError
 from numba.extending import intrinsic
 
-from . import single
-from ._jit import c_function, jit
+from . import _numba, compiling, single
+from ._jit import c_function
 from .instructions import INT64, Array
 from .memory import array_at
 
@@ -54,7 +53,7 @@ def c_set_learning_rate(packed, n, learning_rate):
 # Types of the arguments: "R" is a pointer to floats of the network's dtype, "i" an int64, "d" a
 # double, "D" a pointer to one. All return a status, int64.
 # In the order of the table.
-_ARGUMENTS = {
+_ARGUMENTS: dict[str, tuple[Any, str]] = {
     "predict_one": (c_predict_one, "RiRiRi"),
     "learn_one": (c_learn_one, "RiRiiRidD"),
     "vjp": (c_vjp, "RiRiRiRiRi"),
@@ -88,34 +87,42 @@ _tables = {dtype: (ctypes.c_void_p * len(_NAMES))() for dtype in _DTYPES}
 for _dtype, _table in _tables.items():
     llvm.add_symbol(_symbol(_dtype), ctypes.addressof(_table))
 _loaded: dict[np.dtype, dict[str, Any]] = {}
-_loading = threading.Lock()
 
 
 def load_functions(dtype: np.dtype) -> None:
     """Put the C functions for a dtype into the table; compiles them if there is no machine code."""
     if dtype in _loaded or config.DISABLE_JIT:
         return
-    with _loading:
-        if dtype in _loaded:
+    functions = c_functions(dtype)
+
+    def work() -> None:
+        if dtype in _loaded:  # by another thread
             return
-        functions = c_functions(dtype)
         for function in functions.values():
             function.compile()
-        for name, function in functions.items():
-            _tables[dtype][_NAMES.index(name)] = function.address
+        for place, function in enumerate(functions.values()):
+            _tables[dtype][place] = function.address
         _loaded[dtype] = functions  # which keeps the machine code
+
+    def misses() -> int:
+        return sum(function.misses for function in functions.values())
+
+    compiling.wait_for(lambda: _numba.with_compiler(work), misses, dtype.name, True)
 
 
 def _require(kind: Any, real: Any) -> None:
     """Refuse, when the user's function is compiled, what would be read wrongly when it runs."""
     if isinstance(kind, types.Array):
-        if (kind.dtype, kind.ndim, kind.layout) != (real, 1, "C") or real not in _DTYPES.values():
+        flat = kind.ndim == 1 and kind.layout == "C"
+        if real not in _DTYPES.values() or kind.dtype != real or not flat:
             raise TypingError(
                 "fastbp.jit takes flat C-contiguous arrays, all of the dtype of the state, which "
                 f"is float32 or float64; the state is of {real}, and one array is {kind}."
             )
-    elif not isinstance(kind, (types.Integer, types.Float, types.NoneType, types.Omitted)):
-        raise TypingError(f"fastbp.jit takes flat arrays and numbers, got {kind}.")
+    elif real is None or not isinstance(
+        kind, (types.Integer, types.Float, types.NoneType, types.Omitted)
+    ):
+        raise TypingError(f"fastbp.jit takes a state, flat arrays and real numbers, got {kind}.")
 
 
 def _pointers(context: Any, builder: Any, real: Any, kind: Any, value: Any) -> list[Any]:
@@ -138,10 +145,11 @@ def call(typing_context: Any, name: Any, packed: Any, arguments: Any) -> Any:
     """
     if not isinstance(name, types.Literal):
         raise RequireLiteralValue("fastbp calls its functions by literal names.")
-    function, kinds, real = name.literal_value, tuple(arguments), packed.dtype
-    gives_loss = function == "learn_one"
+    function, kinds = name.literal_value, tuple(arguments)
+    real = getattr(packed, "dtype", None)
     for kind in (packed, *kinds):
         _require(kind, real)
+    gives_loss = function == "learn_one"
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         loss = cgutils.alloca_once_value(builder, ir.Constant(ir.DoubleType(), float("nan")))
@@ -167,12 +175,14 @@ def call(typing_context: Any, name: Any, packed: Any, arguments: Any) -> Any:
     return types.Tuple((types.int64, types.float64))(name, packed, arguments), codegen
 
 
-if config.DISABLE_JIT:
+def _call_interpreted(name: str, packed: Any, arguments: Any) -> Any:
+    """`call` of the interpreted function."""
+    given = [packed[:0] if each is None else each for each in arguments]
+    loss = np.full(1, np.nan)
+    if name == "learn_one":
+        given.append(loss)
+    return getattr(single, name)(packed, *given), loss[0]
 
-    def call(name: str, packed: Any, arguments: Any) -> Any:  # noqa: F811 - it takes its place
-        """The same by the interpreted function."""
-        given = [packed[:0] if each is None else each for each in arguments]
-        loss = np.full(1, np.nan)
-        if name == "learn_one":
-            given.append(loss)
-        return getattr(single, name)(packed, *given), loss[0]
+
+if config.DISABLE_JIT:
+    call = _call_interpreted

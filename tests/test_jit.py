@@ -21,7 +21,7 @@ compiled_only = pytest.mark.skipif(DISABLED, reason="nothing is compiled with NU
 
 
 def test_no_flag_is_set_outside_of_the_decorator():
-    option = r"(entry=True|strict=True|parallel=True|inline=False|inline=\"early\")"
+    option = r"(entry=True|holds_gil=True|strict=True|parallel=True|inline=False|inline=\"early\")"
     allowed = re.compile(rf"^ *@jit(\({option}(, {option})*\))?$")
     suspicious = re.compile(r"\bn?jit\b\s*\(|^\s*@\S*jit|fastmath|import.*\bnjit\b|numba\.n?jit")
     checked = 0

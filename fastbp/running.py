@@ -1,0 +1,60 @@
+"""How a stream of samples goes: the loss of each before its own step, added up and averaged."""
+
+from __future__ import annotations
+
+import math
+
+# Weight of the newest sample in `Stream.recent_loss`, once there have been as many as its inverse.
+_NEWEST = 0.01
+
+
+class Stream:
+    """What a trainer has learned from `Trainer.learn_one` and `Trainer.partial_fit` so far.
+
+    Losses are taken before the step of their own sample, or batch: each sample is a test of what
+    has been learned from those before it.
+
+    Attributes
+    ----------
+    samples : int
+    loss_sum : float
+    """
+
+    __slots__ = ("_recent", "loss_sum", "samples")
+
+    def __init__(self) -> None:
+        self.samples, self.loss_sum, self._recent = 0, 0.0, 0.0
+
+    @property
+    def loss(self) -> float:
+        """Mean loss of all samples; NaN if there are none."""
+        return self.loss_sum / self.samples if self.samples else math.nan
+
+    @property
+    def recent_loss(self) -> float:
+        """Mean of the losses in which each counts half as much after 69 further samples.
+
+        The plain mean, up to 100 samples; NaN if there are none.
+        """
+        return self._recent if self.samples else math.nan
+
+    def add_one(self, loss: float) -> None:
+        """Count a sample of this loss."""
+        self.samples = n = self.samples + 1
+        self.loss_sum += loss
+        self._recent += (loss - self._recent) * (_NEWEST if n * _NEWEST > 1 else 1 / n)
+
+    def add(self, n: int, loss_sum: float) -> None:
+        """Count n samples, whose losses have this sum, as if each had their mean."""
+        if n == 1:
+            self.add_one(loss_sum)
+            return
+        self.samples += n
+        self.loss_sum += loss_sum
+        share = max(1 - (1 - _NEWEST) ** n, n / self.samples)
+        self._recent += (loss_sum / n - self._recent) * share
+
+    def __repr__(self) -> str:
+        return (
+            f"Stream(samples={self.samples}, loss={self.loss:.4g}, recent={self.recent_loss:.4g})"
+        )
