@@ -474,7 +474,7 @@ def times(x, y, out, n):
         store(out, k, load(zero, x, k) * load(zero, y, k))
 
 
-@jit
+@jit(strict=True)
 def outer(scale, x, δ, out):
     """Write scale·x δᵀ to ``out``, a row of len(δ) elements per entry of x."""
     zero, n = zeros(out, 1), len(δ)

@@ -164,6 +164,12 @@ def differentiate(state, samples, row):
     return loss
 
 
+@jit(strict=True)
+def step_scale(η, weight):
+    """−η·weight, the factor of a sample's gradient: strict, or it is not multiplied out first."""
+    return -η * type(η)(weight)
+
+
 # Eight steps of one sample take longer than a row takes to arrive from memory.
 _STEPS_AHEAD = 8
 
@@ -206,7 +212,7 @@ def train_sequential(packed, samples, start, stop, loss_sum):
         if t == start or is_sparse:
             first_sums(state, inputs, row)
         loss_sum += weight * differentiate(state, samples, row)
-        scale = -η * T(weight)
+        scale = step_scale(η, weight)
         step_above_first(state, scale, decay)
         if t + 1 == stop or is_sparse:
             step_first(state, inputs, row, scale, decay)

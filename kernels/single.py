@@ -24,6 +24,7 @@ from .sequential import (
     loss_and_delta,
     step_above_first,
     step_first_of,
+    step_scale,
 )
 from .state import State
 from .updates import SGD, begin_step, take_step
@@ -107,7 +108,7 @@ def step_one(state, x, weight):
     T = state.params.dtype.type
     if state.rule[0] == SGD and state.rule[2] == 0:
         η = T(state.rates[0])
-        scale, decay = -η * T(weight), T(1) - η * T(state.rates[1])
+        scale, decay = step_scale(η, weight), T(1) - η * T(state.rates[1])
         step_above_first(state, scale, decay)
         step_first_of(state, all_entries(x, state.layout.sizes[0]), scale, decay)
     else:
