@@ -8,7 +8,7 @@ Then ``trainer.fit(X, y)``, ``network.predict(X)`` and ``fastbp.save(network, pa
 table to a network and its figures, in one call: `fastbp.experiment.run`.
 """
 
-from fastbp import callbacks, experiment, kernels, metrics, optimizers, schedules
+from fastbp import callbacks, experiment, jit, kernels, metrics, optimizers, schedules
 from fastbp.c_source import to_c
 from fastbp.datasets import Dataset, load_dataset
 from fastbp.divergence import DivergenceError
@@ -39,6 +39,7 @@ __all__ = [
     "Trainer",
     "callbacks",
     "experiment",
+    "jit",
     "kernels",
     "load",
     "load_dataset",

@@ -1,8 +1,6 @@
-"""Networks in the user's own compiled code: what `fastbp.jit` computes there, and what it refuses."""
+"""`fastbp.jit`: what networks compute in compiled code of the user's, and what they refuse."""
 
-import itertools
 import os
-import re
 import shutil
 import subprocess
 import sys
