@@ -119,6 +119,11 @@ def check_rates(trainer: Trainer, epochs: int) -> None:
     """
     network, options = trainer.network, trainer.options
     rate, done = options.learning_rate, len(trainer.history)
+    if isinstance(rate, schedules.BySample):
+        raise ValueError(
+            "learning_rate must be a number or a schedule of epochs for fit, got one of samples, "
+            "which is for learn_one and partial_fit."
+        )
     eta = schedules.highest_rate(rate, done, max(1, epochs), network.dtype)
     if eta is not None:
         options.check(eta)
