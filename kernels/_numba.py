@@ -421,8 +421,7 @@ def c_function(function: Any, signature: Any, options: dict[str, Any], caches: b
         return _PublicCallback(function, signature, options, caches)
     kinds = signature.args, signature.return_type
     callback = _CountedCallback(function, kinds, {}, options | {"_nrt": False})
-    if caches:
-        keep_on_disk(callback, function)
+    keep_on_disk(callback, function, caches)
     return callback
 
 
