@@ -116,7 +116,7 @@ def c_function(function: Callable[..., Any], signature: Any, name: str) -> Any:
     copy = types.FunctionType(
         function.__code__, function.__globals__, function.__name__, function.__defaults__
     )
-    copy.__qualname__ = f"{function.__name__}.{name}.{_digest()}"
+    copy.__qualname__ = f"{function.__name__}.{name}.{digest()}"
     options = {"fastmath": set(FASTMATH), "error_model": "numpy", "nopython": True}
     return _numba.c_function(copy, signature, options, _caches())
 
