@@ -190,7 +190,7 @@ class Options:
                 f"{network.loss_name}, got {smoothing!r} and {checks.shown(weights)}."
             )
         is_default = self.block_size is None and {*self.method} == {"auto"}
-        if not is_default and not (self.is_plain_sgd and self.batch_size == 1):
+        if not is_default and not self.of_single_samples:
             raise ValueError(
                 "method and block_size are for plain sgd with batch_size 1 and no regularization "
                 'but weight_decay; else they must be left at "auto" and None, got '
@@ -211,6 +211,11 @@ class Options:
             and not self._turns_signs(learning_rate)
             and self.is_unregularized
         )
+
+    @property
+    def of_single_samples(self) -> bool:
+        """Whether every step is plain SGD on one sample."""
+        return self.is_plain_sgd and self.batch_size == 1
 
     @property
     def is_unregularized(self) -> bool:

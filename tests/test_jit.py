@@ -27,7 +27,8 @@ def test_no_flag_is_set_outside_of_the_decorator():
     checked = 0
     for folder in (KERNELS, Path(fastbp.__file__).parent):
         for path in folder.glob("*.py"):
-            if path.name in ("_jit.py", "_numba.py"):
+            # The last one's docstring shows a function of the user's.
+            if path.name in ("_jit.py", "_numba.py", "jit.py"):
                 continue
             for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
                 checked += bool(allowed.match(line))
