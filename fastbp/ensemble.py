@@ -17,7 +17,7 @@ from fastbp.divergence import EnsembleDivergenceError
 from fastbp.evaluation import inputs_of
 from fastbp.fitting import check_rates, warn_of_sizes
 from fastbp.network import Network
-from fastbp.packs import MOST_PARAMS, Alone, Member, Pack, Rows, divided, places_of, train_all
+from fastbp.packs import Alone, Member, Pack, Rows, divided, least_members, places_of, train_all
 from fastbp.samples import FloatArray, checked_indices, checked_inputs
 from fastbp.trainer import Trainer
 from fastbp.turns import take_all
@@ -114,6 +114,7 @@ class Ensemble:
                 raise ValueError(f"network {k}: {error}") from None
         self._n_threads, self._trainers = n_threads, tuple(trainers)
         self._places = places_of(self[0])
+        self._lanes = kernels.VECTOR_BYTES // self[0].dtype.itemsize
         self._lines: tuple[str, ...] = ()
         self._knows_sizes = False
 
@@ -244,8 +245,10 @@ class Ensemble:
             if member.trainer.network.first_nonfinite_layer() is not None:
                 raise ValueError(f"network {member.number} must have finite params.")
         why = self._against_lanes(samples, rows is not None)
-        lanes = kernels.VECTOR_BYTES // first.network.dtype.itemsize
-        packs, alone = ([], members) if why else divided(members, lanes)
+        packs: list[list[Member]] = []
+        alone = members
+        if not why:
+            packs, alone = divided(members, self._lanes, least_members(first.network))
         self._lines = _lines(packs, alone, why)
         if not members or epochs == 0:
             return
@@ -306,15 +309,15 @@ class Ensemble:
 
     def _against_lanes(self, samples: kernels.Samples, has_rows: bool) -> str:
         """Why networks cannot train side by side, or would be slower; "" if they can."""
-        options, n_params = self._trainers[0].options, self[0].n_params
+        options, least = self._trainers[0].options, least_members(self[0])
         if not options.of_single_samples:
             return "steps are not those of plain sgd with batch_size 1"
         if {*options.method} != {"auto"} or options.block_size is not None:
             return "method or block_size is given"
         if samples.inputs.is_sparse:
             return "X is sparse"
-        if n_params > MOST_PARAMS:
-            return f"each has {n_params:,} parameters, more than {MOST_PARAMS:,}"
+        if least > self._lanes:
+            return f"with {self[0].n_params:,} parameters each, that is faster"
         if has_rows and options.class_weight is not None:
             return "class_weight depends on the rows of each"
         return ""

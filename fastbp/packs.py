@@ -24,9 +24,9 @@ from fastbp.watching import Watch
 Rows = NDArray[np.int64]
 Report = Callable[[int], None]
 
-# More parameters than this, and the weights of a pack are too far from the core: a lane is slower
-# than a trainer of its own.
-MOST_PARAMS = 4000
+# A step of a pack takes as long as so many steps of a single network, and one more for every so
+# many parameters, which are ever further from the core, as they are those of all lanes.
+_STEPS, _PARAMS_A_STEP = 3, 200
 
 
 class Member(NamedTuple):
@@ -42,17 +42,23 @@ class Member(NamedTuple):
     """By which weights are multiplied for their mean over these rows to be 1."""
 
 
-def divided(members: Sequence[Member], lanes: int) -> tuple[list[list[Member]], list[Member]]:
+def least_members(network: Network) -> int:
+    """How many members a pack must have, on average over its steps, to be faster than without."""
+    return _STEPS + -(-network.n_params // _PARAMS_A_STEP)
+
+
+def divided(
+    members: Sequence[Member], lanes: int, least: int
+) -> tuple[list[list[Member]], list[Member]]:
     """Packs of at most so many members, and those that are better off on their own.
 
-    A step of a pack takes as long as about four steps of a single network, however many networks
-    it has. So a pack must have four on average, over the samples of its longest member.
+    ``least`` is that of `least_members`.
     """
     waiting = sorted(members, key=lambda member: -member.n)
     packs, alone, start = [], [], 0
     while start < len(waiting):
         pack = waiting[start : start + lanes]
-        if 4 * sum(member.n for member in pack) >= lanes * pack[0].n:
+        if sum(member.n for member in pack) >= least * pack[0].n:
             packs.append(pack)
             start += lanes
         else:
@@ -64,9 +70,9 @@ def divided(members: Sequence[Member], lanes: int) -> tuple[list[list[Member]], 
 def places_of(network: Network) -> Rows:
     """Where in `Network.params` the parameters of a lane lie, in the lane's order."""
     numbers = network.parameters.views(np.arange(network.parameters.size, dtype=np.float64))
-    layers = zip(numbers.weights, numbers.biases, strict=True)
-    places = np.concatenate([part for W, b in layers for part in (W.T.reshape(-1), b)])
-    return places.astype(np.int64)
+    layers = [np.vstack([W.T, b]) for W, b in zip(numbers.weights, numbers.biases, strict=True)]
+    columns = [rows[:, k : k + 4] for rows in layers for k in range(0, rows.shape[1], 4)]
+    return np.concatenate([part.reshape(-1) for part in columns]).astype(np.int64)
 
 
 class Pack:

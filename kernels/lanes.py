@@ -4,11 +4,16 @@ A pack is as many networks as a vector has lanes. Number p of network q's parame
 vector p, so that one instruction computes the same thing for all of them, each on a sample of its
 own: steps are those of `sequential`, to rounding. Arithmetic never goes from lane to lane.
 
+A layer's outputs are computed four at a time. Their weights lie together, input by input, and then
+their biases, so that memory is read and written in one direction; so do those of the one to three
+outputs that may be left.
+
 Networks with fewer samples than others of their pack are idle at its end: their δ and their inputs
 are then zero, their decay is 1, and no bit of their parameters changes.
 """
 
 import itertools
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +28,7 @@ from .losses import CROSS_ENTROPY, EXACT_FROM, loss_value, output_delta
 from .memory import matrix_rows, prefetch, window
 from .packing import Doubles, Int64s, Reals, pack, view
 from .samples import load_target, require_samples
-from .vectors import fma, lanes, load, store, where_positive, zeros
+from .vectors import fma, lanes, largest, load, store, transpose, where_positive, zeros
 
 
 class Lanes(NamedTuple):
@@ -45,9 +50,11 @@ class Lanes(NamedTuple):
     keep: Reals  # (v,) by which weights are multiplied
     labels: Int64s  # (v,) class numbers, or −1 and the target in y
     weights: Doubles  # (v,) of the samples
-    probabilities: Reals  # (v,) of the samples' classes
+    loss: Reals  # (v,) of the samples
     row: Reals  # (3·n_L,) one network's sums, outputs and targets
-    a: Reals  # (units[-1]·v,) outputs of each layer, the inputs first
+    rows: Reals  # (v·width,) the samples' inputs, network after network, padded to whole vectors
+    x: Reals  # (2·width·v,) the inputs of this step and of the next, by turns
+    a: Reals  # (units[-1]·v,) outputs of each layer; a_0 is not used
     z: Reals  # ditto: sums before the activation
     delta: Reals  # ditto: ∂loss/∂z
     y: Reals  # (n_L·v,) targets; of a class, 1 for it and 0 for the others
@@ -75,9 +82,10 @@ def make_lanes(layout: Layout, dtype: np.dtype) -> NDArray[np.floating]:
         units=frozen(units, np.int64),
     )
     n_out, n_units, n_params = sizes[-1], units[-1] * v, blocks[-1] * v
+    n_rows = -(-sizes[0] // v) * v * v
     return pack(
         Lanes(
-            compact, v, v, v, v, v, v, v, v, v, v, v, 3 * n_out,
+            compact, v, v, v, v, v, v, v, v, v, v, v, 3 * n_out, n_rows, 2 * n_rows,
             n_units, n_units, n_units, n_out * v, n_params,
         ),
         dtype,
@@ -96,50 +104,77 @@ _NEVER = np.iinfo(np.int64).max
 
 @jit
 def set_active(pack, t):
-    """Which lanes have a sample t, and what follows; the next t at which that changes."""
+    """Note which lanes have a sample t; the next t at which that changes, and if some are idle."""
     T = pack.params.dtype.type
-    change = _NEVER
+    change, has_idle = _NEVER, False
     for q in range(lanes(pack.params)):
         is_active = t < pack.counts[q]
         if is_active:
             change = min(change, pack.counts[q])
+        has_idle |= not is_active
         pack.active[q] = T(1) if is_active else T(0)
         pack.keep[q] = pack.decays[q] if is_active else T(1)
         pack.scale[q] = -pack.rates[q] if is_active else T(0)
-    return change
+    return change, has_idle
+
+
+@jit
+def weigh_steps(pack):
+    """Multiply each lane's step by its sample's weight."""
+    T = pack.params.dtype.type
+    for q in range(lanes(pack.params)):
+        pack.scale[q] = -pack.rates[q] * T(pack.weights[q]) * pack.active[q]
+
+
+@jit(inline="early")
+def inputs_at(pack, t):
+    """Inputs of each lane's sample t, while it is this or the next one."""
+    half = len(pack.x) // 2
+    return window(pack.x, (t & 1) * half, half)
 
 
 @jit
 def load_samples(pack, samples, t, steps):
-    """Inputs, targets and weight of each lane's sample t; those of idle lanes stay as they are."""
-    v, T = lanes(pack.params), pack.params.dtype.type
-    n_in, n_out = pack.layout.sizes[0], len(pack.y) // v
-    is_weighted = len(samples.weights) > 0
-    y = window(pack.row, 2 * n_out, n_out)
+    """Inputs, target and weight of each lane's sample t; those of idle lanes stay as they are."""
+    v, zero = lanes(pack.params), zeros(pack.params, 1)
+    n_in, width = pack.layout.sizes[0], len(pack.rows) // lanes(pack.params)
+    X = matrix_rows(samples.inputs.X, 0, len(samples.inputs.X))
     for q in range(v):
-        if t >= pack.counts[q]:
-            continue
-        row = samples.order[q * steps + t]
-        x = matrix_rows(samples.inputs.X, row, 1)
-        for i in range(n_in):
-            pack.a[i * v + q] = x[i]
-        before = pack.labels[q]
-        label = load_target(samples, row, y)
-        pack.labels[q] = label
-        if label >= 0:
-            if before >= 0:
-                pack.y[before * v + q] = T(0)
-            pack.y[label * v + q] = T(1)
-        else:
-            for k in range(n_out):
-                pack.y[k * v + q] = y[k]
-        if is_weighted:
-            pack.weights[q] = samples.weights[row] * pack.factors[q]
-            pack.scale[q] = -pack.rates[q] * T(pack.weights[q])
-        if t + 1 < pack.counts[q]:
-            following = matrix_rows(samples.inputs.X, samples.order[q * steps + t + 1], 1)
-            for i in range(0, n_in, v):
-                prefetch(following, i)
+        if t < pack.counts[q]:
+            row = samples.order[q * steps + t]
+            i = 0
+            while i < n_in and row * n_in + i + v <= len(X):  # perhaps with some of the next row
+                store(pack.rows, q * width + i, load(zero, X, row * n_in + i))
+                i += v
+            while i < n_in:
+                pack.rows[q * width + i] = X[row * n_in + i]
+                i += 1
+            load_lane_target(pack, samples, row, q)
+            if len(samples.weights) > 0:
+                pack.weights[q] = samples.weights[row] * pack.factors[q]
+            if t + 1 < pack.counts[q]:
+                ahead = samples.order[q * steps + t + 1] * n_in
+                for k in range(0, n_in, v):
+                    prefetch(X, ahead + k)
+    x = inputs_at(pack, t)
+    for i in range(0, n_in, v):
+        transpose(pack.rows, i, width, x, i * v, v)
+
+
+@jit
+def load_lane_target(pack, samples, row, q):
+    """Target of a lane's sample: y has 1 for its class, and 0 for the others."""
+    v, T = lanes(pack.params), pack.params.dtype.type
+    n = len(pack.y) // v
+    y, before = window(pack.row, 2 * n, n), pack.labels[q]
+    label = load_target(samples, row, y)
+    pack.labels[q] = label
+    if label >= 0 and before >= 0:
+        pack.y[before * v + q] = T(0)
+        pack.y[label * v + q] = T(1)
+    else:
+        for k in range(n):
+            pack.y[k * v + q] = T(k == label) if label >= 0 else y[k]
 
 
 @jit
@@ -147,43 +182,52 @@ def lane_sums(W, x, z, n_in, n_out):
     """z = W x + b in each lane."""
     v = lanes(W)
     zero = zeros(W, 1)
-    k = 0
+    k, w = 0, 0
     while k + 4 <= n_out:
-        b = (n_in * n_out + k) * v
-        s0 = load(zero, W, b)
-        s1 = load(zero, W, b + v)
-        s2 = load(zero, W, b + 2 * v)
-        s3 = load(zero, W, b + 3 * v)
-        w = k * v
+        b = w + 4 * n_in * v
+        s0, s1 = load(zero, W, b), load(zero, W, b + v)
+        s2, s3 = load(zero, W, b + 2 * v), load(zero, W, b + 3 * v)
         for i in range(n_in):
             x_i = load(zero, x, i * v)
             s0 = fma(x_i, load(zero, W, w), s0)
             s1 = fma(x_i, load(zero, W, w + v), s1)
             s2 = fma(x_i, load(zero, W, w + 2 * v), s2)
             s3 = fma(x_i, load(zero, W, w + 3 * v), s3)
-            w += n_out * v
+            w += 4 * v
         store(z, k * v, s0)
         store(z, (k + 1) * v, s1)
         store(z, (k + 2) * v, s2)
         store(z, (k + 3) * v, s3)
+        w += 4 * v
         k += 4
+    step = (n_out - k) * v
     while k < n_out:
-        s0 = load(zero, W, (n_in * n_out + k) * v)
+        s0 = load(zero, W, w + n_in * step)
         for i in range(n_in):
-            s0 = fma(load(zero, x, i * v), load(zero, W, (i * n_out + k) * v), s0)
+            s0 = fma(load(zero, x, i * v), load(zero, W, w + i * step), s0)
         store(z, k * v, s0)
+        w += v
         k += 1
 
 
 @jit
+def first_lane_sums(pack, x):
+    """z_1 = W_1 x + b_1 in each lane."""
+    layout = pack.layout
+    z, W = of_layer(pack.z, layout.units, 1), of_layer(pack.params, layout.blocks, 0)
+    lane_sums(W, x, z, layout.sizes[0], layout.sizes[1])
+
+
+@jit
 def forward_lanes(pack):
-    """z_l = W_l a_{l-1} + b_l and a_l = f_l(z_l) for l = 1..L, in each lane."""
+    """From z_1, a_1 = f_1(z_1), then z_l and a_l for l = 2..L, in each lane."""
     layout = pack.layout
     for l in range(len(layout.strides)):
         n_in, n_out = layout.sizes[l], layout.sizes[l + 1]
         z, a = of_layer(pack.z, layout.units, l + 1), of_layer(pack.a, layout.units, l + 1)
-        W, below = of_layer(pack.params, layout.blocks, l), of_layer(pack.a, layout.units, l)
-        lane_sums(W, below, z, n_in, n_out)
+        if l > 0:
+            W, below = of_layer(pack.params, layout.blocks, l), of_layer(pack.a, layout.units, l)
+            lane_sums(W, below, z, n_in, n_out)
         if layout.activations[l] == SOFTMAX:
             softmax_lanes(z, a, n_out, 0)
         else:
@@ -208,25 +252,32 @@ def output_deltas(pack):
         store(δ, k * v, load(zero, a, k * v) * s - load(zero, pack.y, k * v))
 
 
+# Up to this loss, the probability of a class is exact.
+_LARGEST = -math.log(EXACT_FROM)
+
+
 @jit
-def add_losses(pack, t, clip):
+def add_losses(pack, t, by_label, has_idle, clip):
     """Add each sample's weighted loss to its lane's sum, in float64."""
     layout = pack.layout
     L, v = len(layout.strides), lanes(pack.params)
-    n = layout.sizes[L]
+    n, zero = layout.sizes[L], zeros(pack.params, 1)
     z, a = of_layer(pack.z, layout.units, L), of_layer(pack.a, layout.units, L)
-    is_exact = clip == 0
-    p = pack.probabilities
-    for q in range(v):
-        label = pack.labels[q]
-        p[q] = a[label * v + q] if label >= 0 else p.dtype.type(0)
-        is_exact &= p[q] > EXACT_FROM
-    if is_exact:
-        for q in range(v):
-            p[q] = log(p[q])  # for many numbers, our vectorised log is the fastest
-        for q in range(v):
-            pack.losses[q] -= pack.weights[q] * p[q] if t < pack.counts[q] else 0.0
-        return
+    loss = pack.loss
+    if by_label:
+        p = zero
+        for k in range(n):
+            p = fma(load(zero, pack.y, k * v), load(zero, a, k * v), p)
+        store(loss, 0, p)
+        # Of a length that is not known when this is compiled, loops are vectorised.
+        for q in range(len(loss)):
+            loss[q] = -log(loss[q])
+        if largest(load(zero, loss, 0)) < loss.dtype.type(_LARGEST):
+            if has_idle:
+                clear_idle(pack.active, loss)
+            for q in range(len(loss)):
+                pack.losses[q] += pack.weights[q] * loss[q]
+            return
     row_z, row_a = window(pack.row, 0, n), window(pack.row, n, n)
     row_y = window(pack.row, 2 * n, n)
     for q in range(v):
@@ -235,8 +286,8 @@ def add_losses(pack, t, clip):
                 row_z[k] = z[k * v + q]
                 row_a[k] = a[k * v + q]
                 row_y[k] = pack.y[k * v + q]
-            loss = loss_value(layout.loss, row_z, row_a, row_y, pack.labels[q], n, clip)
-            pack.losses[q] += pack.weights[q] * loss
+            value = loss_value(layout.loss, row_z, row_a, row_y, pack.labels[q], n, clip)
+            pack.losses[q] += pack.weights[q] * value
 
 
 @jit
@@ -250,48 +301,60 @@ def clear_idle(active, buffer):
 
 @jit
 def back_and_step(pack, l, decays):
-    """δ_l without f_l'(z_l), unless l is 0, and the step of the weights above, in each lane."""
+    """δ_l without f_l'(z_l), l ≥ 1, and the step of the weights above, in each lane."""
     layout, v = pack.layout, lanes(pack.params)
     n_in, n_out = layout.sizes[l], layout.sizes[l + 1]
     W, x = of_layer(pack.params, layout.blocks, l), of_layer(pack.a, layout.units, l)
     δ, δ_below = of_layer(pack.delta, layout.units, l + 1), of_layer(pack.delta, layout.units, l)
     zero = zeros(W, 1)
     scale, keep = load(zero, pack.scale, 0), load(zero, pack.keep, 0)
-    w = 0
     for i in range(n_in):
-        c = scale * load(zero, x, i * v)
-        s0 = zero
-        s1 = zero
-        k = 0
-        while k + 2 <= n_out:
-            d0, d1 = load(zero, δ, k * v), load(zero, δ, (k + 1) * v)
+        store(δ_below, i * v, zero)
+    k, w = 0, 0
+    while k + 4 <= n_out:
+        δ0, δ1 = load(zero, δ, k * v), load(zero, δ, (k + 1) * v)
+        δ2, δ3 = load(zero, δ, (k + 2) * v), load(zero, δ, (k + 3) * v)
+        d0, d1, d2, d3 = scale * δ0, scale * δ1, scale * δ2, scale * δ3
+        for i in range(n_in):
+            x_i = load(zero, x, i * v)
             w0, w1 = load(zero, W, w), load(zero, W, w + v)
-            s0 = fma(d0, w0, s0)
-            s1 = fma(d1, w1, s1)
+            w2, w3 = load(zero, W, w + 2 * v), load(zero, W, w + 3 * v)
+            s0 = fma(δ1, w1, fma(δ0, w0, load(zero, δ_below, i * v)))
+            store(δ_below, i * v, fma(δ3, w3, δ2 * w2) + s0)
             if decays:
                 w0 = keep * w0
                 w1 = keep * w1
-            store(W, w, fma(c, d0, w0))
-            store(W, w + v, fma(c, d1, w1))
-            w += 2 * v
-            k += 2
-        if k < n_out:
-            d0, w0 = load(zero, δ, k * v), load(zero, W, w)
-            s0 = fma(d0, w0, s0)
+                w2 = keep * w2
+                w3 = keep * w3
+            store(W, w, fma(x_i, d0, w0))
+            store(W, w + v, fma(x_i, d1, w1))
+            store(W, w + 2 * v, fma(x_i, d2, w2))
+            store(W, w + 3 * v, fma(x_i, d3, w3))
+            w += 4 * v
+        store(W, w, load(zero, W, w) + d0)
+        store(W, w + v, load(zero, W, w + v) + d1)
+        store(W, w + 2 * v, load(zero, W, w + 2 * v) + d2)
+        store(W, w + 3 * v, load(zero, W, w + 3 * v) + d3)
+        w += 4 * v
+        k += 4
+    step = (n_out - k) * v
+    while k < n_out:
+        δ0 = load(zero, δ, k * v)
+        d0 = scale * δ0
+        for i in range(n_in):
+            w0 = load(zero, W, w + i * step)
+            store(δ_below, i * v, fma(δ0, w0, load(zero, δ_below, i * v)))
             if decays:
                 w0 = keep * w0
-            store(W, w, fma(c, d0, w0))
-            w += v
-        if l > 0:
-            store(δ_below, i * v, s0 + s1)
-    for k in range(n_out):
-        store(W, w, fma(scale, load(zero, δ, k * v), load(zero, W, w)))
+            store(W, w + i * step, fma(load(zero, x, i * v), d0, w0))
+        store(W, w + n_in * step, load(zero, W, w + n_in * step) + d0)
         w += v
+        k += 1
 
 
 @jit
-def step_lanes(pack, decays, has_idle):
-    """From δ_L, every δ_l = (W_{l+1}ᵀ δ_{l+1}) ⊙ f_l'(z_l) and the step, in each lane.
+def step_lanes_above_first(pack, decays, has_idle):
+    """From δ_L, every δ_l = (W_{l+1}ᵀ δ_{l+1}) ⊙ f_l'(z_l) and the steps above it, in each lane.
 
     A layer's weights change when the δ below them has been taken from them.
     """
@@ -300,14 +363,77 @@ def step_lanes(pack, decays, has_idle):
     if has_idle:
         clear_idle(pack.active, pack.a)
         clear_idle(pack.active, of_layer(pack.delta, layout.units, L))
-    for l in range(L - 1, -1, -1):
+    for l in range(L - 1, 0, -1):
         back_and_step(pack, l, decays)
-        if l > 0:
-            z, a = of_layer(pack.z, layout.units, l), of_layer(pack.a, layout.units, l)
-            δ = of_layer(pack.delta, layout.units, l)
-            times_derivative(layout.activations[l - 1], z, a, δ, len(δ))
-            if has_idle:
-                clear_idle(pack.active, δ)
+        z, a = of_layer(pack.z, layout.units, l), of_layer(pack.a, layout.units, l)
+        δ = of_layer(pack.delta, layout.units, l)
+        times_derivative(layout.activations[l - 1], z, a, δ, len(δ))
+        if has_idle:
+            clear_idle(pack.active, δ)
+
+
+@jit
+def step_first_and_next_sums(pack, x, next_x, decays):
+    """The step of the first layer, and z_1 of the next sample while each weight is at hand."""
+    layout, v = pack.layout, lanes(pack.params)
+    n_in, n_out = layout.sizes[0], layout.sizes[1]
+    W, z = of_layer(pack.params, layout.blocks, 0), of_layer(pack.z, layout.units, 1)
+    δ, zero = of_layer(pack.delta, layout.units, 1), zeros(pack.params, 1)
+    scale, keep = load(zero, pack.scale, 0), load(zero, pack.keep, 0)
+    k, w = 0, 0
+    while k + 4 <= n_out:
+        d0, d1 = scale * load(zero, δ, k * v), scale * load(zero, δ, (k + 1) * v)
+        d2, d3 = scale * load(zero, δ, (k + 2) * v), scale * load(zero, δ, (k + 3) * v)
+        b = w + 4 * n_in * v
+        s0, s1 = load(zero, W, b) + d0, load(zero, W, b + v) + d1
+        s2, s3 = load(zero, W, b + 2 * v) + d2, load(zero, W, b + 3 * v) + d3
+        store(W, b, s0)
+        store(W, b + v, s1)
+        store(W, b + 2 * v, s2)
+        store(W, b + 3 * v, s3)
+        for i in range(n_in):
+            x_i, next_i = load(zero, x, i * v), load(zero, next_x, i * v)
+            w0, w1 = load(zero, W, w), load(zero, W, w + v)
+            w2, w3 = load(zero, W, w + 2 * v), load(zero, W, w + 3 * v)
+            if decays:
+                w0 = keep * w0
+                w1 = keep * w1
+                w2 = keep * w2
+                w3 = keep * w3
+            w0 = fma(x_i, d0, w0)
+            w1 = fma(x_i, d1, w1)
+            w2 = fma(x_i, d2, w2)
+            w3 = fma(x_i, d3, w3)
+            store(W, w, w0)
+            store(W, w + v, w1)
+            store(W, w + 2 * v, w2)
+            store(W, w + 3 * v, w3)
+            s0 = fma(next_i, w0, s0)
+            s1 = fma(next_i, w1, s1)
+            s2 = fma(next_i, w2, s2)
+            s3 = fma(next_i, w3, s3)
+            w += 4 * v
+        store(z, k * v, s0)
+        store(z, (k + 1) * v, s1)
+        store(z, (k + 2) * v, s2)
+        store(z, (k + 3) * v, s3)
+        w += 4 * v
+        k += 4
+    step = (n_out - k) * v
+    while k < n_out:
+        d0 = scale * load(zero, δ, k * v)
+        s0 = load(zero, W, w + n_in * step) + d0
+        store(W, w + n_in * step, s0)
+        for i in range(n_in):
+            w0 = load(zero, W, w + i * step)
+            if decays:
+                w0 = keep * w0
+            w0 = fma(load(zero, x, i * v), d0, w0)
+            store(W, w + i * step, w0)
+            s0 = fma(load(zero, next_x, i * v), w0, s0)
+        store(z, k * v, s0)
+        w += v
+        k += 1
 
 
 @jit(entry=True)
@@ -338,15 +464,24 @@ def train_lanes(packed, samples, start, stop):
         pack.weights[q] = 1.0
         if pack.counts[q] > steps:
             raise ValueError("order must have as many rows for each lane as it has samples.")
-    has_idle = False
+    is_weighted, has_idle = len(samples.weights) > 0, False
+    by_label = len(samples.labels) > 0 and samples.kept == 1 and samples.clip == 0
     for t in range(start, stop):
+        x, next_x = inputs_at(pack, t), inputs_at(pack, t + 1)
+        if t == start:
+            load_samples(pack, samples, t, steps)
+            first_lane_sums(pack, x)
         if t >= change:
-            change = set_active(pack, t)
-            has_idle = False
-            for q in range(v):
-                has_idle |= t >= pack.counts[q]
-        load_samples(pack, samples, t, steps)
+            change, has_idle = set_active(pack, t)
+        if is_weighted:
+            weigh_steps(pack)
         forward_lanes(pack)
-        add_losses(pack, t, samples.clip)
+        add_losses(pack, t, by_label, has_idle, samples.clip)
         output_deltas(pack)
-        step_lanes(pack, decays, has_idle)
+        step_lanes_above_first(pack, decays, has_idle)
+        if has_idle:
+            clear_idle(pack.active, x)
+            clear_idle(pack.active, of_layer(pack.delta, pack.layout.units, 1))
+        if t + 1 < stop:
+            load_samples(pack, samples, t + 1, steps)
+        step_first_and_next_sums(pack, x, next_x, decays)

@@ -91,10 +91,10 @@ def test_activations_are_those_of_trainers(activation, dtype, generator):
 @pytest.mark.parametrize("more", [0, 1, 5])
 def test_each_network_has_its_own_seed_rate_decay_and_rows(dtype, more, generator):
     """Some have one row, some none; weights of rows may be 0; packs may have lanes to spare."""
-    n, n_rows = LANES[dtype] + more, 90
+    n, n_rows = 16 + more, 90
     X, y = generator.normal(size=(n_rows, 3)), generator.integers(0, 4, n_rows)
     groups = generator.integers(0, n - 2, n_rows)
-    groups[groups == 3] = 4
+    groups[groups == 3] = generator.integers(4, n - 2, np.count_nonzero(groups == 3))
     groups[0] = n - 2
     weights = generator.uniform(0.5, 2, n_rows) * (np.arange(n_rows) % 5 > 0)
     weights[0] = 1
@@ -120,6 +120,22 @@ def test_each_network_has_its_own_seed_rate_decay_and_rows(dtype, more, generato
     tolerance = 10 * TOLERANCE[dtype]
     for network, trainer in zip(ensemble, trainers, strict=True):
         assert_allclose(network.params, trainer.network.params, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", LANES)
+@pytest.mark.parametrize("decay", [0, 0.1])
+@pytest.mark.parametrize(
+    "sizes", [(5, 3), (33, 1), (1, 4, 7), (16, 6, 9, 2), (17, 2, 3), (8, 5, 1)]
+)
+def test_layers_of_any_width_and_number(sizes, decay, dtype, generator):
+    """Inputs come in whole vectors, even at the end of X, and outputs in fours; some are left."""
+    options = {"loss": "squared_error", "activation": "tanh", "dtype": dtype, "weight_decay": decay}
+    X, y = generator.normal(size=(9, sizes[0])) / 2, generator.normal(size=(9, sizes[-1]))
+    rows = [np.arange(9)[k:] for k in range(6)]
+    ensemble = Ensemble(sizes, 6, seeds=0, **options)
+    ensemble.fit(X, y, epochs=2, folds=rows)
+    assert is_side_by_side(ensemble)
+    assert_same(ensemble, apart(6, X, y, 2, rows=rows, sizes=sizes, **options))
 
 
 def test_partial_fit_makes_one_pass_in_the_order_given(generator):
@@ -242,25 +258,29 @@ def test_sparse_rows_large_networks_and_few_networks_are_for_trainers(generator)
     assert_array_equal(with_groups, ensemble.predict(X)[groups, np.arange(30)])
     large = Ensemble((3, 999, 4), 6, seeds=0)
     large.fit(X, y, epochs=1)
-    assert "6 on their own: each has 7,996 parameters" in large.summary()
+    assert "6 on their own: with 7,996 parameters each" in large.summary()
     few = Ensemble(SIZES, 3, seeds=0)
     few.fit(X, y, epochs=1)
     assert "3 on their own: too few" in few.summary()
     assert_array_equal(few[2].params, apart(3, X, y, 1)[2].network.params)
 
 
-@given(st.lists(st.integers(1, 1000), min_size=1, max_size=60), st.sampled_from([8, 16]))
-def test_packs_are_worth_their_lanes(counts, lanes):
+@given(
+    st.lists(st.integers(1, 1000), min_size=1, max_size=60),
+    st.sampled_from([8, 16]),
+    st.integers(3, 16),
+)
+def test_packs_are_worth_their_lanes(counts, lanes, least):
     members = [packs.Member(k, None, n, None) for k, n in enumerate(counts)]
-    together, alone = packs.divided(members, lanes)
+    together, alone = packs.divided(members, lanes, least)
     everyone = sorted(m.number for part in (*together, alone) for m in part)
     assert everyone == [*range(len(counts))]
     for pack in together:
         assert len(pack) <= lanes
         assert pack[0].n == max(m.n for m in pack)
-        assert 4 * sum(m.n for m in pack) >= lanes * pack[0].n
-    if len(set(counts)) == 1 and len(counts) >= lanes // 4:
-        assert len(alone) < lanes // 4
+        assert sum(m.n for m in pack) >= least * pack[0].n
+    if len(set(counts)) == 1 and least <= lanes:
+        assert len(alone) < least
 
 
 def test_one_long_network_does_not_hold_up_the_others(generator):
@@ -518,8 +538,15 @@ def test_data_far_from_unit_size_are_warned_of_once(generator):
 
 
 def test_the_page_says_how_large_networks_may_be():
+    """The number of parameters up to which full packs are worth it, rounded."""
     page = Path(__file__).parents[1] / "docs" / "ensembles.md"
-    assert f"at most {packs.MOST_PARAMS:,} parameters" in page.read_text(encoding="utf-8")
+    lines = page.read_text(encoding="utf-8")
+    for dtype, most in (("float32", 2600), ("float64", 1000)):
+        assert f"{most:,} parameters in {dtype}" in lines
+        for n_params, is_worth_it in ((most, True), (most + 2, False)):
+            network = Network((n_params // 2 - 1, 2), dtype=dtype)
+            assert network.n_params == n_params
+            assert (packs.least_members(network) <= LANES[dtype]) == is_worth_it
 
 
 def test_the_kernel_refuses_samples_of_other_networks_and_too_few():
