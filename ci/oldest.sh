@@ -15,4 +15,4 @@ export NUMBA_CACHE_DIR=$folder/oldest
 "$folder/venv/bin/python" ci/digests.py > "$folder/oldest.txt"
 diff "$folder/oldest.txt" "$folder/newest.txt"
 "$folder/venv/bin/python" -m pytest -q tests/test_versions.py tests/test_vectors.py \
-    tests/test_interrupts.py tests/test_sklearn_own.py
+    tests/test_interrupts.py tests/test_sklearn_own.py tests/test_shipped.py

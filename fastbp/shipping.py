@@ -62,13 +62,14 @@ def build(
                 f"got {level!r}."
             )
     names = [str(dtype) for dtype in checks.dtypes(dtypes)]
+    children = []
     for level in levels or possible:
         given = json.dumps([str(folder.absolute()), level, names, parallel])
-        done = subprocess.run(
-            [sys.executable, "-c", _CHILD, given], env=_environment(level), check=False
-        )
-        if done.returncode != 0:
-            raise RuntimeError(f"the kernels could not be compiled for {level}.")
+        child = subprocess.Popen([sys.executable, "-c", _CHILD, given], env=_environment(level))
+        children.append((level, child))
+    failed = [level for level, child in children if child.wait() != 0]
+    if failed:
+        raise RuntimeError(f"the kernels could not be compiled for {', '.join(failed)}.")
 
 
 _CHILD = (
