@@ -22,6 +22,8 @@ import compiling
 from machine import describe
 from report import conditions_of, table, write_block
 
+from fastbp import kernels
+
 COLD = 3  # rounds with an empty cache
 COMPILED = {
     "fit": "first fit of a small network, one sample a step",
@@ -47,6 +49,7 @@ import time
 import fastbp
 print(fastbp.warmup("float32"))
 """
+LOADING = WARMUP.replace('"float32"', "parallel=True")
 PARALLEL = (
     WARMUP
     + """
@@ -92,14 +95,15 @@ def seconds(*arguments, **environment):
     return float(printed(*arguments, **environment).split()[-1])
 
 
-def with_empty_cache(function, *arguments):
+def with_empty_cache(function, *arguments, without="shipped"):
+    """Its result where no machine code is kept, and none is shipped unless ``without`` is empty."""
     with tempfile.TemporaryDirectory() as folder:
-        return function(*arguments, NUMBA_CACHE_DIR=folder)
+        return function(*arguments, NUMBA_CACHE_DIR=folder, FASTBP_WITHOUT=without)
 
 
-def cold_seconds(*arguments):
+def cold_seconds(*arguments, **options):
     """Median of the seconds that fresh processes print whose caches are empty."""
-    return statistics.median(with_empty_cache(seconds, *arguments) for _ in range(COLD))
+    return statistics.median(with_empty_cache(seconds, *arguments, **options) for _ in range(COLD))
 
 
 def interrupt_latency(delay):
@@ -130,6 +134,15 @@ def waiting(rounds):
         "Ctrl-C to KeyboardInterrupt, 784-512-512-10, median": statistics.median(latency),
         "the same, longest": max(latency),
     }
+    if kernels.shipped_code():  # as python -m fastbp.shipping makes it
+        rows |= {
+            "import and first fit, empty cache, machine code shipped": cold_seconds(
+                "-c", FIT, without=""
+            ),
+            "`warmup` of both dtypes and parallel loops, ditto": cold_seconds(
+                "-c", LOADING, without=""
+            ),
+        }
     return table([["", "seconds"], *([name, f"{value:.2f}"] for name, value in rows.items())])
 
 

@@ -96,13 +96,14 @@ def test_every_command_of_the_readme_runs(tmp_path, monkeypatch, capsys, generat
     )
     commands = [shlex.split(line, comments=True) for line in "".join(blocks).splitlines()]
     assert {command[1] for command in commands} == {
-        "train", "predict", "evaluate", "check", "info"
+        "train", "predict", "evaluate", "check", "warmup", "info"
     }  # fmt: skip
     for _, *arguments in commands:
         if "--help" in arguments:
             continue
         assert main(arguments) == 0, capsys.readouterr().err
-        assert len(capsys.readouterr().out.splitlines()) >= 4 or "--output" in arguments
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) >= 4 or "--output" in arguments or arguments == ["warmup"]
     assert Path("report.png").stat().st_size > 1000
     assert len(Path("prices.csv").read_text().splitlines()) == 201
 
