@@ -34,7 +34,8 @@ sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 seconds = time.perf_counter() - began
 if compilations.found:
-    sys.exit("compiled, although it should be shipped:\n" + "\n".join(compilations.found))
+    first = "\n".join(compilations.found[:10])  # and what these call
+    sys.exit(f"compiled {len(compilations.found)} functions, which should be shipped:\n{first}")
 code = fastbp.kernels.shipped_code()
 level = code[0] if code else "none"
 print(f"nothing was compiled for {sys.argv[0]}: {seconds:.2f} s, code of {level}", file=sys.stderr)

@@ -32,11 +32,15 @@ for dtype in ("float32", "float64"):
     loaded = fastbp.load("model.safetensors")
     assert np.array_equal(loaded.network.predict(X), network.predict(X))
     assert network.check_gradients(X[:4], labels[:4]).ok
+    network.predict_one(X[0])
+    trainer.learn_one(X[0], labels[0])
+    fastbp.Trainer(network, "adam").partial_fit(X, labels)
+    fastbp.Ensemble((4, 16, 3), 20, dtype=dtype, seeds=0).fit(X, labels, epochs=1)
     checkpoint = fastbp.callbacks.Checkpoint("model.safetensors")
     for options in ({}, {"optimizer": "adam", "batch_size": 32}):
         wide = fastbp.Network((4, 512, 512, 3), dtype=dtype, seed=0)
-        trainer = fastbp.Trainer(wide, n_threads=2, seed=0, **options)
-        trainer.fit(X, labels, epochs=1, callbacks=[checkpoint], progress=False)
+        shared = fastbp.Trainer(wide, n_threads=2, seed=0, **options)
+        shared.fit(X, labels, epochs=1, callbacks=[checkpoint], progress=False)
 
 # The command line, too.
 np.savez("data.npz", X=X, y=labels)

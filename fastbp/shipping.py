@@ -99,9 +99,9 @@ def compile_here(folder: str, level: str, dtypes: Sequence[str], parallel: bool)
     for name in dtypes:
         began, files = time.perf_counter(), set[Path]()
         for item in kernels.everything(np.dtype(name), parallel):
-            written = kernels.ship(item.compiled, item.name, Path(folder), level)
+            written = [kernels.ship(each, item.name, Path(folder), level) for each in item.compiled]
             item.compile()
-            files |= set(written)
+            files |= {path for paths in written for path in paths}
         contents = [path.read_bytes() for path in sorted(files)]
         size, deflated = (sum(map(len, c)) / 1e6 for c in (contents, map(zlib.compress, contents)))
         print(

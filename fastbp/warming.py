@@ -10,7 +10,7 @@ from fastbp import checks, kernels
 
 def everything(
     dtypes: str | Sequence[str] = ("float32", "float64"), parallel: bool = False
-) -> list[kernels.Ahead]:
+) -> list[kernels.Ahead | kernels.CFunctions]:
     """What `warmup` loads or compiles, one after the other."""
     return [
         item

@@ -10,7 +10,7 @@ offers that to compiled code of the user's.
 from ._jit import cache_directory, shipped_code
 from ._numba import has_code, loop_threads, set_loop_threads, ship
 from .activations import ACTIVATIONS, HIDDEN
-from .ahead import Ahead, everything
+from .ahead import Ahead, CFunctions, everything
 from .calls import apply, learn_one, predict_one, set_learning_rate, vjp
 from .deferred import train_deferred
 from .finite import first_nonfinite
@@ -65,6 +65,7 @@ __all__ = [
     "Ahead",
     "Batch",
     "Block",
+    "CFunctions",
     "Inputs",
     "Lanes",
     "Layout",

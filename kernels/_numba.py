@@ -223,7 +223,7 @@ def ship(compiled: Any, name: str, folder: Path, level: str) -> list[Path]:
     RuntimeError
         If this numba lacks what that needs.
     """
-    if not _loops:
+    if not (_loops and _callbacks):
         raise RuntimeError(f"numba {numba.__version__} lacks what shipped code needs.")
     # The same code must be the same bytes, wherever and whenever it is built.
     _name_sources_by_module()

@@ -89,10 +89,10 @@ for _dtype, _table in _tables.items():
 _loaded: dict[np.dtype, dict[str, Any]] = {}
 
 
-def load_functions(dtype: np.dtype) -> None:
-    """Put the C functions for a dtype into the table; compiles them if there is no machine code."""
+def load_functions(dtype: np.dtype) -> bool:
+    """Put the C functions for a dtype into the table; whether there was no machine code of them."""
     if dtype in _loaded or config.DISABLE_JIT:
-        return
+        return False
     functions = c_functions(dtype)
 
     def work() -> None:
@@ -108,6 +108,7 @@ def load_functions(dtype: np.dtype) -> None:
         return sum(function.misses for function in functions.values())
 
     compiling.wait_for(lambda: _numba.with_compiler(work), misses, dtype.name, True)
+    return misses() > 0
 
 
 def _require(kind: Any, real: Any) -> None:
