@@ -17,7 +17,7 @@ from fastbp.divergence import EnsembleDivergenceError
 from fastbp.evaluation import inputs_of
 from fastbp.fitting import check_rates, warn_of_sizes
 from fastbp.network import Network
-from fastbp.packs import Alone, Member, Pack, Rows, divided, least_members, places_of, train_all
+from fastbp.packs import Member, Rows, Work, divided, least_members, places_of, train_all
 from fastbp.samples import FloatArray, checked_indices, checked_inputs
 from fastbp.trainer import Trainer
 from fastbp.turns import take_all
@@ -252,14 +252,11 @@ class Ensemble:
         self._lines = _lines(packs, alone, why)
         if not members or epochs == 0:
             return
-        tasks: list[Pack | Alone] = [
-            *(Pack(pack, samples, self._places) for pack in packs),
-            *(Alone(member, samples) for member in alone),
-        ]
         users = [member.trainer.network.trained_by for member in members]
         users += [member.trainer.workings.turns.by for member in members]
-        work = functools.partial(train_all, tasks, epochs, progress, self._n_threads)
-        if errors := take_all(users, work):
+        work = Work(samples, packs, alone, self._places)
+        train = functools.partial(train_all, work, epochs, progress, self._n_threads)
+        if errors := take_all(users, train):
             raise EnsembleDivergenceError(errors, len(self))
 
     def _rows(self, n_rows: int, groups: ArrayLike | None, folds: Any) -> list[Rows] | None:

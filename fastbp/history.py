@@ -61,9 +61,11 @@ class History(_BesideColumns):
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add an epoch; an entry that has no column yet gets one."""
-        for name in [name for name in row if name not in self]:
-            setattr(self, name, [None] * len(self))
-        for name, column in vars(self).items():
+        columns = vars(self)
+        if not row.keys() <= columns.keys():
+            for name in [name for name in row if name not in columns]:
+                setattr(self, name, [None] * len(self))
+        for name, column in columns.items():
             column.append(row.get(name))
 
     @property

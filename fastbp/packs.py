@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -104,7 +105,10 @@ class Pack:
         options = members[0].trainer.options
         samples = weighted(network, samples, options, 0.0)
         self._samples = samples._replace(order=self._order.reshape(-1))
-        self._etas = [0.0] * len(members)
+        self._counts = np.zeros_like(self._fields.counts)
+        for lane, member in enumerate(members):
+            self._counts[lane], self._fields.factors[lane] = member.n, member.factor
+        self._etas = [math.nan] * len(members)
         self._seconds = 0.0
         self.errors: dict[int, DivergenceError] = {}
 
@@ -134,30 +138,29 @@ class Pack:
             member.trainer.network.parameters.flat[self._places] = self._lanes[:, lane]
 
     def _pass(self, is_epoch: bool, report: Report) -> None:
-        fields, steps = self._fields, self.members[0].n
-        fields.losses[:] = 0
+        self._fields.losses[:] = 0
+        self._fields.counts[:] = self._counts
         for lane, member in enumerate(self.members):
-            fields.counts[lane] = 0
             if member.number not in self.errors:
                 self._begin(lane, member, is_epoch)
+                report(0)  # for Ctrl-C, as drawing the order of many samples takes long
         self._seconds = 0.0
-        operations = 6 * len(self._places) * self._lanes.shape[1]
-        counts = fields.counts.copy()
-        for start, stop in paced(steps, operations):
+        operations = 6 * len(self._places) * len(self._counts)
+        for start, stop in paced(self.members[0].n, operations):
             self._chunk(start, stop)
-            report(int((counts.clip(start, stop) - start).sum()))
+            report(int((self._counts.clip(start, stop) - start).sum()))
         if is_epoch:
             self._record()
 
     def _begin(self, lane: int, member: Member, is_epoch: bool) -> None:
         """Set a lane's rate, decay and order."""
-        trainer, fields = member.trainer, self._fields
-        eta = self._etas[lane] = trainer.learning_rate_of(trainer.network)
+        trainer = member.trainer
+        eta = trainer.learning_rate_of(trainer.network)
         options = trainer.options_of(trainer.network, eta)
-        T = self.packed.dtype.type
-        fields.rates[lane] = eta
-        fields.decays[lane] = T(1) - T(eta) * T(options.weight_decay)
-        fields.factors[lane], fields.counts[lane] = member.factor, member.n
+        if eta != self._etas[lane]:
+            T = self.packed.dtype.type
+            self._etas[lane] = self._fields.rates[lane] = eta
+            self._fields.decays[lane] = T(1) - T(eta) * T(options.weight_decay)
         order = kernels.IN_ORDER
         if is_epoch:
             order = trainer.workings.orders.of(member.n, options.shuffle)
@@ -188,7 +191,7 @@ class Pack:
                 network.parameters.flat[self._places] = self._lanes[:, lane]
                 layer = network.first_nonfinite_layer()
             self._lanes[:, lane] = self._last_finite[:, lane]
-            fields.losses[lane] = fields.counts[lane] = 0
+            fields.losses[lane] = fields.counts[lane] = self._counts[lane] = 0
             epoch = len(member.trainer.history) + 1
             self.errors[member.number] = DivergenceError(epoch, layer, self._etas[lane])
 
@@ -262,14 +265,45 @@ class _Reporting(Callback):
         self._before = 0
 
 
+class Work(NamedTuple):
+    """What there is to do in a fit."""
+
+    samples: kernels.Samples
+    packs: Sequence[Sequence[Member]]
+    alone: Sequence[Member]
+    places: Rows
+    """As `places_of` gives them."""
+
+    @property
+    def tasks(self) -> list[Sequence[Member]]:
+        """The members of each pack, or one on its own; the longest first."""
+        tasks = [*self.packs, *([member] for member in self.alone)]
+        return sorted(tasks, key=_n_samples, reverse=True)
+
+    def of(self, task: Sequence[Member]) -> Pack | Alone:
+        """A task with its scratch, which is to be made when its turn comes."""
+        if len(task) > 1:
+            return Pack(task, self.samples, self.places)
+        return Alone(task[0], self.samples)
+
+
+def _n_samples(members: Sequence[Member]) -> int:
+    return sum(member.n for member in members)
+
+
+# Between kernels a thread needs the interpreter, which one thread has at a time, for as long as so
+# many operations take: with fewer in each network's epoch, threads would only wait for it.
+_BETWEEN = 300_000
+
+
 def train_all(
-    tasks: Sequence[Pack | Alone], epochs: int | None, progress: bool | None, n_threads: int | None
+    work: Work, epochs: int | None, progress: bool | None, n_threads: int | None
 ) -> dict[int, DivergenceError]:
-    """Do the tasks on threads, the longest first; the errors of networks that diverged.
+    """Train all members, on threads where that is worth it; the errors of those that diverged.
 
     Parameters
     ----------
-    tasks : sequence of Pack or Alone
+    work : Work
     epochs : int or None
         None for one pass over the samples in order.
     progress : bool or None
@@ -277,24 +311,27 @@ def train_all(
     n_threads : int or None
         None for as many as there are.
     """
-    for kind in (Pack, Alone):  # here and not on a helper, for Ctrl-C to be heard meanwhile
-        for task in [each for each in tasks if isinstance(each, kind)][:1]:
-            task.load()
-    lengths = [sum(member.n for member in task.members) for task in tasks]
-    n = sum(lengths) * (1 if epochs is None else epochs)
-    longest_first = [tasks[i] for i in np.argsort(lengths)[::-1]]
+    for some in (work.packs, [[member] for member in work.alone]):
+        for task in some[:1]:  # here and not on a helper, for Ctrl-C to be heard meanwhile
+            work.of(task).load()
+    tasks, n_epochs = work.tasks, 1 if epochs is None else epochs
+    n, n_members = sum(map(_n_samples, tasks)), sum(map(len, tasks))
+    operations = 6 * tasks[0][0].trainer.network.n_params * n
+    if operations < _BETWEEN * n_members:
+        n_threads = 1
     lock = threading.Lock()
-    with progress_bar(progress, n) as bar:
+    with progress_bar(progress, n * n_epochs) as bar:
 
-        def work(task: Pack | Alone, go_on: Callable[[], None]) -> None:
+        def train(task: Sequence[Member], go_on: Callable[[], None]) -> dict[int, DivergenceError]:
             def report(done: int) -> None:
                 if bar is not None:
                     with lock:
                         bar.update(done)
                 go_on()
 
-            task.train(epochs, report)
+            made = work.of(task)
+            made.train(epochs, report)
+            return made.errors
 
-        operations = 6 * tasks[0].members[0].trainer.network.n_params * n
-        threads.share(work, longest_first, operations, n_threads)
-    return {number: error for task in tasks for number, error in task.errors.items()}
+        found = threads.share(train, tasks, operations * n_epochs, n_threads)
+    return {number: error for errors in found for number, error in errors.items()}

@@ -295,6 +295,7 @@ def test_one_long_network_does_not_hold_up_the_others(generator):
 
 def test_threads_and_chunks_change_no_bit(generator, monkeypatch):
     monkeypatch.setattr(threads, "_WORTH_SPREADING", 0)
+    monkeypatch.setattr(packs, "_BETWEEN", 0)
     X, y = generator.normal(size=(200, 3)), generator.integers(0, 4, 200)
     groups = generator.integers(0, 40, 200) ** 2 // 40
     results = []
@@ -336,6 +337,7 @@ def test_a_network_that_diverges_is_named_and_spoils_no_other(options, generator
 def test_ctrl_c_leaves_every_network_whole(kernel, n_threads, generator, monkeypatch):
     """Those that helpers train have come to some sample as well, and the next fit goes on."""
     monkeypatch.setattr(threads, "_WORTH_SPREADING", 0)
+    monkeypatch.setattr(packs, "_BETWEEN", 0)
     monkeypatch.setattr("fastbp.pacing._TARGET_SECONDS", 1e-9)
     X, y = generator.normal(size=(500, 3)), generator.integers(0, 4, 500)
     method = "auto" if kernel == "train_lanes" else "sequential"
@@ -410,6 +412,7 @@ def test_labels_may_be_text_and_numbers_of_any_unit(generator):
         {"shuffle": lambda n: np.arange(n)[::-1].copy()},
         {"learning_rate": fastbp.schedules.Exponential(0.1, 0.5)},
         {"learning_rate": lambda epoch: 0.1 / (1 + epoch)},
+        {"learning_rate": lambda epoch: 0.1 * (epoch > 0), "weight_decay": 0.1},
         {"reduction": "batch", "weight_decay": 0.1},
     ],
     ids=repr,
