@@ -9,6 +9,7 @@ table to a network and its figures, in one call: `fastbp.experiment.run`.
 """
 
 from fastbp import callbacks, experiment, jit, kernels, metrics, optimizers, schedules
+from fastbp.c_library import c_library
 from fastbp.c_source import to_c
 from fastbp.datasets import Dataset, load_dataset
 from fastbp.divergence import DivergenceError
@@ -37,6 +38,7 @@ __all__ = [
     "Preparation",
     "ScaleWarning",
     "Trainer",
+    "c_library",
     "callbacks",
     "experiment",
     "jit",

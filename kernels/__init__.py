@@ -7,7 +7,7 @@ one sample at a time; ``deferred`` takes the same steps in blocks, each layer by
 offers that to compiled code of the user's.
 """
 
-from ._jit import cache_directory, shipped_code
+from ._jit import cache_directory, digest, shipped_code
 from ._numba import has_code, loop_threads, set_loop_threads, ship
 from .activations import ACTIVATIONS, HIDDEN
 from .ahead import Ahead, CFunctions, everything
@@ -21,6 +21,7 @@ from .layout import DEFERRED, METHODS, SEQUENTIAL, SKIPPING, Layout, make_layout
 from .losses import CLASSIFICATION, LEGAL_OUTPUTS, LOSSES
 from .memory import aligned_zeros
 from .minibatch import train_minibatch
+from .objects import host_cpu, objects, symbol
 from .packing import HEADER_BYTES, fields
 from .parallel import launch
 from .samples import IN_ORDER, Inputs, Samples, dense_inputs, read_only
@@ -36,9 +37,9 @@ from .scratch import (
     make_block,
 )
 from .sequential import backward, forward, train_sequential
-from .single import train_single
+from .single import MEANINGS, STATUSES, train_single
 from .state import State, make_state
-from .table import load_functions
+from .table import arguments_of, load_functions
 from .updates import ADADELTA, ADAGRAD, ADAM, NADAM, RMSPROP, SGD, penalty_of
 
 __all__ = [
@@ -55,12 +56,14 @@ __all__ = [
     "LONGEST_BLOCK",
     "LONGEST_STRETCH",
     "LOSSES",
+    "MEANINGS",
     "METHODS",
     "NADAM",
     "RMSPROP",
     "SEQUENTIAL",
     "SGD",
     "SKIPPING",
+    "STATUSES",
     "VECTOR_BYTES",
     "Ahead",
     "Batch",
@@ -75,14 +78,17 @@ __all__ = [
     "State",
     "aligned_zeros",
     "apply",
+    "arguments_of",
     "backward",
     "cache_directory",
     "dense_inputs",
+    "digest",
     "everything",
     "fields",
     "first_nonfinite",
     "forward",
     "has_code",
+    "host_cpu",
     "infer",
     "kind_of",
     "launch",
@@ -94,6 +100,7 @@ __all__ = [
     "make_lanes",
     "make_layout",
     "make_state",
+    "objects",
     "penalty_of",
     "predict_one",
     "read_only",
@@ -101,6 +108,7 @@ __all__ = [
     "set_loop_threads",
     "ship",
     "shipped_code",
+    "symbol",
     "train_deferred",
     "train_lanes",
     "train_minibatch",

@@ -107,18 +107,21 @@ def jit(
     return compiled
 
 
-def c_function(function: Callable[..., Any], signature: Any, name: str) -> Any:
+def c_function(function: Callable[..., Any], signature: Any, name: str, caches: bool = True) -> Any:
     """A C function of a body for the types of ``signature``, once its ``compile`` has been called.
 
-    It takes no lock of Python's, raises nothing and is cached on disk. ``name`` tells it from
-    others of the same body.
+    It takes no lock of Python's and raises nothing. ``name`` tells it from others of the same body;
+    with ``caches`` it is looked for in files, and kept there.
     """
     copy = types.FunctionType(
         function.__code__, function.__globals__, function.__name__, function.__defaults__
     )
     copy.__qualname__ = f"{function.__name__}.{name}.{digest()}"
     options = {"fastmath": set(FASTMATH), "error_model": "numpy", "nopython": True}
-    return _numba.c_function(copy, signature, options, _caches())
+    compiled = _numba.c_function(copy, signature, options)
+    if caches:
+        _numba.keep_on_disk(compiled, copy, _caches())
+    return compiled
 
 
 def cache_directory(compiled: Any) -> str | None:

@@ -384,7 +384,13 @@ def refuse_python(compiled: Any) -> None:
 
 # callbacks: numba.cfunc compiles at once, and knows nothing of our cache.
 _callbacks = _counting and _part(
-    "callbacks", "core.ccallback", "CFunc.compile", "CFunc.address", "CFunc._compile_uncached"
+    "callbacks",
+    "core.ccallback",
+    "CFunc.compile",
+    "CFunc.address",
+    "CFunc._compile_uncached",
+    "CFunc.inspect_llvm",
+    "CFunc.native_name",
 )
 _Callback: Any = getattr(_callbacks, "CFunc", object)
 
@@ -400,29 +406,42 @@ class _CountedCallback(_Callback):
 
 
 class _PublicCallback:
-    """The same by numba's public decorator."""
+    """The same by numba's public decorator, in no cache."""
 
     misses, address = 0, 0
 
-    def __init__(self, function: Any, signature: Any, options: dict[str, Any], caches: bool):
-        self._compiler = numba.cfunc(signature, cache=caches, **options)
-        self._function = function
+    def __init__(self, function: Any, signature: Any, options: dict[str, Any]) -> None:
+        self._compiler, self._function = numba.cfunc(signature, **options), function
 
     def compile(self) -> None:
-        """Compile, or load from numba's own cache."""
+        """Compile."""
         self.misses += 1
         self._made = self._compiler(self._function)
         self.address = self._made.address
 
+    def enable_caching(self) -> None:
+        """Do nothing: a cache of numba's own would be asked too early, when this is made."""
 
-def c_function(function: Any, signature: Any, options: dict[str, Any], caches: bool) -> Any:
+
+def c_function(function: Any, signature: Any, options: dict[str, Any]) -> Any:
     """A C function that has its ``address`` after its ``compile``."""
     if not _callbacks:
-        return _PublicCallback(function, signature, options, caches)
+        return _PublicCallback(function, signature, options)
     kinds = signature.args, signature.return_type
-    callback = _CountedCallback(function, kinds, {}, options | {"_nrt": False})
-    keep_on_disk(callback, function, caches)
-    return callback
+    return _CountedCallback(function, kinds, {}, options | {"_nrt": False})
+
+
+def llvm_code(callback: Any) -> tuple[str, str]:
+    """LLVM code of a C function that has just been compiled, and the name of its body there.
+
+    Raises
+    ------
+    RuntimeError
+        If this numba does not show it.
+    """
+    if not _callbacks:
+        raise RuntimeError(f"numba {numba.__version__} does not show the code of a C function.")
+    return callback.inspect_llvm(), callback.native_name.removeprefix("cfunc.")
 
 
 # literals: numba would compile a function anew for each number that a caller writes out.

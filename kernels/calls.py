@@ -9,48 +9,29 @@ from numba.extending import overload
 
 from . import single
 from ._jit import jit
+from .single import Meaning
 from .table import call
 
 
 @jit(inline=False)
 def require(status):
     """Raise a ValueError that says what a status means."""
-    if status == single.DONE:
-        return
     if status == single.WRONG_STATE:
-        raise ValueError(
-            "the state must be a whole array that fastbp.jit has made, in this version of fastbp: "
-            "make it anew."
-        )
+        raise ValueError(Meaning.WRONG_STATE)
     if status == single.WRONG_X:
-        raise ValueError("x must have as many entries as the network has inputs.")
+        raise ValueError(Meaning.WRONG_X)
     if status == single.WRONG_Y:
-        raise ValueError(
-            "y must be a class number below the number of outputs, for the loss cross_entropy, or "
-            "hold a finite number for each output that the loss allows; a cotangent must have an "
-            "entry for each output."
-        )
-    if status == single.WRONG_WEIGHT:
-        raise ValueError(
-            "weight must be finite and at least 0, and a learning rate finite and above 0."
-        )
+        raise ValueError(Meaning.WRONG_Y)
+    if status == single.WRONG_NUMBER:
+        raise ValueError(Meaning.WRONG_NUMBER)
     if status == single.WRONG_OUT:
-        raise ValueError(
-            "out must have an entry for each output, gradient for each number in params, and "
-            "gradient_x for each input."
-        )
+        raise ValueError(Meaning.WRONG_OUT)
     if status == single.NOT_FINITE:
-        raise ValueError(
-            "x, the parameters and what is computed from them must be finite: training has "
-            "diverged, or x holds NaN or infinity."
-        )
+        raise ValueError(Meaning.NOT_FINITE)
     if status == single.UNLOADED:
-        raise ValueError(
-            "fastbp's functions for this dtype must be loaded first: call fastbp.jit.load(dtype)."
-        )
-    raise ValueError(
-        "this function was compiled against an older fastbp: delete its cache and compile it again."
-    )
+        raise ValueError(Meaning.UNLOADED)
+    if status != single.DONE:
+        raise ValueError(Meaning.OUTDATED)
 
 
 def label_of(y):

@@ -9,6 +9,8 @@ arguments change, it is counted up, and the old symbols become tables whose func
 """
 
 import ctypes
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -27,27 +29,27 @@ from .memory import array_at
 VERSION = 1
 
 
-def c_predict_one(packed, n, x, n_x, out, n_out):
-    return single.predict_one(array_at(packed, n), array_at(x, n_x), array_at(out, n_out))
+def c_predict_one(state, n, x, n_x, out, n_out):
+    return single.predict_one(array_at(state, n), array_at(x, n_x), array_at(out, n_out))
 
 
-def c_learn_one(packed, n, x, n_x, label, y, n_y, weight, loss):
-    packed, x, y = array_at(packed, n), array_at(x, n_x), array_at(y, n_y)
-    return single.learn_one(packed, x, label, y, weight, array_at(loss, 1))
+def c_learn_one(state, n, x, n_x, label, y, n_y, weight, loss):
+    state, x, y = array_at(state, n), array_at(x, n_x), array_at(y, n_y)
+    return single.learn_one(state, x, label, y, weight, array_at(loss, 1))
 
 
-def c_vjp(packed, n, x, n_x, cotangent, n_out, gradient, n_gradient, gradient_x, n_gradient_x):
+def c_vjp(state, n, x, n_x, cotangent, n_out, gradient, n_gradient, gradient_x, n_gradient_x):
     gradient, gradient_x = array_at(gradient, n_gradient), array_at(gradient_x, n_gradient_x)
-    packed, x, cotangent = array_at(packed, n), array_at(x, n_x), array_at(cotangent, n_out)
-    return single.vjp(packed, x, cotangent, gradient, gradient_x)
+    state, x, cotangent = array_at(state, n), array_at(x, n_x), array_at(cotangent, n_out)
+    return single.vjp(state, x, cotangent, gradient, gradient_x)
 
 
-def c_apply(packed, n, gradient, n_gradient):
-    return single.apply(array_at(packed, n), array_at(gradient, n_gradient))
+def c_apply(state, n, gradient, n_gradient):
+    return single.apply(array_at(state, n), array_at(gradient, n_gradient))
 
 
-def c_set_learning_rate(packed, n, learning_rate):
-    return single.set_learning_rate(array_at(packed, n), learning_rate)
+def c_set_learning_rate(state, n, learning_rate):
+    return single.set_learning_rate(array_at(state, n), learning_rate)
 
 
 # Types of the arguments: "R" is a pointer to floats of the network's dtype, "i" an int64, "d" a
@@ -70,11 +72,17 @@ def _signature(kinds: str, real: Any) -> Any:
     return types.int64(*(known[kind] for kind in kinds))
 
 
-def c_functions(dtype: np.dtype) -> dict[str, Any]:
+def arguments_of(name: str) -> dict[str, str]:
+    """Kind of each argument of a C function, as in `_ARGUMENTS`, by its name."""
+    function, kinds = _ARGUMENTS[name]
+    return dict(zip(inspect.signature(function).parameters, kinds, strict=True))
+
+
+def c_functions(dtype: np.dtype, caches: bool = True) -> dict[str, Any]:
     """C functions by name, of which `compile` has not yet been called."""
     real = _DTYPES[dtype]
     return {
-        name: c_function(function, _signature(kinds, real), dtype.name)
+        name: c_function(function, _signature(kinds, real), dtype.name, caches)
         for name, (function, kinds) in _ARGUMENTS.items()
     }
 
@@ -86,7 +94,21 @@ def _symbol(dtype: Any) -> str:
 _tables = {dtype: (ctypes.c_void_p * len(_NAMES))() for dtype in _DTYPES}
 for _dtype, _table in _tables.items():
     llvm.add_symbol(_symbol(_dtype), ctypes.addressof(_table))
-_loaded: dict[np.dtype, dict[str, Any]] = {}
+_loaded: dict[np.dtype, list[Any]] = {}
+
+
+def compile_all(functions: dict[str, Any], dtype: np.dtype, then: Callable[[], None]) -> None:
+    """Compile C functions of a dtype or load them from files, then do what is left to do."""
+
+    def work() -> None:
+        for function in functions.values():
+            function.compile()
+        then()
+
+    def missed() -> int:
+        return sum(function.misses for function in functions.values())
+
+    compiling.wait_for(lambda: _numba.with_compiler(work), missed, dtype.name, True)
 
 
 def load_functions(dtype: np.dtype) -> bool:
@@ -95,20 +117,13 @@ def load_functions(dtype: np.dtype) -> bool:
         return False
     functions = c_functions(dtype)
 
-    def work() -> None:
-        if dtype in _loaded:  # by another thread
-            return
-        for function in functions.values():
-            function.compile()
+    def enter() -> None:
         for place, function in enumerate(functions.values()):
             _tables[dtype][place] = function.address
-        _loaded[dtype] = functions  # which keeps the machine code
+        _loaded.setdefault(dtype, []).append(functions)  # which keeps the machine code
 
-    def misses() -> int:
-        return sum(function.misses for function in functions.values())
-
-    compiling.wait_for(lambda: _numba.with_compiler(work), misses, dtype.name, True)
-    return misses() > 0
+    compile_all(functions, dtype, enter)
+    return any(function.misses for function in functions.values())
 
 
 def _require(kind: Any, real: Any) -> None:
