@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp import kernels
+from fastbp import checks, kernels
 
 _LIBRARY, _HEADER = "libfastbp.so", "fastbp.h"
 _DTYPES = tuple(map(np.dtype, ("float32", "float64")))
@@ -50,7 +50,7 @@ _ABOUT = (
 )
 
 
-def c_library(folder: str | os.PathLike[str] | None = None, *, cpu: str | None = None) -> Path:
+def c_library(folder: str | os.PathLike[str] | None = None, *, level: str | None = None) -> Path:
     """Path of a shared library with fastbp's functions for single samples, beside ``fastbp.h``.
 
     They are the kernels of `fastbp.jit`, of the same bits, and need neither Python nor Numba.
@@ -60,9 +60,9 @@ def c_library(folder: str | os.PathLike[str] | None = None, *, cpu: str | None =
     ----------
     folder : path, optional
         Where to write both files, unless they are there; by default in the cache of compiled code.
-    cpu : str, optional
-        LLVM's name of the processor to compile for, such as ``"x86-64-v3"``; by default this
-        machine's. The library runs on what has all of its instructions.
+    level : str, optional
+        A level of processors to compile for, such as ``"x86-64-v3"``, for a library that runs on
+        other machines too; by default, this machine's processor.
 
     Returns
     -------
@@ -74,21 +74,23 @@ def c_library(folder: str | os.PathLike[str] | None = None, *, cpu: str | None =
         If there is no C compiler to link with, or if it fails: ``cc``, or what the environment
         variable CC names. With NUMBA_DISABLE_JIT=1, as nothing is compiled then.
     ValueError
-        If ``cpu`` is not known, or if there is no cache and ``folder`` is not given.
+        If ``level`` is not known, or if there is no cache and ``folder`` is not given.
 
     Notes
     -----
     The first call compiles for some 20 seconds.
     """
-    target = Path(folder) if folder is not None else _default_folder(cpu)
-    library, header, text = target / _LIBRARY, target / _HEADER, _header(cpu)
+    if level is not None:
+        checks.choice("level", level, kernels.levels())
+    target = Path(folder) if folder is not None else _default_folder(level)
+    library, header, text = target / _LIBRARY, target / _HEADER, _header(level)
     if library.is_file() and header.is_file() and header.read_text(encoding="ascii") == text:
         return library
     linker = _linker()
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target) as name:
         work = Path(name)
-        _link(linker, work, cpu)
+        _link(linker, work, level)
         (work / _HEADER).write_text(text, encoding="ascii")
         # The header, which says that the library is right, comes last.
         header.unlink(missing_ok=True)
@@ -97,16 +99,16 @@ def c_library(folder: str | os.PathLike[str] | None = None, *, cpu: str | None =
     return library
 
 
-def _default_folder(cpu: str | None) -> Path:
+def _default_folder(level: str | None) -> Path:
     """A folder for this version and processor beside the compiled code."""
     cache = kernels.cache_directory(kernels.infer)
     if cache is None:
         raise ValueError("folder must be given, as there is no cache of compiled code.")
-    return Path(cache) / f"c-{kernels.digest()}-{_processor(cpu)}"
+    return Path(cache) / f"c-{kernels.digest()}-{_processor(level)}"
 
 
-def _processor(cpu: str | None) -> str:
-    return cpu or kernels.host_cpu()
+def _processor(level: str | None) -> str:
+    return level or kernels.host_cpu()
 
 
 def _linker() -> list[str]:
@@ -120,11 +122,11 @@ def _linker() -> list[str]:
     return command
 
 
-def _link(linker: list[str], work: Path, cpu: str | None) -> None:
+def _link(linker: list[str], work: Path, level: str | None) -> None:
     """Compile all functions, and link them to a library in the folder ``work``."""
     names: list[str] = []
     for dtype in _DTYPES:
-        for name, code in kernels.objects(dtype, cpu).items():
+        for name, code in kernels.objects(dtype, level).items():
             (work / f"{name}.o").write_bytes(code)
             names.append(name)
     if sys.platform == "darwin":
@@ -144,7 +146,7 @@ def _link(linker: list[str], work: Path, cpu: str | None) -> None:
         )
 
 
-def _header(cpu: str | None) -> str:
+def _header(level: str | None) -> str:
     """Text of ``fastbp.h``, which names the version and the processor of its library."""
     statuses = ",\n".join(f"    FASTBP_{name} = {value}" for name, value in _STATUSES.items())
     cases = "\n".join(
@@ -156,7 +158,7 @@ def _header(cpu: str | None) -> str:
         for name, (what, written) in _FUNCTIONS.items()
     )
     return f"""\
-/* fastbp.h, of fastbp's kernels {kernels.digest()} for {_processor(cpu)}: link with {_LIBRARY}.
+/* fastbp.h, of fastbp's kernels {kernels.digest()} for {_processor(level)}: link with {_LIBRARY}.
 
 {textwrap.fill(_ABOUT, 100, initial_indent="   ", subsequent_indent="   ")} */
 

@@ -37,8 +37,9 @@ from .scratch import (
     make_block,
 )
 from .sequential import backward, forward, train_sequential
-from .single import MEANINGS, STATUSES, train_single
+from .single import train_single
 from .state import State, make_state
+from .statuses import MEANINGS, STATUSES
 from .table import arguments_of, load_functions
 from .updates import ADADELTA, ADAGRAD, ADAM, NADAM, RMSPROP, SGD, penalty_of
 

@@ -7,31 +7,30 @@ from numba import types
 from numba.core.errors import TypingError
 from numba.extending import overload
 
-from . import single
+from . import statuses
 from ._jit import jit
-from .single import Meaning
 from .table import call
 
 
 @jit(inline=False)
 def require(status):
     """Raise a ValueError that says what a status means."""
-    if status == single.WRONG_STATE:
-        raise ValueError(Meaning.WRONG_STATE)
-    if status == single.WRONG_X:
-        raise ValueError(Meaning.WRONG_X)
-    if status == single.WRONG_Y:
-        raise ValueError(Meaning.WRONG_Y)
-    if status == single.WRONG_NUMBER:
-        raise ValueError(Meaning.WRONG_NUMBER)
-    if status == single.WRONG_OUT:
-        raise ValueError(Meaning.WRONG_OUT)
-    if status == single.NOT_FINITE:
-        raise ValueError(Meaning.NOT_FINITE)
-    if status == single.UNLOADED:
-        raise ValueError(Meaning.UNLOADED)
-    if status != single.DONE:
-        raise ValueError(Meaning.OUTDATED)
+    if status == statuses.WRONG_STATE:
+        raise ValueError(statuses.WRONG_STATE_MEANS)
+    if status == statuses.WRONG_X:
+        raise ValueError(statuses.WRONG_X_MEANS)
+    if status == statuses.WRONG_Y:
+        raise ValueError(statuses.WRONG_Y_MEANS)
+    if status == statuses.WRONG_NUMBER:
+        raise ValueError(statuses.WRONG_NUMBER_MEANS)
+    if status == statuses.WRONG_OUT:
+        raise ValueError(statuses.WRONG_OUT_MEANS)
+    if status == statuses.NOT_FINITE:
+        raise ValueError(statuses.NOT_FINITE_MEANS)
+    if status == statuses.UNLOADED:
+        raise ValueError(statuses.UNLOADED_MEANS)
+    if status != statuses.DONE:
+        raise ValueError(statuses.OUTDATED_MEANS)
 
 
 def label_of(y):

@@ -37,8 +37,6 @@ def objects(dtype: np.dtype, cpu: str | None = None) -> dict[str, bytes]:
     ------
     RuntimeError
         If this numba does not show the code of a C function.
-    ValueError
-        If LLVM does not know such a processor.
     """
     if config.DISABLE_JIT:
         raise RuntimeError("nothing is compiled while NUMBA_DISABLE_JIT is set: unset it.")

@@ -27,46 +27,18 @@ from .sequential import (
     step_scale,
 )
 from .state import State
+from .statuses import (
+    DONE,
+    NOT_FINITE,
+    WRONG_NUMBER,
+    WRONG_OUT,
+    WRONG_STATE,
+    WRONG_X,
+    WRONG_Y,
+)
 from .updates import SGD, begin_step, take_step
 from .vectors import fma, lanes, load, total, zeros
 from .views import layer_at, units_at
-
-# What a call may return. Only the first one says that something has been done.
-DONE, WRONG_STATE, WRONG_X, WRONG_Y, WRONG_NUMBER, WRONG_OUT, NOT_FINITE, UNLOADED, OUTDATED = (
-    range(9)
-)
-
-
-class Meaning:
-    """What each status but the first means."""
-
-    WRONG_STATE = (
-        "the state must be a whole array that fastbp.jit has made, in this version of fastbp: make "
-        "it anew."
-    )
-    WRONG_X = "x must have as many entries as the network has inputs."
-    WRONG_Y = (
-        "y must be a class number below the number of outputs, for the loss cross_entropy, or hold "
-        "a finite number for each output that the loss allows; a cotangent must have an entry for "
-        "each output."
-    )
-    WRONG_NUMBER = "weight must be finite and at least 0, and a learning rate finite and above 0."
-    WRONG_OUT = (
-        "out must have an entry for each output, gradient for each number in params, and "
-        "gradient_x for each input."
-    )
-    NOT_FINITE = (
-        "x, the parameters and what is computed from them must be finite: training has diverged, "
-        "or x holds NaN or infinity."
-    )
-    UNLOADED = "the functions for this dtype must be loaded first: call fastbp.jit.load(dtype)."
-    OUTDATED = (
-        "this function was compiled against an older fastbp: delete its cache and compile it again."
-    )
-
-
-MEANINGS = {name: text for name, text in vars(Meaning).items() if name.isupper()}
-STATUSES = {"DONE": DONE, **{name: globals()[name] for name in MEANINGS}}
 
 
 @jit(strict=True)

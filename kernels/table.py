@@ -5,7 +5,7 @@ the cache, where it would outlive an upgrade of fastbp. So it calls through a ta
 each dtype, known to LLVM by a symbol. What stays in the user's code is `call`: the symbol's name,
 and a function's place in the table and its arguments. `VERSION` is a part of the name. If places or
 arguments change, it is counted up, and the old symbols become tables whose functions all return
-`single.OUTDATED`.
+`statuses.OUTDATED`.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ from numba.core import cgutils
 from numba.core.errors import RequireLiteralValue, TypingError
 from numba.extending import intrinsic
 
-from . import _numba, compiling, single
+from . import _numba, compiling, single, statuses
 from ._jit import c_function
 from .instructions import INT64, Array
 from .memory import array_at
@@ -181,7 +181,7 @@ def call(typing_context: Any, name: Any, packed: Any, arguments: Any) -> Any:
             table = ir.GlobalVariable(builder.module, table_type, _symbol(real))
         place = builder.gep(table, [INT64(0), INT64(_NAMES.index(function))])
         target = builder.load(place)
-        status = cgutils.alloca_once_value(builder, INT64(single.UNLOADED))
+        status = cgutils.alloca_once_value(builder, INT64(statuses.UNLOADED))
         with builder.if_then(cgutils.is_not_null(builder, target), likely=True):
             builder.store(builder.call(builder.bitcast(target, pointer), passed), status)
         return context.make_tuple(
