@@ -37,6 +37,7 @@ from .scratch import (
     make_block,
 )
 from .sequential import backward, forward, train_sequential
+from .shipped import levels
 from .single import train_single
 from .state import State, make_state
 from .statuses import MEANINGS, STATUSES
@@ -94,6 +95,7 @@ __all__ = [
     "kind_of",
     "launch",
     "learn_one",
+    "levels",
     "load_functions",
     "loop_threads",
     "make_batch",
