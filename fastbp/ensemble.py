@@ -18,6 +18,7 @@ from fastbp.evaluation import inputs_of
 from fastbp.fitting import check_rates, warn_of_sizes
 from fastbp.network import Network
 from fastbp.packs import Member, Rows, Work, divided, least_members, places_of, train_all
+from fastbp.running import Stream
 from fastbp.samples import FloatArray, checked_indices, checked_inputs
 from fastbp.trainer import Trainer
 from fastbp.turns import take_all
@@ -139,6 +140,11 @@ class Ensemble:
         rows = [*itertools.zip_longest(*columns, fillvalue=np.nan)]
         return np.array(rows, np.float64).reshape(len(rows), len(self))
 
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """Running losses of `partial_fit`, one for each network, as `Trainer.stream`."""
+        return tuple(trainer.stream for trainer in self._trainers)
+
     # Training -----------------------------------------------------------------------------------
 
     @keywords.hinted
@@ -215,7 +221,7 @@ class Ensemble:
     ) -> Ensemble:
         """Make one pass over the rows in the order given; arguments and errors as `fit`.
 
-        Nothing is added to `train_loss`.
+        Nothing is added to `train_loss`; `streams` keep running losses.
         """
         self._train(X, y, sample_weight, groups, None, None, False)
         return self
@@ -241,7 +247,10 @@ class Ensemble:
         rows = self._rows(samples.inputs.n, groups, folds)
         members = self._members(samples, rows)
         for member in members:
-            check_rates(member.trainer, 1 if epochs is None else epochs)
+            if epochs is None:
+                _ = member.trainer.options  # raises ValueError if options do not go together
+            else:
+                check_rates(member.trainer, epochs)
             if member.trainer.network.first_nonfinite_layer() is not None:
                 raise ValueError(f"network {member.number} must have finite params.")
         why = self._against_lanes(samples, rows is not None)

@@ -151,6 +151,10 @@ class Pack:
             report(int((self._counts.clip(start, stop) - start).sum()))
         if is_epoch:
             self._record()
+        else:
+            for lane, member in enumerate(self.members):
+                if member.number not in self.errors:
+                    member.trainer.stream.add(member.n, float(self._fields.losses[lane]))
 
     def _begin(self, lane: int, member: Member, is_epoch: bool) -> None:
         """Set a lane's rate, decay and order."""
@@ -249,6 +253,7 @@ def _one_pass(trainer: Trainer, samples: kernels.Samples, report: Report) -> Non
     for done in this.chunks(len(trainer.history) + 1):
         report(done)
     runs.end(this)
+    trainer.stream.add(this.done, this.loss_sum)
 
 
 class _Reporting(Callback):

@@ -138,18 +138,24 @@ def test_layers_of_any_width_and_number(sizes, decay, dtype, generator):
     assert_same(ensemble, apart(6, X, y, 2, rows=rows, sizes=sizes, **options))
 
 
-def test_partial_fit_makes_one_pass_in_the_order_given(generator):
+@pytest.mark.parametrize("method", ["auto", "sequential"])
+def test_partial_fit_makes_one_pass_in_the_order_given(method, generator):
     X, y, groups = generator.normal(size=(90, 3)), generator.integers(0, 4, 90), np.arange(90) % 6
-    ensemble = Ensemble(SIZES, 6, seeds=0)
+    rate = fastbp.schedules.BySample(fastbp.schedules.InverseScaling(0.1), every=7)
+    ensemble = Ensemble(SIZES, 6, seeds=0, learning_rate=rate, method=method)
     assert ensemble.partial_fit(X, y, groups=groups) is ensemble
-    assert is_side_by_side(ensemble)
+    assert is_side_by_side(ensemble) == (method == "auto")
     ensemble.partial_fit(X, y)
     assert ensemble.train_loss.shape == (0, 6)
     for k, network in enumerate(ensemble):
         own = Network(SIZES, seed=k)
-        trainer = Trainer(own).partial_fit(X[k::6], y[k::6])
+        trainer = Trainer(own, learning_rate=rate).partial_fit(X[k::6], y[k::6])
         trainer.partial_fit(X, y)
         assert_allclose(network.params, own.params, rtol=1e-4, atol=1e-5)
+        assert ensemble.streams[k].samples == trainer.stream.samples == 105
+        assert ensemble.streams[k].loss == pytest.approx(trainer.stream.loss, rel=1e-4)
+    with pytest.raises(ValueError, match="a schedule of epochs for fit"):
+        ensemble.fit(X, y)
 
 
 def test_folds_may_be_numbers_rows_or_splits(generator):
