@@ -17,7 +17,7 @@ from fastbp.divergence import EnsembleDivergenceError
 from fastbp.evaluation import inputs_of
 from fastbp.fitting import check_rates, warn_of_sizes
 from fastbp.network import Network
-from fastbp.packs import Member, Rows, Work, divided, least_members, places_of, train_all
+from fastbp.packs import Member, Room, Rows, Work, divided, least_members, places_of, train_all
 from fastbp.running import Stream
 from fastbp.samples import FloatArray, checked_indices, checked_inputs
 from fastbp.trainer import Trainer
@@ -116,8 +116,12 @@ class Ensemble:
         self._n_threads, self._trainers = n_threads, tuple(trainers)
         self._places = places_of(self[0])
         self._lanes = kernels.VECTOR_BYTES // self[0].dtype.itemsize
+        self._rooms: list[Room] = []
         self._lines: tuple[str, ...] = ()
         self._knows_sizes = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_rooms": []}
 
     # Networks -----------------------------------------------------------------------------------
 
@@ -263,7 +267,7 @@ class Ensemble:
             return
         users = [member.trainer.network.trained_by for member in members]
         users += [member.trainer.workings.turns.by for member in members]
-        work = Work(samples, packs, alone, self._places)
+        work = Work(samples, packs, alone, self._places, self._rooms)
         train = functools.partial(train_all, work, epochs, progress, self._n_threads)
         if errors := take_all(users, train):
             raise EnsembleDivergenceError(errors, len(self))

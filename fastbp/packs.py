@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,14 @@ from fastbp.fitting import Fit, weighted
 from fastbp.network import Network
 from fastbp.pacing import paced
 from fastbp.progress import progress_bar
+from fastbp.samples import FloatArray
 from fastbp.trainer import Trainer
 from fastbp.watching import Watch
 
 Rows = NDArray[np.int64]
 Report = Callable[[int], None]
+Errors = dict[int, DivergenceError]
+Result = TypeVar("Result")
 
 # A step of a pack takes as long as so many steps of a single network, and one more for every so
 # many parameters, which are ever further from the core, as they are those of all lanes.
@@ -76,6 +79,15 @@ def places_of(network: Network) -> Rows:
     return np.concatenate([part.reshape(-1) for part in columns]).astype(np.int64)
 
 
+Room = tuple[FloatArray, kernels.Lanes]
+
+
+def new_room(network: Network) -> Room:
+    """A packed array for a pack of such networks, and its fields."""
+    packed = kernels.make_lanes(network.parameters.layout, network.dtype)
+    return packed, kernels.fields(packed, kernels.Lanes)
+
+
 class Pack:
     """Members of an ensemble that train side by side.
 
@@ -87,18 +99,17 @@ class Pack:
         Of all members.
     places : array of int
         As `places_of` gives them.
+    room : pair of arrays
+        Packed `kernels.Lanes`, as `new_room` makes them.
 
-    Attributes
-    ----------
-    errors : dict of int to DivergenceError
-        Of networks, by their numbers, that have diverged and keep their last finite parameters.
     """
 
-    def __init__(self, members: Sequence[Member], samples: kernels.Samples, places: Rows) -> None:
+    def __init__(
+        self, members: Sequence[Member], samples: kernels.Samples, places: Rows, room: Room
+    ) -> None:
         network = members[0].trainer.network
         self.members, self._places = tuple(members), places
-        self.packed = kernels.make_lanes(network.parameters.layout, network.dtype)
-        self._fields: kernels.Lanes = kernels.fields(self.packed, kernels.Lanes)
+        self.packed, self._fields = room
         self._lanes = self._fields.params.reshape(len(places), -1)
         self._last_finite = np.empty_like(self._lanes)
         self._order = np.zeros((self._lanes.shape[1], members[0].n), np.int64)
@@ -110,15 +121,16 @@ class Pack:
             self._counts[lane], self._fields.factors[lane] = member.n, member.factor
         self._etas = [math.nan] * len(members)
         self._seconds = 0.0
-        self.errors: dict[int, DivergenceError] = {}
+        self._errors: Errors = {}
 
     def load(self) -> None:
         """Compile or load the kernel, by a call without samples."""
         kernels.train_lanes(self.packed, self._samples, 0, 0)
 
-    def train(self, epochs: int | None, report: Report) -> None:
+    def train(self, epochs: int | None, report: Report) -> Errors:
         """Train for some epochs, which join each trainer's history; or for one pass in order.
 
+        Returns the errors of networks that have diverged and keep their last finite parameters.
         ``report`` is called after each chunk with the number of its samples. Whatever happens, the
         networks hold what they have come to.
         """
@@ -132,6 +144,7 @@ class Pack:
                 self._write()
         finally:
             self._write()
+        return self._errors
 
     def _write(self) -> None:
         for lane, member in enumerate(self.members):
@@ -141,7 +154,7 @@ class Pack:
         self._fields.losses[:] = 0
         self._fields.counts[:] = self._counts
         for lane, member in enumerate(self.members):
-            if member.number not in self.errors:
+            if member.number not in self._errors:
                 self._begin(lane, member, is_epoch)
                 report(0)  # for Ctrl-C, as drawing the order of many samples takes long
         self._seconds = 0.0
@@ -153,7 +166,7 @@ class Pack:
             self._record()
         else:
             for lane, member in enumerate(self.members):
-                if member.number not in self.errors:
+                if member.number not in self._errors:
                     member.trainer.stream.add(member.n, float(self._fields.losses[lane]))
 
     def _begin(self, lane: int, member: Member, is_epoch: bool) -> None:
@@ -197,13 +210,13 @@ class Pack:
             self._lanes[:, lane] = self._last_finite[:, lane]
             fields.losses[lane] = fields.counts[lane] = self._counts[lane] = 0
             epoch = len(member.trainer.history) + 1
-            self.errors[member.number] = DivergenceError(epoch, layer, self._etas[lane])
+            self._errors[member.number] = DivergenceError(epoch, layer, self._etas[lane])
 
     def _record(self) -> None:
         """Add the epoch to each trainer's history."""
         seconds = self._seconds / len(self.members)
         for lane, member in enumerate(self.members):
-            if member.number in self.errors:
+            if member.number in self._errors:
                 continue
             row = {
                 "train_loss": float(self._fields.losses[lane]) / member.n,
@@ -216,22 +229,21 @@ class Pack:
 
 
 class Alone:
-    """A member of an ensemble whose own trainer does the work; attributes as of `Pack`."""
+    """A member of an ensemble whose own trainer does the work."""
 
     def __init__(self, member: Member, samples: kernels.Samples) -> None:
-        self.members, self._samples = (member,), samples
-        self.errors: dict[int, DivergenceError] = {}
+        self._member, self._samples = member, samples
 
     def load(self) -> None:
         """Compile or load the kernel, by a call without samples."""
-        trainer = self.members[0].trainer
+        trainer = self._member.trainer
         network, eta = trainer.network, trainer.current_learning_rate
         options, runs = trainer.options_of(network, eta), trainer.workings.runs
         runs.begin(network, self._samples, kernels.IN_ORDER, eta, options).load()
 
-    def train(self, epochs: int | None, report: Report) -> None:
+    def train(self, epochs: int | None, report: Report) -> Errors:
         """As `Pack.train`."""
-        member, samples = self.members[0], self._samples
+        member, samples = self._member, self._samples
         if member.rows is not None:
             samples = rows_of(samples, member.rows, f"network {member.number}")
         trainer = member.trainer
@@ -243,7 +255,8 @@ class Alone:
                 watch = Watch((), (), 0, False)
                 Fit(trainer, samples, epochs, watch, (_Reporting(report),), False).run()
         except DivergenceError as error:
-            self.errors[member.number] = error
+            return {member.number: error}
+        return {}
 
 
 def _one_pass(trainer: Trainer, samples: kernels.Samples, report: Report) -> None:
@@ -278,6 +291,8 @@ class Work(NamedTuple):
     alone: Sequence[Member]
     places: Rows
     """As `places_of` gives them."""
+    rooms: list[Room]
+    """Kept from fit to fit: what a pack has been trained in serves the next one."""
 
     @property
     def tasks(self) -> list[Sequence[Member]]:
@@ -285,11 +300,17 @@ class Work(NamedTuple):
         tasks = [*self.packs, *([member] for member in self.alone)]
         return sorted(tasks, key=_n_samples, reverse=True)
 
-    def of(self, task: Sequence[Member]) -> Pack | Alone:
-        """A task with its scratch, which is to be made when its turn comes."""
-        if len(task) > 1:
-            return Pack(task, self.samples, self.places)
-        return Alone(task[0], self.samples)
+    def do(self, task: Sequence[Member], job: Callable[[Pack | Alone], Result]) -> Result:
+        """Do a job on a task, whose scratch is made only now, when its turn has come."""
+        if len(task) == 1:
+            return job(Alone(task[0], self.samples))
+        try:
+            room = self.rooms.pop()
+        except IndexError:
+            room = new_room(task[0].trainer.network)
+        result = job(Pack(task, self.samples, self.places, room))
+        self.rooms.append(room)
+        return result
 
 
 def _n_samples(members: Sequence[Member]) -> int:
@@ -303,7 +324,7 @@ _BETWEEN = 300_000
 
 def train_all(
     work: Work, epochs: int | None, progress: bool | None, n_threads: int | None
-) -> dict[int, DivergenceError]:
+) -> Errors:
     """Train all members, on threads where that is worth it; the errors of those that diverged.
 
     Parameters
@@ -318,7 +339,7 @@ def train_all(
     """
     for some in (work.packs, [[member] for member in work.alone]):
         for task in some[:1]:  # here and not on a helper, for Ctrl-C to be heard meanwhile
-            work.of(task).load()
+            work.do(task, lambda made: made.load())
     tasks, n_epochs = work.tasks, 1 if epochs is None else epochs
     n, n_members = sum(map(_n_samples, tasks)), sum(map(len, tasks))
     operations = 6 * tasks[0][0].trainer.network.n_params * n
@@ -327,16 +348,14 @@ def train_all(
     lock = threading.Lock()
     with progress_bar(progress, n * n_epochs) as bar:
 
-        def train(task: Sequence[Member], go_on: Callable[[], None]) -> dict[int, DivergenceError]:
+        def train(task: Sequence[Member], go_on: Callable[[], None]) -> Errors:
             def report(done: int) -> None:
                 if bar is not None:
                     with lock:
                         bar.update(done)
                 go_on()
 
-            made = work.of(task)
-            made.train(epochs, report)
-            return made.errors
+            return work.do(task, lambda made: made.train(epochs, report))
 
         found = threads.share(train, tasks, operations * n_epochs, n_threads)
     return {number: error for errors in found for number, error in errors.items()}

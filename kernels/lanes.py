@@ -264,6 +264,7 @@ def add_losses(pack, t, by_label, has_idle, clip):
     n, zero = layout.sizes[L], zeros(pack.params, 1)
     z, a = of_layer(pack.z, layout.units, L), of_layer(pack.a, layout.units, L)
     loss = pack.loss
+    most = loss.dtype.type(_LARGEST)
     if by_label:
         p = zero
         for k in range(n):
@@ -272,16 +273,18 @@ def add_losses(pack, t, by_label, has_idle, clip):
         # Of a length that is not known when this is compiled, loops are vectorised.
         for q in range(len(loss)):
             loss[q] = -log(loss[q])
-        if largest(load(zero, loss, 0)) < loss.dtype.type(_LARGEST):
-            if has_idle:
-                clear_idle(pack.active, loss)
+        if has_idle:
+            clear_idle(pack.active, loss)
+        if largest(load(zero, loss, 0)) < most:
             for q in range(len(loss)):
                 pack.losses[q] += pack.weights[q] * loss[q]
             return
     row_z, row_a = window(pack.row, 0, n), window(pack.row, n, n)
     row_y = window(pack.row, 2 * n, n)
     for q in range(v):
-        if t < pack.counts[q]:
+        if by_label and loss[q] < most:  # whatever other lanes have
+            pack.losses[q] += pack.weights[q] * loss[q]
+        elif t < pack.counts[q]:
             for k in range(n):
                 row_z[k] = z[k * v + q]
                 row_a[k] = a[k * v + q]

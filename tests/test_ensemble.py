@@ -205,6 +205,8 @@ def test_idle_lanes_keep_every_bit(dtype, generator):
         beside.fit(X, y, folds=short, epochs=2)
     for k in range(5):
         assert beside[k].params.tobytes() == alike[k].params.tobytes()
+    for other in (longer, beside):
+        assert_array_equal(other.train_loss[:, :5], alike.train_loss[:, :5])
 
 
 def test_an_idle_lane_may_overflow():
