@@ -112,13 +112,13 @@ class Ensemble:
             try:
                 trainers.append(Trainer(network, n_threads=1, **own, **of_trainer))
             except ValueError as error:
-                raise ValueError(f"network {k}: {error}") from None
+                where = f"network {k}: " if k > 0 else ""
+                raise ValueError(f"{where}{error}") from None
         self._n_threads, self._trainers = n_threads, tuple(trainers)
         self._places = places_of(self[0])
         self._lanes = kernels.VECTOR_BYTES // self[0].dtype.itemsize
         self._rooms: list[Room] = []
         self._lines: tuple[str, ...] = ()
-        self._knows_sizes = False
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_rooms": []}
@@ -241,27 +241,17 @@ class Ensemble:
         progress: bool | None,
     ) -> None:
         """`fit`, or with ``epochs=None`` `partial_fit`."""
-        first = self._trainers[0]
-        samples = first.network.training_samples(X, y, sample_weight)
-        for network in self:  # as the first one, for which text in y became classes
-            if network.classes is None and first.network.classes is not None:
-                vars(network)["classes"] = first.network.classes
+        samples = self._samples(X, y, sample_weight)
         if epochs is not None:
-            warn_of_sizes(first, samples)
+            warn_of_sizes(self._trainers[0], samples)
         rows = self._rows(samples.inputs.n, groups, folds)
         members = self._members(samples, rows)
         for member in members:
-            if epochs is None:
-                _ = member.trainer.options  # raises ValueError if options do not go together
-            else:
-                check_rates(member.trainer, epochs)
-            if member.trainer.network.first_nonfinite_layer() is not None:
-                raise ValueError(f"network {member.number} must have finite params.")
-        why = self._against_lanes(samples, rows is not None)
+            _check(member, epochs)
         packs: list[list[Member]] = []
-        alone = members
+        alone, why = members, self._against_lanes(samples, rows is not None)
         if not why:
-            packs, alone = divided(members, self._lanes, least_members(first.network))
+            packs, alone = divided(members, self._lanes, least_members(self[0]))
         self._lines = _lines(packs, alone, why)
         if not members or epochs == 0:
             return
@@ -271,6 +261,16 @@ class Ensemble:
         train = functools.partial(train_all, work, epochs, progress, self._n_threads)
         if errors := take_all(users, train):
             raise EnsembleDivergenceError(errors, len(self))
+
+    def _samples(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None
+    ) -> kernels.Samples:
+        """Rows to train on; text in y becomes the classes of all networks, if they have none."""
+        samples = self[0].training_samples(X, y, sample_weight)
+        for network in self:
+            if network.classes is None and self[0].classes is not None:
+                vars(network)["classes"] = self[0].classes
+        return samples
 
     def _rows(self, n_rows: int, groups: ArrayLike | None, folds: Any) -> list[Rows] | None:
         """The rows of each network; None if all of them train on all rows."""
@@ -286,11 +286,12 @@ class Ensemble:
         return checked_indices(name, values, len(self), what, n_rows, _NUMBER_THEM)
 
     def _by_fold(self, folds: Any, n_rows: int) -> list[Rows]:
-        if np.ndim(folds) == 1 if hasattr(folds, "dtype") else _are_numbers(folds := [*folds]):
-            left_out = self._numbers("folds", folds, n_rows)
+        entries = folds if isinstance(folds, np.ndarray) else _listed(folds)
+        if np.ndim(entries) == 1 if isinstance(entries, np.ndarray) else _are_numbers(entries):
+            left_out = self._numbers("folds", entries, n_rows)
             given = [np.flatnonzero(left_out != k) for k in range(len(self))]
         else:
-            given = [each[0] if _is_split(each) else each for each in folds]
+            given = [each[0] if _is_split(each) else each for each in entries]
         if len(given) != len(self):
             raise ValueError(
                 f"folds must give rows for each of {len(self)} networks, got {len(given)} of them."
@@ -468,6 +469,27 @@ def _by_number(numbers_of_rows: Rows, n: int) -> list[Rows]:
     order = np.argsort(numbers_of_rows, kind="stable")
     ends = np.cumsum(np.bincount(numbers_of_rows, minlength=n))
     return np.split(order, ends[:-1])
+
+
+def _listed(folds: Any) -> list[Any]:
+    """What an iterable yields."""
+    try:
+        return [*folds]
+    except TypeError:
+        raise ValueError(
+            "folds must be a number for each row, or rows or a split for each network, got "
+            f"{checks.shown(folds)}."
+        ) from None
+
+
+def _check(member: Member, epochs: int | None) -> None:
+    """Refuse options that do not go together in the epochs to come, and parameters like NaN."""
+    if epochs is None:
+        _ = member.trainer.options  # raises ValueError
+    else:
+        check_rates(member.trainer, epochs)
+    if member.trainer.network.first_nonfinite_layer() is not None:
+        raise ValueError(f"network {member.number} must have finite params.")
 
 
 def _are_numbers(entries: Sequence[Any]) -> bool:

@@ -176,8 +176,9 @@ class Pack:
         options = trainer.options_of(trainer.network, eta)
         if eta != self._etas[lane]:
             T = self.packed.dtype.type
-            self._etas[lane] = self._fields.rates[lane] = eta
-            self._fields.decays[lane] = T(1) - T(eta) * T(options.weight_decay)
+            with np.errstate(all="ignore"):  # those of the caller are not for our arithmetic
+                self._etas[lane] = self._fields.rates[lane] = eta
+                self._fields.decays[lane] = T(1) - T(eta) * T(options.weight_decay)
         order = kernels.IN_ORDER
         if is_epoch:
             order = trainer.workings.orders.of(member.n, options.shuffle)

@@ -1,5 +1,6 @@
 """Ensembles: every network as a trainer of its own would have trained it, side by side or not."""
 
+import copy
 import pickle
 import threading
 from pathlib import Path
@@ -447,12 +448,13 @@ def test_it_is_a_sequence_of_networks_and_can_be_pickled(generator):
     assert_array_equal(ensemble[1].params, ensemble[3].params)
     assert_array_equal(ensemble[4].params, Network(SIZES, seed=5).params)
     ensemble.fit(X, y, epochs=2)
-    again = pickle.loads(pickle.dumps(ensemble))
-    for each in (ensemble, again):
-        each.fit(X, y, epochs=2)
-    assert_array_equal(again.train_loss, ensemble.train_loss)
-    for one, other in zip(again, ensemble, strict=True):
-        assert one.params.tobytes() == other.params.tobytes()
+    copies = pickle.loads(pickle.dumps(ensemble)), copy.deepcopy(ensemble)
+    ensemble.fit(X, y, epochs=2)
+    for again in copies:
+        again.fit(X, y, epochs=2)
+        assert_array_equal(again.train_loss, ensemble.train_loss)
+        for one, other in zip(again, ensemble, strict=True):
+            assert one.params.tobytes() == other.params.tobytes()
     assert repr(ensemble).startswith("Ensemble of 6: Network((3, 5, 4)")
     # Networks may be changed between fits.
     ensemble[2].params[:] = 0
@@ -499,6 +501,7 @@ def test_wrong_arguments_are_refused(options, error, message):
         ({"folds": [Y] * 3}, "folds must give rows for each of 4 networks, got 3"),
         ({"folds": [Y, Y, Y, Y + 6]}, r"folds\[3\] must be .* rows from 0 to 5, got rows from 6"),
         ({"sample_weight": [1, 0, 0, 0, 0, 0], "groups": [1, 0, 2, 2, 3, 3]}, "rows of network 0"),
+        ({"folds": 3}, "folds must be a number for each row, or rows or a split .* got 3"),
         ({"epochs": -1}, "epochs must be an integer of at least 0"),
         ({"progress": 1}, "progress must be True or False"),
     ],
@@ -537,6 +540,18 @@ def test_a_network_is_trained_by_one_thread_at_a_time():
     assert len(seen) == 4
     assert all("another thread is training" in str(error) for error in seen)
     Trainer(ensemble[2]).partial_fit(X, Y)
+
+
+def test_floating_point_errors_of_the_caller_do_not_matter(generator):
+    X, y = generator.normal(size=(40, 3)), generator.integers(0, 4, 40)
+    with np.errstate(all="raise"):
+        for rate, decay in ((1e-40, 0.1), (1e30, 0)):
+            ensemble = Ensemble(SIZES, 4, seeds=0, learning_rate=rate, weight_decay=decay)
+            try:
+                ensemble.fit(X, y, epochs=1)
+                ensemble.mean_predict(X)
+            except fastbp.DivergenceError:
+                assert rate > 1
 
 
 def test_data_far_from_unit_size_are_warned_of_once(generator):
