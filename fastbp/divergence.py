@@ -71,3 +71,16 @@ class EnsembleDivergenceError(DivergenceError):
             f"{len(numbers)} of {self._n} networks diverged: {shown}. "
             f"Network {number}: {first.text(outcome)}"
         )
+
+
+class StreamDivergenceError(DivergenceError):
+    """A sample of a stream was refused, because its loss or the parameters are not finite."""
+
+    def text(self, outcome: str = "refuses the sample") -> str:
+        """What happened, what the model does then, and what helps."""
+        what = "the loss is" if self.layer is None else f"layer {self.layer} has parameters that are"
+        return (
+            f"Training diverged: {what} not finite; the model {outcome}. Lower learning_rate "
+            f"({self.learning_rate:g}), or scale features and target to about unit size, as "
+            "River's StandardScaler does."
+        )

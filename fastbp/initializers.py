@@ -28,9 +28,12 @@ DEFAULTS = {
 
 
 def initial_weights(
-    name: str, shape: tuple[int, ...], generator: np.random.Generator
+    name: str,
+    shape: tuple[int, int],
+    generator: np.random.Generator,
+    whole: tuple[int, int] | None = None,
 ) -> NDArray[np.float64]:
-    """Weights of one layer, of the given shape (n_out, n_in).
+    """Weights of one layer, of the given shape (n_out, n_in), or a part of a ``whole`` layer's.
 
     Draws are rounded to float32 before they are scaled. So float32 and float64 networks of one
     seed start from the same weights, and the last digit of a platform's logarithm, which the
@@ -38,7 +41,7 @@ def initial_weights(
     every machine.
     """
     family, distribution = name.rsplit("_", 1)
-    n_out, n_in = shape
+    n_out, n_in = whole or shape
     deviation = math.sqrt(_VARIANCES[family](n_in, n_out))
     if distribution == "normal":
         draws = generator.standard_normal(shape)

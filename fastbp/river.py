@@ -1,0 +1,417 @@
+"""Multi-layer perceptrons on River's contract, one sample at a time (the ``river`` extra).
+
+>>> from river import datasets, evaluate, metrics, preprocessing
+>>> from fastbp.river import MLPClassifier
+>>> model = preprocessing.StandardScaler() | MLPClassifier(learning_rate=0.05, seed=0)
+>>> metric = evaluate.progressive_val_score(datasets.Phishing(), model, metrics.Accuracy())
+>>> metric.get() > 0.85
+True
+
+Features and classes may come at any time. A feature that has not been seen adds an input, and a
+class an output; a generator that the name seeds draws the weights of each, so that neither the
+order of the features in a sample nor the time at which they come matters. A feature that a sample
+does not have is 0, which is its mean after a ``StandardScaler``. A prediction leaves out features
+that have never been learned. Nothing is removed: a class that comes no more keeps its output.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp import checks, kernels, optimizers
+from fastbp.extras import missing
+from fastbp.growing import REFUSALS, Growing, Recipe, number
+
+try:
+    from river import base
+    from river.utils import dataframe
+except ImportError as error:
+    raise missing("fastbp.river needs River 0.26 or later", "river") from error
+
+__all__ = ["MLPClassifier", "MLPRegressor"]
+
+# The one output of a regression.
+_TARGET = "target"
+_NUMBERS = tuple(name for name in kernels.LOSSES if name not in kernels.CLASSIFICATION)
+
+
+class _MLP(base.Estimator):
+    """What both models have in common."""
+
+    hidden_sizes: Any
+    activation: Any
+    optimizer: Any
+    weight_decay: Any
+    dtype: Any
+    seed: Any
+    _learning_rate: Any
+    _network: Growing
+    _y_name: Any = None  # of the last series, which predictions are named after
+
+    def _begin(self, loss: str) -> None:
+        """Check the parameters of the constructor, and begin without features and classes."""
+        if type(self.optimizer).__module__.startswith("river."):
+            raise ValueError(
+                "optimizer must be one of fastbp's, such as 'adam', with learning_rate beside it; "
+                f"got River's {type(self.optimizer).__name__}, which works on dicts of weights."
+            )
+        recipe = Recipe(
+            self.hidden_sizes, self.activation, loss, self.optimizer,
+            self._learning_rate, self.weight_decay, self.dtype, self.seed,
+        )  # fmt: skip
+        self._network = Growing(recipe)
+
+    @property
+    def learning_rate(self) -> Any:
+        """η of the steps to come, as it was given; it may be set at any time."""
+        return self._learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: Any) -> None:
+        self._network.set_learning_rate(value)
+        self._learning_rate = value
+
+    @property
+    def _mutable_attributes(self) -> set[str]:
+        return {"learning_rate"}
+
+    def _get_params(self) -> dict[str, Any]:
+        """River's, with a list for an empty tuple, of which River would read the first entry."""
+        given = super()._get_params()
+        return {name: [] if value == () else value for name, value in given.items()}
+
+    @classmethod
+    def _unit_test_params(cls) -> Iterator[dict[str, Any]]:
+        yield {}
+        yield {"hidden_sizes": (8, 4), "activation": "tanh", "optimizer": "adam"}
+
+    def __copy__(self) -> Any:
+        return copy.deepcopy(self)  # two models must not train one state
+
+    def learn_one(self, x: Mapping[Any, Any], y: Any, w: float = 1.0) -> None:
+        raise NotImplementedError
+
+    def _frame(self, X: Any) -> tuple[Any, NDArray[np.float64]]:
+        """A data frame as narwhals has it, and its finite numbers."""
+        frame = dataframe.into_frame(X)
+        try:
+            values: NDArray[np.float64] = dataframe.to_numpy(frame)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"X must have numbers in every column, encode text or leave it out: {error}"
+            ) from None
+        bad = np.argwhere(~np.isfinite(values))
+        if len(bad) > 0:
+            row, column = bad[0]
+            raise ValueError(
+                f"X must hold finite numbers, got {values[row, column]} in row {row} of the column "
+                f"{frame.columns[column]!r}; fill in what is missing."
+            )
+        return frame, values
+
+    def _learn_rows(self, X: Any, y: Any, w: Any, check: Callable[[Any], Any]) -> None:
+        """`learn_one` row by row, once all of them are known to be samples."""
+        frame, values = self._frame(X)
+        series, dtype = dataframe.into_series(y), self._network.recipe.dtype
+        targets = [check(target) for target in series.to_list()]
+        weights = [w] * len(targets) if np.ndim(w) == 0 else list(w)
+        if not len(values) == len(targets) == len(weights):
+            raise ValueError(
+                "X, y and w must have the same number of rows, got "
+                f"{len(values)}, {len(targets)} and {len(weights)}."
+            )
+        for weight in weights:
+            checks.rate("w", weight, dtype, zero=True)
+        self._y_name = series.name
+        names = frame.columns
+        for row, target, weight in zip(values.tolist(), targets, weights, strict=True):
+            self.learn_one(dict(zip(names, row, strict=True)), target, weight)
+
+
+def _label(y: Any) -> Hashable:
+    """A label as Python's own value."""
+    label: Any = y.item() if isinstance(y, np.generic) else y
+    try:
+        hash(label)
+        is_label = label is not None and label == label  # NaN would be a new class every time
+    except TypeError:
+        is_label = False
+    if not is_label:
+        raise ValueError(f"y must be a label, such as a bool, int or str, got {checks.shown(y)}.")
+    return label  # type: ignore[no-any-return]
+
+
+def _normalized(outputs: list[float]) -> list[float]:
+    """Probabilities that sum to 1 in double precision, from those of any dtype."""
+    total = sum(outputs)
+    return [value / total for value in outputs]
+
+
+class MLPClassifier(_MLP, base.MiniBatchClassifier):
+    """Multi-layer perceptron for any number of classes: softmax and cross-entropy.
+
+    Scale the features: ``preprocessing.StandardScaler() | MLPClassifier()``.
+
+    Parameters
+    ----------
+    hidden_sizes : sequence of int, default (20,)
+        Units of each hidden layer; () is softmax regression.
+    activation : str or sequence of str, default "relu"
+        Of all hidden layers, or of each, as `fastbp.Network`'s.
+    optimizer : str or Optimizer, default "sgd"
+        A name, or one of `fastbp.optimizers`.
+    learning_rate : float or callable, optional
+        η, or a function that gives it from the number of samples so far, such as one of
+        `fastbp.schedules`; by default the optimizer's. It may be set later, or by ``mutate``.
+    weight_decay : float, optional
+        λ of the penalty ½ λ ‖W‖²; by default the optimizer's.
+    dtype : {"float64", "float32"}, default "float64"
+    seed : int, optional
+        Of the initial weights.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is not one of those allowed.
+
+    Examples
+    --------
+    >>> model = MLPClassifier(hidden_sizes=(8,), learning_rate=0.1, seed=0)
+    >>> for _ in range(100):
+    ...     model.learn_one({"sunny": 1.0}, "beach")
+    ...     model.learn_one({"rainy": 1.0}, "museum")
+    >>> model.predict_one({"rainy": 1.0})
+    'museum'
+    """
+
+    def __init__(
+        self,
+        hidden_sizes: Sequence[int] = (20,),
+        activation: str | Sequence[str] = "relu",
+        optimizer: str | optimizers.Optimizer = "sgd",
+        learning_rate: float | Callable[[int], float] | None = None,
+        weight_decay: float | None = None,
+        dtype: str = "float64",
+        seed: int | None = None,
+    ) -> None:
+        self.hidden_sizes, self.activation, self.optimizer = hidden_sizes, activation, optimizer
+        self._learning_rate, self.weight_decay = learning_rate, weight_decay
+        self.dtype, self.seed = dtype, seed
+        self._begin("cross_entropy")
+
+    @property
+    def _multiclass(self) -> bool:
+        return True
+
+    def learn_one(self, x: Mapping[Any, Any], y: Any, w: float = 1.0) -> None:
+        """Take a step for one sample.
+
+        Parameters
+        ----------
+        x : dict
+            Features by name, finite numbers.
+        y : bool, int, str or another hashable
+        w : float, default 1.0
+            Factor of the gradient.
+
+        Raises
+        ------
+        ValueError
+            If an argument is not of this kind; then the model is as it was.
+        DivergenceError
+            If the loss or a parameter is not finite; the sample has changed nothing.
+        """
+        network = self._network
+        try:
+            label = network.outputs.get(y)
+            if label is not None and network.fill(x):
+                network.step(label, w)
+                return
+        except REFUSALS:  # of which the next line finds the reason
+            pass
+        network.learn_new(x, _label(y), None, w)
+
+    def learn_many(self, X: Any, y: Any, w: Any = 1.0) -> None:
+        """`learn_one` for each row of a data frame, in their order.
+
+        Parameters
+        ----------
+        X : data frame of pandas, polars or pyarrow
+            A feature in each column.
+        y : series
+        w : float or sequence of float, default 1.0
+            For all rows, or for each.
+
+        Raises
+        ------
+        ValueError
+            If a row is no sample; then the model is as it was.
+        DivergenceError
+            As `learn_one`, for the first such row; those before it have been learned.
+        """
+        self._learn_rows(X, y, w, _label)
+
+    def predict_proba_one(self, x: Mapping[Any, Any], **kwargs: Any) -> dict[Any, float]:
+        """Probability of each class so far; none, before the first sample."""
+        network = self._network
+        if not network.outputs:
+            return {}
+        outputs = network.predicted(x).tolist()
+        return dict(zip(network.outputs, _normalized(outputs), strict=True))
+
+    def predict_one(self, x: Mapping[Any, Any], **kwargs: Any) -> Any:
+        """The most probable class; None, before the first sample."""
+        network = self._network
+        if not network.outputs:
+            return None
+        return network.labels[network.predicted(x).argmax()]
+
+    def predict_proba_many(self, X: Any) -> Any:
+        """A data frame like X with a column for each class."""
+        frame, values = self._frame(X)
+        network = self._network
+        if not network.outputs:
+            return frame.select([]).to_native()
+        rows = network.predicted_rows(values, frame.columns).tolist()
+        columns = zip(*map(_normalized, rows), strict=True) if rows else [()] * len(network.outputs)
+        data = {label: list(column) for label, column in zip(network.outputs, columns, strict=True)}
+        return dataframe.to_native_frame(data, like=frame)
+
+    def predict_many(self, X: Any) -> Any:
+        """The most probable class of each row, as a series."""
+        frame, values = self._frame(X)
+        network = self._network
+        labels: list[Any] = [None] * len(values)
+        if network.outputs:
+            best = network.predicted_rows(values, frame.columns).argmax(axis=1)
+            labels = [network.labels[k] for k in best]
+        return dataframe.to_native_series(labels, name=self._y_name, like=frame)
+
+
+class MLPRegressor(_MLP, base.MiniBatchRegressor):
+    """Multi-layer perceptron for a number.
+
+    Scale the features, and a target that is far from unit size:
+    ``preprocessing.StandardScaler() | preprocessing.TargetStandardScaler(MLPRegressor())``.
+
+    Parameters
+    ----------
+    hidden_sizes : sequence of int, default (20,)
+        Units of each hidden layer; () is linear regression.
+    activation : str or sequence of str, default "relu"
+        Of all hidden layers, or of each, as `fastbp.Network`'s.
+    loss : {"squared_error", "huber", "absolute_error", "poisson"}, default "squared_error"
+    optimizer : str or Optimizer, default "sgd"
+        A name, or one of `fastbp.optimizers`.
+    learning_rate : float or callable, optional
+        η, or a function that gives it from the number of samples so far, such as one of
+        `fastbp.schedules`; by default the optimizer's. It may be set later, or by ``mutate``.
+    weight_decay : float, optional
+        λ of the penalty ½ λ ‖W‖²; by default the optimizer's.
+    dtype : {"float64", "float32"}, default "float64"
+    seed : int, optional
+        Of the initial weights.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is not one of those allowed.
+
+    Examples
+    --------
+    >>> model = MLPRegressor(hidden_sizes=(8,), learning_rate=0.05, seed=0)
+    >>> for t in range(2000):
+    ...     a, b = t % 7 / 7, t % 11 / 11
+    ...     model.learn_one({"a": a, "b": b}, 2 * a - b)
+    >>> round(model.predict_one({"a": 0.5, "b": 0.5}), 1)
+    0.5
+    """
+
+    def __init__(
+        self,
+        hidden_sizes: Sequence[int] = (20,),
+        activation: str | Sequence[str] = "relu",
+        loss: str = "squared_error",
+        optimizer: str | optimizers.Optimizer = "sgd",
+        learning_rate: float | Callable[[int], float] | None = None,
+        weight_decay: float | None = None,
+        dtype: str = "float64",
+        seed: int | None = None,
+    ) -> None:
+        self.hidden_sizes, self.activation, self.loss = hidden_sizes, activation, loss
+        self.optimizer, self._learning_rate = optimizer, learning_rate
+        self.weight_decay, self.dtype, self.seed = weight_decay, dtype, seed
+        self._begin(checks.choice("loss", loss, _NUMBERS))
+
+    def learn_one(self, x: Mapping[Any, Any], y: float, w: float = 1.0) -> None:
+        """Take a step for one sample.
+
+        Parameters
+        ----------
+        x : dict
+            Features by name, finite numbers.
+        y : float
+            A finite number.
+        w : float, default 1.0
+            Factor of the gradient.
+
+        Raises
+        ------
+        ValueError
+            If an argument is not of this kind; then the model is as it was.
+        DivergenceError
+            If the loss or a parameter is not finite; the sample has changed nothing.
+        """
+        network = self._network
+        try:
+            if network.fill(x):
+                network.aim(y)
+                network.step(network.y, w)
+                return
+        except REFUSALS:  # of which the next line finds the reason
+            pass
+        network.learn_new(x, _TARGET, self._number(y), w)
+
+    def _number(self, y: Any) -> float:
+        found = number("y", y, self._network.recipe.dtype)
+        if found < 0 and self.loss == "poisson":
+            raise ValueError(f"y must be at least 0 for the loss poisson, got {checks.shown(y)}.")
+        return found
+
+    def learn_many(self, X: Any, y: Any, w: Any = 1.0) -> None:
+        """`learn_one` for each row of a data frame, in their order.
+
+        Parameters
+        ----------
+        X : data frame of pandas, polars or pyarrow
+            A feature in each column.
+        y : series
+        w : float or sequence of float, default 1.0
+            For all rows, or for each.
+
+        Raises
+        ------
+        ValueError
+            If a row is no sample; then the model is as it was.
+        DivergenceError
+            As `learn_one`, for the first such row; those before it have been learned.
+        """
+        self._learn_rows(X, y, w, self._number)
+
+    def predict_one(self, x: Mapping[Any, Any]) -> float:
+        """The predicted number; 0, before the first sample."""
+        network = self._network
+        return network.predicted(x).item() if network.outputs else 0.0
+
+    def predict_many(self, X: Any) -> Any:
+        """The predicted number of each row, as a series."""
+        frame, values = self._frame(X)
+        outputs = np.zeros(len(values))
+        if self._network.outputs:
+            outputs = self._network.predicted_rows(values, frame.columns)[:, 0].astype(np.float64)
+        return dataframe.to_native_series(outputs, name=self._y_name, like=frame)
