@@ -78,7 +78,9 @@ class StreamDivergenceError(DivergenceError):
 
     def text(self, outcome: str = "refuses the sample") -> str:
         """What happened, what the model does then, and what helps."""
-        what = "the loss is" if self.layer is None else f"layer {self.layer} has parameters that are"
+        what = (
+            "the loss is" if self.layer is None else f"layer {self.layer} has parameters that are"
+        )
         return (
             f"Training diverged: {what} not finite; the model {outcome}. Lower learning_rate "
             f"({self.learning_rate:g}), or scale features and target to about unit size, as "

@@ -1,8 +1,9 @@
 """A network that learns one sample at a time from features by name, and grows with them.
 
-A feature that has not been seen becomes a further input, and so does a class a further output. What
-is new is drawn from a generator of its own, seeded by its name: neither the order of the features
-in a sample nor what came before changes a bit of it. A feature that a sample does not have is 0.
+A feature that has not been seen becomes a further input, and a class a further output. Generators
+that their names seed draw the weights, and the features that come with a sample are sorted by name
+first: the order in which the sample has them changes no bit. A feature that a sample does not have
+is 0.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ class Recipe:
     learning_rate : float, callable or None
         A function gives η from the number of samples so far; None stands for the optimizer's.
     weight_decay : float or None
+    clip_norm : float or None
+        Largest norm of a sample's gradient.
     dtype : {"float32", "float64"}
     seed : int or None
 
@@ -61,6 +64,7 @@ class Recipe:
     optimizer: Any
     learning_rate: Any
     weight_decay: Any
+    clip_norm: Any
     dtype: Any
     seed: Any
 
@@ -83,6 +87,7 @@ class Recipe:
             "optimizer": made,
             "learning_rate": checked_rate(self.learning_rate, made, dtype),
             "weight_decay": checks.rate("weight_decay", decay, dtype, zero=True),
+            "clip_norm": checks.limit("clip_norm", self.clip_norm, dtype) or 0.0,
             "dtype": dtype,
             "seed": np.random.SeedSequence().entropy if seed is None else seed,
         }
@@ -109,7 +114,9 @@ def number(name: str, value: Any, dtype: np.dtype[Any], hint: str = "") -> float
     with np.errstate(over="ignore"):
         is_finite = math.isfinite(dtype.type(found))
     if not is_finite:
-        raise ValueError(f"{name} must be a finite {dtype} number, got {checks.shown(value)}{hint}.")
+        raise ValueError(
+            f"{name} must be a finite {dtype} number, got {checks.shown(value)}{hint}."
+        )
     return found
 
 
@@ -138,6 +145,11 @@ class Growing:
         and so are their weights.
     """
 
+    # What writes a whole sample at once, of so many features: `fill` makes it.
+    _n_straight: int
+    _values: Callable[[Any], Any]
+    _pack: Callable[..., None]
+
     def __init__(self, recipe: Recipe) -> None:
         self.recipe, self.learning_rate = recipe, recipe.learning_rate
         self.places: dict[Hashable, int] = {}
@@ -150,7 +162,7 @@ class Growing:
         recipe, dtype = self.recipe, self.recipe.dtype
         self.x, self.y = np.zeros(n_inputs, dtype), np.zeros(n_outputs, dtype)
         self.out = np.zeros(n_outputs, dtype)
-        self._put, self._target = memoryview(self.x), memoryview(self.y)
+        self._put, self._target = self.x.data, self.y.data
         self.labels, self._n_straight = list(self.outputs), -1
         if n_outputs == 0:
             return
@@ -161,7 +173,7 @@ class Growing:
         self.state, self._rates = made.loaded_state, made.fields.rates
         set_rule(made.fields, recipe.optimizer)
         eta = 0.0 if callable(self.learning_rate) else self.learning_rate
-        self._rates[:] = eta, recipe.weight_decay
+        self._rates[:] = eta, recipe.weight_decay, recipe.clip_norm
 
     def set_learning_rate(self, given: Any) -> None:
         """Set η, or the function that gives it, for the steps to come."""
@@ -372,6 +384,9 @@ class Growing:
         if state is None:
             return
         header = slice(0, kernels.HEADER_BYTES // state.itemsize)
-        if state.shape != self.state.shape or state[header].tobytes() != self.state[header].tobytes():
+        if (
+            state.shape != self.state.shape
+            or state[header].tobytes() != self.state[header].tobytes()
+        ):
             raise ValueError("a pickled model must be of this version of fastbp.")
         self.state[:] = state

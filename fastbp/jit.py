@@ -98,7 +98,7 @@ def state(
     )
     fields = kernels.fields(packed, kernels.State)
     fields.params[:] = network.params
-    fields.rates[:] = eta, decay
+    fields.rates[:2] = eta, decay
     set_rule(fields, made)
     return packed
 

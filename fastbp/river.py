@@ -8,10 +8,10 @@
 True
 
 Features and classes may come at any time. A feature that has not been seen adds an input, and a
-class an output; a generator that the name seeds draws the weights of each, so that neither the
-order of the features in a sample nor the time at which they come matters. A feature that a sample
-does not have is 0, which is its mean after a ``StandardScaler``. A prediction leaves out features
-that have never been learned. Nothing is removed: a class that comes no more keeps its output.
+class an output; a generator that its name seeds draws the weights, so that the order of the
+features in a sample has no effect. A feature that a sample does not have is 0, which is its mean
+after a ``StandardScaler``. A prediction leaves out features that have never been learned. Nothing
+is removed: a class that comes no more keeps its output, and a feature its weights.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class _MLP(base.Estimator):
     activation: Any
     optimizer: Any
     weight_decay: Any
+    clip_norm: Any
     dtype: Any
     seed: Any
     _learning_rate: Any
@@ -62,7 +63,7 @@ class _MLP(base.Estimator):
             )
         recipe = Recipe(
             self.hidden_sizes, self.activation, loss, self.optimizer,
-            self._learning_rate, self.weight_decay, self.dtype, self.seed,
+            self._learning_rate, self.weight_decay, self.clip_norm, self.dtype, self.seed,
         )  # fmt: skip
         self._network = Growing(recipe)
 
@@ -170,6 +171,9 @@ class MLPClassifier(_MLP, base.MiniBatchClassifier):
         `fastbp.schedules`; by default the optimizer's. It may be set later, or by ``mutate``.
     weight_decay : float, optional
         λ of the penalty ½ λ ‖W‖²; by default the optimizer's.
+    clip_norm : float or None, default 1000.0
+        Largest norm of a sample's gradient; a greater one is scaled back to it. It is reached where
+        features or targets are far from unit size, and keeps the parameters finite then.
     dtype : {"float64", "float32"}, default "float64"
     seed : int, optional
         Of the initial weights.
@@ -196,12 +200,13 @@ class MLPClassifier(_MLP, base.MiniBatchClassifier):
         optimizer: str | optimizers.Optimizer = "sgd",
         learning_rate: float | Callable[[int], float] | None = None,
         weight_decay: float | None = None,
+        clip_norm: float | None = 1000.0,
         dtype: str = "float64",
         seed: int | None = None,
     ) -> None:
         self.hidden_sizes, self.activation, self.optimizer = hidden_sizes, activation, optimizer
         self._learning_rate, self.weight_decay = learning_rate, weight_decay
-        self.dtype, self.seed = dtype, seed
+        self.clip_norm, self.dtype, self.seed = clip_norm, dtype, seed
         self._begin("cross_entropy")
 
     @property
@@ -313,6 +318,9 @@ class MLPRegressor(_MLP, base.MiniBatchRegressor):
         `fastbp.schedules`; by default the optimizer's. It may be set later, or by ``mutate``.
     weight_decay : float, optional
         λ of the penalty ½ λ ‖W‖²; by default the optimizer's.
+    clip_norm : float or None, default 1000.0
+        Largest norm of a sample's gradient; a greater one is scaled back to it. It is reached where
+        features or targets are far from unit size, and keeps the parameters finite then.
     dtype : {"float64", "float32"}, default "float64"
     seed : int, optional
         Of the initial weights.
@@ -340,12 +348,14 @@ class MLPRegressor(_MLP, base.MiniBatchRegressor):
         optimizer: str | optimizers.Optimizer = "sgd",
         learning_rate: float | Callable[[int], float] | None = None,
         weight_decay: float | None = None,
+        clip_norm: float | None = 1000.0,
         dtype: str = "float64",
         seed: int | None = None,
     ) -> None:
         self.hidden_sizes, self.activation, self.loss = hidden_sizes, activation, loss
         self.optimizer, self._learning_rate = optimizer, learning_rate
-        self.weight_decay, self.dtype, self.seed = weight_decay, dtype, seed
+        self.weight_decay, self.clip_norm = weight_decay, clip_norm
+        self.dtype, self.seed = dtype, seed
         self._begin(checks.choice("loss", loss, _NUMBERS))
 
     def learn_one(self, x: Mapping[Any, Any], y: float, w: float = 1.0) -> None:

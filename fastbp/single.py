@@ -57,7 +57,7 @@ def step_of(trainer: Trainer) -> Step:
     kernels.load_functions(network.dtype)
     parameters, history, stream = network.parameters, trainer.history, trainer.stream
     state, rates, dtype = parameters.state, parameters.fields.rates, network.dtype
-    rates[:] = eta, options.weight_decay
+    rates[:2] = eta, options.weight_decay
     targets, n_out = np.empty(network.sizes[-1], dtype), network.sizes[-1]
     has_classes = network.loss_name == "cross_entropy"
     by_sample = isinstance(options.learning_rate, schedules.BySample)

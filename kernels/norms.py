@@ -13,7 +13,7 @@ from ._jit import jit
 # Norms of panels are kept multiplied by this, so that no norm of finite numbers overflows.
 SHRINK = 2.0**-64
 # What torch's ``clip_grad_norm_`` adds to the norm.
-_EPS = 1e-6 * SHRINK
+EPS = 1e-6 * SHRINK
 
 
 @jit(inline=False, strict=True)
@@ -46,7 +46,7 @@ def shrunk_norm(x, n, limit):
 def norm_of_norms(norms):
     """The norm of the whole from the norms of its parts, plus torch's eps; all times `SHRINK`."""
     peak, ratio = norm_parts(norms, 0, len(norms), 1, np.inf)
-    return peak * ratio + _EPS
+    return peak * ratio + EPS
 
 
 @jit(strict=True)
@@ -55,7 +55,13 @@ def clip_factor(norms, most):
 
     Pascanu, Mikolov & Bengio, ICML 2013.
     """
-    return min(1.0, most / norm_of_norms(norms) * SHRINK)
+    return factor_for(norm_of_norms(norms), most)
+
+
+@jit(strict=True)
+def factor_for(norm, most):
+    """`clip_factor` for a norm that has been multiplied by `SHRINK`, with `EPS` added."""
+    return min(1.0, most / norm * SHRINK)
 
 
 @jit(inline=False, strict=True)

@@ -13,6 +13,7 @@ from .activations import SOFTMAX, times_derivative
 from .linear import Term, add_dots, add_scaled, all_entries, copy, fill, outer, rank_one
 from .losses import BINARY_CROSS_ENTROPY, CROSS_ENTROPY, POISSON
 from .memory import matrix_rows, no_places, window
+from .norms import EPS, SHRINK, factor_for
 from .packing import is_packed, view, view_unchecked
 from .samples import expect, require_samples, row_at, rows_ahead, sample_weight
 from .sequential import (
@@ -36,7 +37,7 @@ from .statuses import (
     WRONG_X,
     WRONG_Y,
 )
-from .updates import SGD, begin_step, take_step
+from .updates import SGD, begin_step, clipped_norm, take_step
 from .vectors import fma, lanes, load, total, zeros
 from .views import layer_at, units_at
 
@@ -106,6 +107,19 @@ def step_by_rule(state, x, weight):
     state.counts[2] += 1
 
 
+@jit
+def clipped_weight(state, x, weight):
+    """The weight, or less, so that the gradient's norm is at most rates[2]: ∂/∂W_l has ‖δ‖‖a‖."""
+    layout, squares = state.layout, 0.0
+    copy(x, units_at(state.a, layout, 0), layout.sizes[0])
+    for l in range(len(layout.strides)):
+        a, δ = units_at(state.a, layout, l), units_at(state.delta, layout, l + 1)
+        a_norm = clipped_norm(np.inf, a, len(a)) / SHRINK
+        norm = clipped_norm(np.inf, δ, len(δ)) * np.sqrt(1 + a_norm * a_norm)
+        squares += norm * norm
+    return weight * factor_for(weight * np.sqrt(squares) + EPS, state.rates[2])
+
+
 @jit(inline="early")
 def step_one(state, x, weight):
     """Plain SGD's step, or another optimizer's."""
@@ -165,6 +179,8 @@ def learn_one(packed, x, label, y, weight, loss):
     if not is_finite(value):
         return NOT_FINITE
     layer_deltas(state)
+    if state.rates[2] > 0:
+        weight = clipped_weight(state, x, weight)
     step_one(state, x, weight)
     loss[0] = value
     return DONE

@@ -21,7 +21,9 @@ class State(NamedTuple):
     """What a network in training consists of; `view` and `fields` give it by these names."""
 
     layout: Layout
-    rates: Doubles  # (2,) η and λ
+    rates: (
+        Doubles  # (3,) η, λ, the largest norm of one sample's gradient, which is 0 if any will do
+    )
     rule: Int64s  # (3,) the optimizer's code, whether its decay is decoupled, number of its moments
     settings: Doubles  # (5,) those of the optimizer, in the order of its fields
     counts: Doubles  # (3,) steps so far, NAdam's product of μ, samples so far
@@ -52,4 +54,4 @@ def make_state(
     most, widest = int(np.diff(layout.blocks).max()), int(layout.strides.max())
     gradient = max(widest, min(most, _GRADIENT))
     scratch = units, units, units, n_out, gradient
-    return pack(State(layout, 2, 3, 5, 3, *scratch, n, n_moments * n), dtype)
+    return pack(State(layout, 3, 3, 5, 3, *scratch, n, n_moments * n), dtype)

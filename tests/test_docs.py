@@ -39,6 +39,7 @@ ROOT = Path(__file__).resolve().parents[1]
         "fastbp.splitting",
         "fastbp.experiment",
         "fastbp.sklearn",
+        "fastbp.river",
     ],
 )
 def test_docstring_examples(name):
