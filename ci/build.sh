@@ -18,6 +18,7 @@ bin=$folder/venv/bin
 "$bin/pip" install -q pure/fastbp-*.whl wheel
 "$bin/wheel" unpack -d tree pure/fastbp-*.whl
 "$bin/python" -m fastbp.shipping "$(echo tree/*/fastbp/kernels)/code"
+sed -i 's/^Root-Is-Purelib: true/Root-Is-Purelib: false/' tree/*/*.dist-info/WHEEL
 mkdir -p coded "$out"
 "$bin/wheel" pack -d coded tree/*
 # Code for a numba fits no other platform or Python than the llvmlite that this numba needs.

@@ -55,10 +55,14 @@ def build(
         If a level could not be compiled.
     """
     possible = shipped.levels()
-    for level in levels or [""] * (not possible):
+    if not possible:
+        raise ValueError(
+            f"machine code can be made ahead for x86_64 and aarch64, got {shipped.platform()}."
+        )
+    for level in levels:
         if level not in possible:
             raise ValueError(
-                f"levels of {shipped.platform()} must be among {', '.join(possible) or 'none'}; "
+                f"levels of {shipped.platform()} must be among {', '.join(possible)}; "
                 f"got {level!r}."
             )
     names = [str(dtype) for dtype in checks.dtypes(dtypes)]

@@ -13,7 +13,7 @@ from numba import config
 from scipy.sparse import csr_array
 
 import fastbp
-from fastbp import Network, Trainer, kernels
+from fastbp import Network, Trainer, kernels, shipping
 from fastbp.kernels import shipped
 
 DISABLED = os.environ.get("NUMBA_DISABLE_JIT", "0") != "0"
@@ -132,6 +132,12 @@ def test_it_refuses_a_level_that_it_cannot_make(built):
         "got 'x86-64-v9'.\n"
     )
     assert "dtype must be one of float32, float64; got 'int8'" in build(built[0], "--dtype", "int8")
+
+
+def test_it_refuses_a_platform_without_levels(monkeypatch, tmp_path):
+    monkeypatch.setattr(shipped, "platform", lambda: "ppc64le-unknown-linux-gnu")
+    with pytest.raises(ValueError, match="for x86_64 and aarch64, got ppc64le-unknown-linux-gnu"):
+        shipping.build(tmp_path)
 
 
 @compiled_only
