@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp import kernels, plan, schedules
+from fastbp import checks, kernels, plan, schedules
 from fastbp.options import Options
 from fastbp.samples import row_of
 
@@ -80,7 +80,9 @@ def step_of(trainer: Trainer) -> Step:
             targets[:] = y
         else:
             return None
-        loss: float = learn(state, row_of(x, dtype), target, float(weight))
+        if type(weight) is not float:
+            weight = checks.finite("weight", weight)
+        loss: float = learn(state, row_of(x, dtype), target, weight)
         add_one(loss)
         return loss
 

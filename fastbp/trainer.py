@@ -262,7 +262,7 @@ class Trainer(Configured, Predicting):
         y : int, label, float or array-like of shape (n_outputs,)
             A class number or label; or the target, which may be a number if there is one output.
         weight : float, default 1.0
-            Factor of the gradient.
+            Factor of the gradient, which may be negative.
 
         Returns
         -------
@@ -297,15 +297,15 @@ class Trainer(Configured, Predicting):
 
     def _learn_by_pass(self, x: Any, y: Any, weight: float) -> float:
         """`learn_one` for all options."""
-        factor = checks.rate("weight", weight, self.network.dtype, zero=True)
-        samples = self.network.training_samples([x], [y])
-        return self._pass(samples, factor)
+        factor = checks.finite("weight", weight)
+        return self._pass(self.network.training_samples([x], [y]), factor)
 
     def _pass(self, samples: kernels.Samples, factor: float = 1.0) -> float:
-        """Train on samples as they come, whose weights are multiplied by a factor; mean loss."""
+        """Train on samples as they come; their mean loss, which has no part in the ``factor``."""
         network, eta = self.network, self.current_learning_rate
         options = self.options_of(network, eta)
         samples = weighted(network, samples, options, self.clip)
+        loss = network.parameters.evaluate(samples).loss if factor == 0 else None
         if factor != 1:
             weights = samples.weights if len(samples.weights) > 0 else np.ones(samples.inputs.n)
             samples = samples._replace(weights=kernels.read_only(factor * weights))
@@ -319,8 +319,9 @@ class Trainer(Configured, Predicting):
             return this
 
         this = turns.take(network.trained_by, work)
-        self.stream.add(this.done, this.loss_sum)
-        return this.loss
+        loss_sum = this.loss_sum / factor if loss is None else loss * this.done
+        self.stream.add(this.done, loss_sum)
+        return loss_sum / this.done
 
     def stop(self) -> None:
         """Stop the running fit after this epoch or, if called in `on_chunk`, after this chunk.

@@ -92,7 +92,8 @@ def learn_one(s, x, y, weight=1.0):
     y : int or array of shape (n_outputs,)
         A class number, if the loss is cross_entropy; or targets, of the state's dtype.
     weight : float, default 1.0
-        Factor of the gradient. The returned loss is without it.
+        Factor of the gradient, which may be negative, as an advantage is. The returned loss is
+        without it.
 
     Returns
     -------

@@ -170,7 +170,7 @@ def learn_one(packed, x, label, y, weight, loss):
             return WRONG_Y
     elif len(y) != n_out or not are_targets(layout.loss, y):
         return WRONG_Y
-    if not 0 <= weight < np.inf:
+    if not is_finite(weight):
         return WRONG_NUMBER
     copy(y, state.y, len(y))
     if not forward_one(state, x):

@@ -15,7 +15,7 @@ WRONG_Y_MEANS = (
     "a finite number for each output that the loss allows; a cotangent must have an entry for "
     "each output."
 )
-WRONG_NUMBER_MEANS = "weight must be finite and at least 0, and a learning rate finite and above 0."
+WRONG_NUMBER_MEANS = "weight must be finite, and a learning rate finite and above 0."
 WRONG_OUT_MEANS = (
     "out must have an entry for each output, gradient for each number in params, and "
     "gradient_x for each input."

@@ -373,7 +373,7 @@ def test_what_does_not_fit_is_refused_and_the_state_untouched():
         (lambda: jit.learn_one(s, x, y[:2]), "y must"),
         (lambda: jit.learn_one(s, x, 2 * y), "y must"),
         (lambda: jit.learn_one(s, x, np.float32(np.nan) * y), "y must"),
-        (lambda: jit.learn_one(s, x, 0, -1.0), "weight must"),
+        (lambda: jit.learn_one(s, x, 0, np.inf), "weight must"),
         (lambda: jit.learn_one(s, x, 0, np.nan), "weight must"),
         (lambda: jit.learn_one(s, nan, 0), "finite"),
         (lambda: jit.vjp(s, x, y[:2], gradient), "cotangent"),
