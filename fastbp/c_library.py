@@ -72,7 +72,7 @@ def c_library(folder: str | os.PathLike[str] | None = None, *, level: str | None
     ------
     RuntimeError
         If there is no C compiler to link with, or if it fails: ``cc``, or what the environment
-        variable CC names. With NUMBA_DISABLE_JIT=1, as nothing is compiled then.
+        variable CC names. Or if NUMBA_DISABLE_JIT or NUMBA_BOUNDSCHECK is set.
     ValueError
         If ``level`` is not known, or if there is no cache and ``folder`` is not given.
 

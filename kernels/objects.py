@@ -38,8 +38,9 @@ def objects(dtype: np.dtype, cpu: str | None = None) -> dict[str, bytes]:
     RuntimeError
         If this numba does not show the code of a C function.
     """
-    if config.DISABLE_JIT:
-        raise RuntimeError("nothing is compiled while NUMBA_DISABLE_JIT is set: unset it.")
+    for name in ("DISABLE_JIT", "BOUNDSCHECK"):  # nothing is compiled, or errors are Python's
+        if getattr(config, name):
+            raise RuntimeError(f"code for C cannot be made while NUMBA_{name} is set: unset it.")
     target = llvm.Target.from_triple(llvm.get_process_triple())
     features = "" if cpu else llvm.get_host_cpu_features().flatten()
     machine = target.create_target_machine(

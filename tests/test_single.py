@@ -21,7 +21,7 @@ def compared(one, rows, X, y):
     for t in range(len(X)):
         loss = one.learn_one(X[t], y[t])
         rows.partial_fit(X[t : t + 1], y[t : t + 1])
-        assert type(loss) is float
+        assert isinstance(loss, float)
     assert np.array_equal(one.network.params, rows.network.params)
     assert np.array_equal(one.optimizer_state.moments, rows.optimizer_state.moments)
     for name in ("samples", "loss", "loss_sum", "recent_loss"):
