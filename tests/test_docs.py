@@ -11,11 +11,11 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numba
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
-import numba
 import pytest
 
 from fastbp.cli import main
