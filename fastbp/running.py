@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 # Weight of the newest sample in `Stream.recent_loss`, once there have been as many as its inverse.
 _NEWEST = 0.01
@@ -53,6 +55,20 @@ class Stream:
         self.loss_sum += loss_sum
         share = max(1 - (1 - _NEWEST) ** n, n / self.samples)
         self._recent += (loss_sum / n - self._recent) * share
+
+    def described(self) -> dict[str, Any]:
+        """All of it as plain values, for `restored`."""
+        return {"samples": self.samples, "loss_sum": self.loss_sum, "recent": self._recent}
+
+    @classmethod
+    def restored(cls, description: Mapping[str, Any]) -> Stream:
+        """What `described` was called of; an empty one without values."""
+        stream = cls()
+        stream.samples = description.get("samples", 0)
+        stream.loss_sum, stream._recent = (
+            description.get(name, 0.0) for name in ("loss_sum", "recent")
+        )
+        return stream
 
     def __repr__(self) -> str:
         return (

@@ -161,6 +161,8 @@ TRAINER = fields(
     {
         "key": items(whole(0, 2**32), 2),
         "counts": _counts,
+        # Only after `learn_one` or `partial_fit`.
+        "stream": fields({"samples": whole(1, 2**63), "loss_sum": number, "recent": number}),
         # Only if callbacks had states to save.
         "callbacks": items(_CALLBACK),
     },

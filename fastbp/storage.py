@@ -19,6 +19,7 @@ from fastbp.history import History
 from fastbp.network import Network
 from fastbp.options import restored_options
 from fastbp.preparation import Preparation
+from fastbp.running import Stream
 from fastbp.samples import FloatArray
 from fastbp.trainer import Trainer
 
@@ -151,6 +152,8 @@ def _description(
         **trainer.workings.orders.described(),
         "counts": state.counts.tolist(),
     }
+    if trainer.stream.samples > 0:
+        part["stream"] = trainer.stream.described()
     return state.optimizer, part, state.moments
 
 
@@ -388,6 +391,7 @@ def _restored_trainer(network: Network, part: dict[str, Any]) -> Trainer:
     n = len(part["history"]["seconds"])
     once = {"method": ["sequential"] * n, "learning_rate": [trainer.learning_rate] * n}
     trainer.history = History.restored(once | part["history"])
+    trainer.stream = Stream.restored(part.get("stream", {}))
     _ = trainer.options  # raises ValueError if they do not go together in its next epoch
     if not isinstance(trainer.optimizer, optimizers.NAdam) and part.get("counts", _NO_COUNTS)[1]:
         raise ValueError("trainer.counts[1] must be 0 for any optimizer but nadam")

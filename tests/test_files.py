@@ -223,6 +223,12 @@ WRONG = [
         (RATE, {"name": "Step", "learning_rate": 0.1, **v})
         for v in ({"step_size": 1.5}, {}, {"x": 1})
     ),
+    *((("trainer", "stream"), value) for value in (None, {}, [], {"samples": 1})),
+    *(
+        (("trainer", "stream"), {"samples": 1, "loss_sum": 1.0, "recent": 1.0} | {name: value})
+        for name in ("samples", "loss_sum", "recent")
+        for value in (-1 if name == "samples" else "1", None)
+    ),
     (RATE, {"name": "Exponential", "learning_rate": 0.1, "gamma": 1e200}),
     *((RATE, value) for value in ({"name": "Schedule"}, {"name": []}, {}, [1], "0.1", -1, None)),
     (("trainer", "options", "optimizer"), {"name": "nadam", "beta1": [0.5]}),

@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import fastbp
-from fastbp import Network, Trainer
+from fastbp import Network, Trainer, schedules
 
 
 @pytest.fixture
@@ -189,3 +189,20 @@ def test_the_state_of_an_optimizer_goes_on_bit_for_bit(optimizer, tmp_path, gene
     for t in (trainer, loaded):
         t.fit(X, y, epochs=2, progress=False)
     np.testing.assert_array_equal(trainer.network.params, loaded.network.params)
+
+
+@pytest.mark.parametrize("learn", [Trainer.learn_one, lambda t, x, y: t.partial_fit([x], [y])])
+def test_a_stream_goes_on_with_its_losses_and_its_rate(network, learn, tmp_path, generator):
+    rate = schedules.BySample(schedules.InverseScaling(0.3))
+    trainer, X = Trainer(network, "adam", learning_rate=rate), generator.random((40, 4))
+    for x in X[:20]:
+        learn(trainer, x, int(x.argmax() % 3))
+    fastbp.save(trainer, tmp_path / "model.safetensors")
+    loaded = fastbp.load(tmp_path / "model.safetensors")
+    assert loaded.current_learning_rate == trainer.current_learning_rate == rate(20)
+    for x in X[20:]:
+        learn(trainer, x, int(x.argmax() % 3))
+        learn(loaded, x, int(x.argmax() % 3))
+    assert loaded.stream.samples == 40
+    assert repr(loaded.stream) == repr(trainer.stream)
+    np.testing.assert_array_equal(loaded.network.params, network.params)
