@@ -8,8 +8,8 @@ A layer's outputs are computed four at a time. Their weights lie together, input
 their biases, so that memory is read and written in one direction; so do those of the one to three
 outputs that may be left.
 
-Networks with fewer samples than others of their pack are idle at its end: their δ and their inputs
-are then zero, their decay is 1, and no bit of their parameters changes.
+Networks with fewer samples than others of their pack are idle at its end: their δ and the outputs
+of their layers are then zero, their decay is 1, and no bit of their parameters changes.
 """
 
 import itertools
@@ -482,9 +482,6 @@ def train_lanes(packed, samples, start, stop):
         add_losses(pack, t, by_label, has_idle, samples.clip)
         output_deltas(pack)
         step_lanes_above_first(pack, decays, has_idle)
-        if has_idle:
-            clear_idle(pack.active, x)
-            clear_idle(pack.active, of_layer(pack.delta, pack.layout.units, 1))
         if t + 1 < stop:
             load_samples(pack, samples, t + 1, steps)
         step_first_and_next_sums(pack, x, next_x, decays)

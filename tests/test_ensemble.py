@@ -370,6 +370,7 @@ def test_ctrl_c_leaves_every_network_whole(kernel, n_threads, generator, monkeyp
     changed = [not np.array_equal(a, b.params) for a, b in zip(before, ensemble, strict=True)]
     assert all(changed)  # by the first pass
     assert all(np.isfinite(network.params).all() for network in ensemble)
+    assert len(ensemble.train_loss) < 1000  # helpers have not gone on to the end
     ensemble.fit(X, y, epochs=1)
     assert not np.isnan(ensemble.train_loss[-1]).all()
 
