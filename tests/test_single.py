@@ -213,6 +213,23 @@ def test_partial_fit_keeps_it_and_returns_the_trainer():
     assert repr(restored.stream) == repr(trainer.stream)
 
 
+def test_a_saved_trainer_goes_on_with_its_stream(tmp_path):
+    network = Network((4, 8, 3), seed=0)
+    X, Y = rows_for(network, 20)
+    rate = schedules.BySample(schedules.Exponential(0.1, 0.9))
+    trainer = Trainer(network, "adam", learning_rate=rate)
+    for t in range(10):
+        trainer.learn_one(X[t], Y[t])
+    trainer.save(tmp_path / "trainer.safetensors")
+    restored = fastbp.load(tmp_path / "trainer.safetensors")
+    assert repr(restored.stream) == repr(trainer.stream)
+    assert restored.learning_rate == rate
+    for t in range(10, 20):
+        assert trainer.learn_one(X[t], Y[t]) == restored.learn_one(X[t], Y[t])
+    assert np.array_equal(restored.network.params, network.params)
+    assert restored.stream.recent_loss == trainer.stream.recent_loss
+
+
 @pytest.mark.parametrize(
     ("x", "y", "words"),
     [
