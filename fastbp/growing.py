@@ -283,9 +283,8 @@ class Growing:
         StreamDivergenceError
             If the loss or the parameters are not finite; then nothing has changed.
         """
-        dtype = self.recipe.dtype
         self.check(x)
-        weight = checks.rate("w", weight, dtype, zero=True)
+        weight = checks.finite("w", weight)
         eta = self._rate() if callable(self.learning_rate) else self.learning_rate
         features, outputs = len(self.places), len(self.outputs)
         self._admit([name for name in x if name not in self.places], label)

@@ -118,7 +118,7 @@ class _MLP(base.Estimator):
     def _learn_rows(self, X: Any, y: Any, w: Any, check: Callable[[Any], Any]) -> None:
         """`learn_one` row by row, once all of them are known to be samples."""
         frame, values = self._frame(X)
-        series, dtype = dataframe.into_series(y), self._network.recipe.dtype
+        series = dataframe.into_series(y)
         targets = [check(target) for target in series.to_list()]
         weights = [w] * len(targets) if np.ndim(w) == 0 else list(w)
         if not len(values) == len(targets) == len(weights):
@@ -127,7 +127,7 @@ class _MLP(base.Estimator):
                 f"{len(values)}, {len(targets)} and {len(weights)}."
             )
         for weight in weights:
-            checks.rate("w", weight, dtype, zero=True)
+            checks.finite("w", weight)
         self._y_name = series.name
         names = frame.columns
         for row, target, weight in zip(values.tolist(), targets, weights, strict=True):
@@ -222,7 +222,7 @@ class MLPClassifier(_MLP, base.MiniBatchClassifier):
             Features by name, finite numbers.
         y : bool, int, str or another hashable
         w : float, default 1.0
-            Factor of the gradient.
+            Factor of the gradient, which may be negative.
 
         Raises
         ------
@@ -368,7 +368,7 @@ class MLPRegressor(_MLP, base.MiniBatchRegressor):
         y : float
             A finite number.
         w : float, default 1.0
-            Factor of the gradient.
+            Factor of the gradient, which may be negative.
 
         Raises
         ------

@@ -109,7 +109,10 @@ def step_by_rule(state, x, weight):
 
 @jit
 def clipped_weight(state, x, weight):
-    """The weight, or less, so that the gradient's norm is at most rates[2]: ∂/∂W_l has ‖δ‖‖a‖."""
+    """The weight, or one nearer to 0, with which the gradient's norm is at most rates[2].
+
+    That of a layer's weights is ‖δ‖ ‖a‖.
+    """
     layout, squares = state.layout, 0.0
     copy(x, units_at(state.a, layout, 0), layout.sizes[0])
     for l in range(len(layout.strides)):
@@ -117,7 +120,7 @@ def clipped_weight(state, x, weight):
         a_norm = clipped_norm(np.inf, a, len(a)) / SHRINK
         norm = clipped_norm(np.inf, δ, len(δ)) * np.sqrt(1 + a_norm * a_norm)
         squares += norm * norm
-    return weight * factor_for(weight * np.sqrt(squares) + EPS, state.rates[2])
+    return weight * factor_for(abs(weight) * np.sqrt(squares) + EPS, state.rates[2])
 
 
 @jit(inline="early")
