@@ -116,6 +116,7 @@ class Pack:
         options = members[0].trainer.options
         samples = weighted(network, samples, options, 0.0)
         self._samples = samples._replace(order=self._order.reshape(-1))
+        self._fields.counts[:] = 0  # those of the last call
         self._counts = np.zeros_like(self._fields.counts)
         for lane, member in enumerate(members):
             self._counts[lane], self._fields.factors[lane] = member.n, member.factor

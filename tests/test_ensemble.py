@@ -160,6 +160,38 @@ def test_partial_fit_makes_one_pass_in_the_order_given(method, generator):
         ensemble.fit(X, y)
 
 
+@pytest.mark.parametrize("dtype", LANES)
+def test_each_call_may_have_other_rows_networks_and_targets(dtype, generator):
+    """Nothing is left of an earlier call in what a pack is trained in."""
+    calls = [
+        (60, 20, "rows"),
+        (7, 20, "labels"),
+        (7, 9, "rows"),
+        (1, 20, "labels"),
+        (30, 5, "rows"),
+    ]
+    ensemble = Ensemble(SIZES, 20, seeds=0, dtype=dtype, learning_rate=0.05)
+    trainers = apart(20, X, Y, 0, dtype=dtype, learning_rate=0.05)
+    for n_rows, n, kind in calls:
+        inputs = generator.normal(size=(n_rows, 3))
+        y = targets_for("cross_entropy", generator, n_rows, 4)
+        y = y if kind == "rows" else generator.integers(0, 4, n_rows)
+        weights = generator.uniform(0.5, 2, n_rows) if n == 20 else None
+        ensemble.partial_fit(
+            np.tile(inputs, (n, 1)), np.concatenate([y] * n), groups=np.arange(n).repeat(n_rows),
+            sample_weight=None if weights is None else np.tile(weights, n),
+        )  # fmt: skip
+        assert is_side_by_side(ensemble)
+        for trainer in trainers[:n]:
+            trainer.partial_fit(inputs, y, weights)
+        ensemble.fit(inputs, y, epochs=1)
+        for trainer in trainers:
+            trainer.fit(inputs, y, epochs=1, progress=False)
+        tolerance = 10 * TOLERANCE[dtype]
+        for network, trainer in zip(ensemble, trainers, strict=True):
+            assert_allclose(network.params, trainer.network.params, rtol=tolerance, atol=tolerance)
+
+
 def test_folds_may_be_numbers_rows_or_splits(generator):
     X, y = generator.normal(size=(40, 3)), generator.integers(0, 4, 40)
     splits = [*KFold(5, shuffle=True, random_state=0).split(X)]
