@@ -33,20 +33,25 @@ SMALL, FEW = (8, 16, 4), 32
 
 def medians(functions):
     """Median seconds of a call by name, the functions taking turns."""
+    return {name: statistics.median(values) for name, values in alternating(functions).items()}
+
+
+def alternating(functions, rounds=ROUNDS, seconds=ROUND_SECONDS, pause=PAUSE):
+    """Seconds of a call in each round by name, the functions taking turns."""
     repeats, times = {}, {name: [] for name in functions}
     for name, function in functions.items():
         function()
         began = time.perf_counter()
         function()
-        repeats[name] = max(1, int(ROUND_SECONDS / (time.perf_counter() - began)))
-    for _ in range(ROUNDS):
+        repeats[name] = max(1, int(seconds / (time.perf_counter() - began)))
+    for _ in range(rounds):
         for name, function in functions.items():
-            time.sleep(PAUSE)
+            time.sleep(pause)
             began = time.perf_counter()
             for _ in range(repeats[name]):
                 function()
             times[name].append((time.perf_counter() - began) / repeats[name])
-    return {name: statistics.median(values) for name, values in times.items()}
+    return times
 
 
 @numba.njit

@@ -39,10 +39,13 @@ class Bandwidth(NamedTuple):
     """Reading and writing back, both counted."""
 
 
-def describe():
-    """Processor, cores, versions and date, as JSON takes them; None for what is not installed."""
+def describe(*more):
+    """Processor, cores, versions and date, as JSON takes them; None for what is not installed.
+
+    ``more`` are distributions whose versions are wanted, too.
+    """
     versions = {}
-    for name in VERSIONS:
+    for name in (*VERSIONS, *more):
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -4,8 +4,9 @@ Same architecture (ReLU, softmax, cross-entropy), same initial weights, same ord
 same dtype, same optimizer, "sgd" or "adam" with its defaults. A system is built from
 (network, X, y, learning_rate, batch_size, optimizer, **settings) and has
 ``run()``, one more pass, and ``parameters()``, its weights (n_out, n_in) and then its biases, for
-the verification. ``tried`` lists the settings to build it with: what is quoted is the fastest.
-What a system cannot do it refuses with NotImplementedError, when it is built.
+the verification; none if its network is another one. ``tried`` lists the settings to build it with:
+what is quoted is the fastest. What a system cannot do it refuses with NotImplementedError, when it
+is built.
 """
 
 import functools
@@ -176,7 +177,7 @@ class Jax(System):
             return jax.lax.scan(step, (layers, state), data, unroll=unroll)[0]
 
         self.state = rule.init(self.layers)
-        self.train, self.wait = train, jax.block_until_ready
+        self.step, self.train, self.wait = step, train, jax.block_until_ready
 
     def run(self):
         self.layers, self.state = self.wait(self.train(self.layers, self.state, self.data))

@@ -27,5 +27,5 @@ def test_one_pass(benchmark, sizes, system):
     rows = affordable_rows(problem, 1, candidate, PASS_SECONDS)
     benchmark.group = str(problem)
     benchmark.extra_info |= {"rows": rows, "settings": candidate.settings}
-    run = build(problem, 1, "sgd", system, candidate.settings, rows).run
+    run = build(problem, 1, "sgd", SYSTEMS[system], candidate.settings, rows).run
     benchmark.pedantic(run, rounds=15, warmup_rounds=1)

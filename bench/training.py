@@ -87,22 +87,22 @@ def make_problem(sizes, data, rows, images=None):
     return Problem(sizes, data, Network(sizes, dtype="float32", seed=0), X, y)
 
 
-def build(problem, batch_size, optimizer, name, settings, rows):
-    """System ``name``, about to train the problem's network on its first rows."""
+def build(problem, batch_size, optimizer, system, settings, rows):
+    """A system, about to train the problem's network on its first rows."""
     X, y = problem.X[:rows], problem.y[:rows]
     # A larger batch takes fewer steps, and bears longer ones.
     learning_rate = LEARNING_RATE * (batch_size**0.5 if optimizer == "sgd" else 1)
-    return SYSTEMS[name](problem.network, X, y, learning_rate, batch_size, optimizer, **settings)
+    return system(problem.network, X, y, learning_rate, batch_size, optimizer, **settings)
 
 
-def verified(problem, batch_size=1, optimizer="sgd"):
+def verified(problem, batch_size=1, optimizer="sgd", systems=SYSTEMS):
     """Candidates by name, and why the other systems are left out."""
     rows = max(CHECKED_ROWS, CHECKED_STEPS * batch_size)
     candidates, left_out, losses = {}, {}, {}
-    for name, system in SYSTEMS.items():
+    for name, system in systems.items():
         for settings in system.tried:
             try:
-                built = build(problem, batch_size, optimizer, name, settings, rows)
+                built = build(problem, batch_size, optimizer, system, settings, rows)
             except ImportError as reason:
                 left_out[name] = str(reason)
                 break
@@ -111,11 +111,9 @@ def verified(problem, batch_size=1, optimizer="sgd"):
                 continue
             left_out.pop(name, None)
             first = seconds_of(built.run)
-            trained = problem.network.copy()
-            pairs = zip((*trained.weights, *trained.biases), built.parameters(), strict=True)
-            for mine, theirs in pairs:
-                mine[...] = theirs
-            losses[name, *settings.values()] = trained.loss(problem.X[:rows], problem.y[:rows])
+            if parameters := built.parameters():
+                trained = with_parameters(problem.network, parameters)
+                losses[name, *settings.values()] = trained.loss(problem.X[:rows], problem.y[:rows])
             time.sleep(PAUSE)
             again = seconds_of(built.run)
             best = candidates.get(name)
@@ -136,24 +134,32 @@ def verified(problem, batch_size=1, optimizer="sgd"):
     return candidates, left_out
 
 
+def with_parameters(network, parameters):
+    """A copy of the network with weights and biases as systems give them."""
+    copy = network.copy()
+    for mine, theirs in zip((*copy.weights, *copy.biases), parameters, strict=True):
+        mine[...] = theirs
+    return copy
+
+
 def affordable_rows(problem, batch_size, candidate, seconds):
     """Whole batches for one pass in so many seconds."""
     rows = min(len(problem.X), max(CHECKED_ROWS, batch_size, int(seconds / candidate.seconds)))
     return rows // batch_size * batch_size
 
 
-def measure(problem, kinds, rounds, seconds):
+def measure(problem, kinds, rounds, seconds, systems=SYSTEMS):
     """Entry of the problem in the report: all systems, sizes of batches and optimizers in turn."""
     entries, running, left_out = [], [], []
     for batch_size, optimizer in kinds:
         kind = {"batch_size": batch_size, "optimizer": optimizer}
-        candidates, reasons = verified(problem, **kind)
+        candidates, reasons = verified(problem, **kind, systems=systems)
         for name, reason in reasons.items():
             left_out.append({"system": name, **kind, "reason": reason})
             print(f"{problem}, {optimizer}, batch {batch_size}: {name} left out: {reason}")
         for name, candidate in candidates.items():
             rows = affordable_rows(problem, batch_size, candidate, seconds / rounds)
-            system = build(problem, batch_size, optimizer, name, candidate.settings, rows)
+            system = build(problem, *kind.values(), systems[name], candidate.settings, rows)
             system.run()
             running.append((system, rows))
             entries.append(
