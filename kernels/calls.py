@@ -35,7 +35,7 @@ def require(status):
 
 def label_of(y):
     """Class number that y is, or −1 if y holds targets."""
-    return -1 if hasattr(y, "__len__") else y
+    return -1 if hasattr(y, "__len__") else int(y)
 
 
 def targets_of(y):
@@ -45,8 +45,8 @@ def targets_of(y):
 
 @overload(label_of, inline="always")
 def _label_of(y):
-    if isinstance(y, types.Integer):
-        return lambda y: y
+    if isinstance(y, (types.Integer, types.Boolean)):
+        return lambda y: int(y)
     if isinstance(y, types.Array):
         return lambda y: -1
     raise TypingError(f"y must be a class number, an integer, or an array of targets, got {y}.")
@@ -177,4 +177,4 @@ def set_learning_rate(s, learning_rate):
     ValueError
         If it is not above 0 and finite, or if ``s`` is no state.
     """
-    require(call("set_learning_rate", s, (float(learning_rate),))[0])
+    require(call("set_learning_rate", s, (learning_rate,))[0])

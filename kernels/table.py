@@ -63,12 +63,12 @@ _ARGUMENTS: dict[str, tuple[Any, str]] = {
     "set_learning_rate": (c_set_learning_rate, "Rid"),
 }
 _NAMES = list(_ARGUMENTS)
+_NUMBERS = {"i": types.int64, "d": types.float64}
 _DTYPES = {np.dtype(name): getattr(types, name) for name in ("float32", "float64")}
 
 
 def _signature(kinds: str, real: Any) -> Any:
-    known = {"R": types.CPointer(real), "i": types.int64, "d": types.float64}
-    known["D"] = types.CPointer(types.float64)
+    known = _NUMBERS | {"R": types.CPointer(real), "D": types.CPointer(types.float64)}
     return types.int64(*(known[kind] for kind in kinds))
 
 
@@ -142,14 +142,11 @@ def _require(kind: Any, real: Any) -> None:
 
 
 def _pointers(context: Any, builder: Any, real: Any, kind: Any, value: Any) -> list[Any]:
-    """What a C function is given for an argument: for an array, its data and its length."""
-    if isinstance(kind, types.Array):
-        array = Array(context, builder, kind, value)
-        return [array.data, array.shape[0]]
-    if isinstance(kind, (types.NoneType, types.Omitted)):
+    """Data and length of an array, as a C function is given them; None is an empty array."""
+    if isinstance(kind, types.NoneType):
         return [ir.Constant(context.get_value_type(real).as_pointer(), None), INT64(0)]
-    wide = types.int64 if isinstance(kind, types.Integer) else types.float64
-    return [context.cast(builder, value, kind, wide)]
+    array = Array(context, builder, kind, value)
+    return [array.data, array.shape[0]]
 
 
 @intrinsic
@@ -171,7 +168,11 @@ def call(typing_context: Any, name: Any, packed: Any, arguments: Any) -> Any:
         loss = cgutils.alloca_once_value(builder, ir.Constant(ir.DoubleType(), float("nan")))
         passed = _pointers(context, builder, real, packed, values[1])
         for kind, value in zip(kinds, cgutils.unpack_tuple(builder, values[2]), strict=True):
-            passed += _pointers(context, builder, real, kind, value)
+            wanted = _NUMBERS.get(_ARGUMENTS[function][1][len(passed)])
+            if wanted is None:
+                passed += _pointers(context, builder, real, kind, value)
+            else:
+                passed.append(context.cast(builder, value, kind, wanted))
         if gives_loss:
             passed.append(loss)
         pointer = ir.FunctionType(INT64, [value.type for value in passed]).as_pointer()

@@ -129,6 +129,32 @@ def test_class_numbers_are_targets_of_one_class():
     )
 
 
+def test_numbers_of_every_type():
+    network = Network((4, 16, 2), seed=0)
+    x = np.ones(4, np.float32)
+
+    @numba.njit
+    def learn(s, x, y, weight):
+        return jit.learn_one(s, x, y, weight)
+
+    @numba.njit
+    def learn_at_rate(s, x, rate):
+        jit.set_learning_rate(s, rate)
+        return jit.learn_one(s, x, 1)
+
+    results = set()
+    for y in (1, np.int8(1), np.uint64(1), True):
+        for weight in (2, 2.0, np.float32(2), np.uint8(2)):
+            s = jit.state(network)
+            results.add((learn(s, x, y, weight), jit.params(s).tobytes()))
+    assert len(results) == 1
+    results = set()
+    for rate in (1, 1.0, np.float32(1), np.int32(1)):
+        s = jit.state(network)
+        results.add((learn_at_rate(s, x, rate), jit.params(s).tobytes()))
+    assert len(results) == 1
+
+
 @pytest.mark.parametrize("activation", kernels.HIDDEN)
 @pytest.mark.parametrize("output", ["softmax", "sigmoid", "tanh", "exp", "identity"])
 def test_vjp_by_differences(activation, output):
