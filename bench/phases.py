@@ -97,7 +97,7 @@ def problem(sizes, n):
     X = generator.standard_normal((n, sizes[0]), dtype=np.float32) * np.float32(0.3)
     y = (X @ generator.standard_normal((sizes[0], sizes[-1]), dtype=np.float32)).argmax(axis=1)
     network = Network(sizes, seed=0)
-    network.parameters.fields.rates[:] = RATE, 0
+    network.parameters.fields.rates[:2] = RATE, 0
     return network, network.samples(X, y)
 
 
