@@ -230,18 +230,19 @@ class Growing:
         try:
             self.fill(x)
             kernels.predict_one(self.state, self.x, self.out)
-        except REFUSALS:
+        except REFUSALS as error:
             self.check(x)
-            raise self._overflow() from None
+            raise self._overflow() from error
         return self.out
 
     def predicted_rows(self, X: NDArray[Any], names: Sequence[Hashable]) -> FloatArray:
         """Outputs for the rows of a matrix, whose columns have names."""
         inputs = np.zeros((len(X), len(self.x)), self.x.dtype)
         outputs = np.zeros((len(X), len(self.outputs)), self.x.dtype)
-        for name, column in zip(names, X.T, strict=True):
-            if (place := self.places.get(name)) is not None:
-                inputs[:, place] = column
+        with np.errstate(over="ignore"):
+            for name, column in zip(names, X.T, strict=True):
+                if (place := self.places.get(name)) is not None:
+                    inputs[:, place] = column
         try:
             for row, out in zip(inputs, outputs, strict=True):
                 kernels.predict_one(self.state, row, out)

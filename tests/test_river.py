@@ -234,6 +234,14 @@ def test_a_frame_that_is_refused_changes_nothing(kind, X, y, w, message):
     assert predictions(model) == before
 
 
+def test_frames_whose_outputs_overflow():
+    model = taught(MLPRegressor, dtype="float32")
+    for value in (1e39, 3e38):
+        X = pd.DataFrame({"feature 0": [1.0, value], "feature 1": [1.0, -value]})
+        with pytest.raises(ValueError, match="outputs must be finite, but a feature is too large"):
+            model.predict_many(X)
+
+
 @pytest.mark.parametrize(
     "duplicate",
     [
