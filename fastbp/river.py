@@ -31,7 +31,7 @@ try:
     from river import base
     from river.utils import dataframe
 except ImportError as error:
-    raise missing("fastbp.river needs River 0.26 or later", "river") from error
+    raise missing("fastbp.river needs River 0.26.1 or later", "river") from error
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
 

@@ -314,6 +314,6 @@ def test_what_is_said_without_river():
     code = "import sys; sys.modules['river'] = None; import fastbp; import fastbp.river"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.strip().splitlines()[-1] == (
-        "ImportError: fastbp.river needs River 0.26 or later, which is not installed; in the "
+        "ImportError: fastbp.river needs River 0.26.1 or later, which is not installed; in the "
         "folder of the clone: pip install -e '.[river]'"
     )
