@@ -28,7 +28,7 @@ from .losses import CROSS_ENTROPY, EXACT_FROM, loss_value, output_delta
 from .memory import matrix_rows, prefetch, window
 from .packing import Doubles, Int64s, Reals, pack, view
 from .samples import load_target, require_samples
-from .vectors import fma, lanes, largest, load, store, transpose, where_positive, zeros
+from .vectors import fma, lanes, load, store, transpose, where_positive, zeros
 
 
 class Lanes(NamedTuple):
@@ -252,8 +252,8 @@ def output_deltas(pack):
         store(δ, k * v, load(zero, a, k * v) * s - load(zero, pack.y, k * v))
 
 
-# Up to this loss, the probability of a class is exact.
-_LARGEST = -math.log(EXACT_FROM)
+# The probability that the softmax gives a class is exact if the loss is below this.
+_EXACT_UP_TO = -math.log(EXACT_FROM)
 
 
 @jit
@@ -264,7 +264,7 @@ def add_losses(pack, t, by_label, has_idle, clip):
     n, zero = layout.sizes[L], zeros(pack.params, 1)
     z, a = of_layer(pack.z, layout.units, L), of_layer(pack.a, layout.units, L)
     loss = pack.loss
-    most = loss.dtype.type(_LARGEST)
+    most = loss.dtype.type(_EXACT_UP_TO)
     if by_label:
         p = zero
         for k in range(n):
@@ -275,7 +275,10 @@ def add_losses(pack, t, by_label, has_idle, clip):
             loss[q] = -log(loss[q])
         if has_idle:
             clear_idle(pack.active, loss)
-        if largest(load(zero, loss, 0)) < most:
+        n_exact = 0
+        for q in range(len(loss)):
+            n_exact += loss[q] < most  # which NaN is not, so that it hides no other lane
+        if n_exact == len(loss):
             for q in range(len(loss)):
                 pack.losses[q] += pack.weights[q] * loss[q]
             return

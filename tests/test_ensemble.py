@@ -261,6 +261,40 @@ def test_an_idle_lane_may_overflow():
     assert_array_equal(fields.losses[idle], 0)
 
 
+@pytest.mark.parametrize("dtype", LANES)
+@pytest.mark.parametrize("logit", [60, 95, 200])
+def test_a_lane_that_is_nan_changes_no_other_loss(logit, dtype):
+    """All pairs of a lane of NaN and one that errs badly, whose loss is taken from its logits."""
+    n, network = LANES[dtype], Network((2, 2), dtype=dtype)
+    packed = kernels.make_lanes(network.layout, network.dtype)
+    fields, places = kernels.fields(packed, kernels.Lanes), packs.places_of(network)
+    samples = network.samples([[1, 8]], [1])._replace(order=np.zeros(n, np.int64))
+    params = fields.params.reshape(-1, n)
+    network.weights[0][...], network.biases[0][...] = [[logit, 0], [0, 0]], 0
+    for bad in range(n):
+        for erring in {*range(n)} - {bad}:
+            params[:], fields.losses[:], fields.counts[:] = 0, 0, 1
+            params[:, erring] = network.parameters.flat[places]
+            params[:, bad] = np.nan
+            kernels.train_lanes(packed, samples, 0, 1)
+            others = [k for k in range(n) if k not in (bad, erring)]
+            assert np.isnan(fields.losses[bad])
+            assert_allclose(fields.losses[erring], logit, rtol=1e-7)
+            assert_allclose(fields.losses[others], np.log(2), rtol=1e-6)
+
+
+def test_only_the_network_that_diverged_is_said_to(generator):
+    X, y = generator.normal(1, 0.1, (20, 2)), np.ones(20, int)
+    X[:4, 1] = 8
+    rates = np.full(16, 1e-6)
+    rates[8] = 3e38
+    ensemble = Ensemble((2, 2), 16, seeds=0, learning_rate=rates, shuffle=False)
+    ensemble[0].weights[0][...], ensemble[0].biases[0][...] = [[200, 0], [0, 0]], 0
+    with pytest.raises(fastbp.DivergenceError) as got:
+        ensemble.fit(X, y, epochs=1)
+    assert [*got.value.errors] == [8]
+
+
 @pytest.mark.parametrize(
     "options",
     [
