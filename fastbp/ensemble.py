@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import inspect
 import itertools
+import math
 import numbers
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,13 +18,27 @@ from fastbp import checks, kernels, keywords, threads
 from fastbp.divergence import EnsembleDivergenceError
 from fastbp.evaluation import inputs_of
 from fastbp.fitting import check_rates, warn_of_sizes
+from fastbp.memberships import by_number, numbers_of, rows_of_each
 from fastbp.network import Network
-from fastbp.packs import Member, Room, Rows, Work, divided, least_members, places_of, train_all
+from fastbp.packs import (
+    Errors,
+    Member,
+    Room,
+    Work,
+    calls_a_function,
+    divided,
+    least_members,
+    places_of,
+    samples_of,
+    train_all,
+)
 from fastbp.running import Stream
-from fastbp.samples import FloatArray, checked_indices, checked_inputs
+from fastbp.samples import FloatArray, checked_inputs
+from fastbp.splitting import Rows
 from fastbp.trainer import Trainer
 from fastbp.turns import take_all
 
+_SETTABLE = ("learning_rate", "weight_decay", "n_threads")
 _OWN = ("sizes", "n", "seeds", "learning_rate", "weight_decay", "n_threads")
 
 
@@ -31,8 +47,6 @@ def _keywords_of(kind: type) -> tuple[str, ...]:
     names = inspect.signature(kind).parameters
     return tuple(name for name in names if name not in (*_OWN, "network", "seed"))
 
-
-_NUMBER_THEM = "; to number other keys, call numpy.unique(keys, return_inverse=True)"
 
 _OF_NETWORKS, _OF_TRAINERS = _keywords_of(Network), _keywords_of(Trainer)
 
@@ -57,7 +71,7 @@ class Ensemble:
         Likewise.
     n_threads : int, optional
         Threads to use; it changes no bit of a result. By default all there are, where there is
-        enough work.
+        enough work. Where ``shuffle`` or a learning rate is a function of your own, it is one.
     **options
         Any other argument of `Network` and of `Trainer` but the seed, for all of them.
 
@@ -70,8 +84,10 @@ class Ensemble:
 
     Notes
     -----
-    ``ensemble[k]`` is a `Network`, to be used and changed like any other; ``len(ensemble)`` is
-    their number, and a loop over the ensemble goes over them. An ensemble can be pickled.
+    ``ensemble[k]`` is a `Network`, to be used and changed like any other, and ``ensemble[i:j]`` a
+    tuple of them; ``len(ensemble)`` is their number, and a loop over the ensemble goes over them.
+    ``learning_rate``, ``weight_decay`` and ``n_threads`` can be set between fits, to what they may
+    be here. An ensemble can be pickled.
 
     Examples
     --------
@@ -98,8 +114,7 @@ class Ensemble:
     ) -> None:
         _check_names(options)
         n = checks.integer("n", n, 1)
-        if n_threads is not None:
-            n_threads = checks.integer("n_threads", n_threads, 1, threads.MOST)
+        self.n_threads = n_threads
         given = {"seed": _seeds(seeds, n)}
         for name, value in (("learning_rate", learning_rate), ("weight_decay", weight_decay)):
             given[name] = _for_each(name, value, n)
@@ -109,26 +124,84 @@ class Ensemble:
         for k in range(n):
             own = {name: values[k] for name, values in given.items()}
             network = Network(sizes, seed=own["seed"], **of_network)
-            try:
+            with _naming(k) if k > 0 else contextlib.nullcontext():
                 trainers.append(Trainer(network, n_threads=1, **own, **of_trainer))
-            except ValueError as error:
-                where = f"network {k}: " if k > 0 else ""
-                raise ValueError(f"{where}{error}") from None
-        self._n_threads, self._trainers = n_threads, tuple(trainers)
+        self._trainers = tuple(trainers)
         self._places = places_of(self[0])
         self._lanes = kernels.VECTOR_BYTES // self[0].dtype.itemsize
         self._rooms: list[Room] = []
+        self._starts: list[list[int]] = []  # of each fit: epochs that each network had before it
         self._lines: tuple[str, ...] = ()
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_rooms": []}
+
+    # Options ------------------------------------------------------------------------------------
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_") and name not in _SETTABLE:
+            raise AttributeError(
+                f"{name} of an Ensemble cannot be set{keywords.meant(name, _SETTABLE)}; "
+                f"{', '.join(_SETTABLE[:-1])} and {_SETTABLE[-1]} can."
+            )
+        super().__setattr__(name, value)
+
+    @property
+    def n_threads(self) -> int | None:
+        """Threads to use; None for all there are."""
+        return self._n_threads
+
+    @n_threads.setter
+    def n_threads(self, value: int | None) -> None:
+        if value is not None:
+            value = checks.integer("n_threads", value, 1, threads.MOST)
+        self._n_threads = value
+
+    @property
+    def learning_rate(self) -> tuple[Any, ...]:
+        """Each network's; what is set may be one for all."""
+        return tuple(trainer.learning_rate for trainer in self._trainers)
+
+    @learning_rate.setter
+    def learning_rate(self, value: Any) -> None:
+        self._set_each("learning_rate", value)
+
+    @property
+    def weight_decay(self) -> tuple[float, ...]:
+        """Each network's; what is set may be one for all."""
+        return tuple(trainer.weight_decay for trainer in self._trainers)
+
+    @weight_decay.setter
+    def weight_decay(self, value: Any) -> None:
+        self._set_each("weight_decay", value)
+
+    def _set_each(self, name: str, value: Any) -> None:
+        """Set an option of every trainer, or of none if one of the values is refused."""
+        values = _for_each(name, value, len(self))
+        before = [getattr(trainer, name) for trainer in self._trainers]
+        try:
+            for k, trainer in enumerate(self._trainers):
+                with _naming(k):
+                    setattr(trainer, name, values[k])
+        except ValueError:
+            for trainer, old in zip(self._trainers, before, strict=True):
+                setattr(trainer, name, old)
+            raise
 
     # Networks -----------------------------------------------------------------------------------
 
     def __len__(self) -> int:
         return len(self._trainers)
 
-    def __getitem__(self, k: int) -> Network:
+    @overload
+    def __getitem__(self, k: int) -> Network: ...
+
+    @overload
+    def __getitem__(self, k: slice) -> tuple[Network, ...]: ...
+
+    def __getitem__(self, k: int | slice) -> Network | tuple[Network, ...]:
+        if isinstance(k, slice):
+            return tuple(self)[k]
         return self._trainers[k].network
 
     def __iter__(self) -> Iterator[Network]:
@@ -136,13 +209,21 @@ class Ensemble:
 
     @property
     def train_loss(self) -> NDArray[np.float64]:
-        """Mean loss of each epoch so far and each network, (epochs, n), as `History.train_loss`.
+        """Mean loss of each epoch so far and each network, (epochs, n): one fit after the other.
 
-        A network that sat out some fits, or diverged, has NaN at the end.
+        A network has NaN in fits that it sat out, and where it had diverged.
         """
-        columns = (trainer.history.train_loss for trainer in self._trainers)
-        rows = [*itertools.zip_longest(*columns, fillvalue=np.nan)]
-        return np.array(rows, np.float64).reshape(len(rows), len(self))
+        return self._losses(self._starts)
+
+    def _losses(self, starts: Sequence[Sequence[int]]) -> NDArray[np.float64]:
+        """Losses of fits that began when each network had had so many epochs."""
+        columns = [trainer.history.train_loss for trainer in self._trainers]
+        fits = [np.empty((0, len(self)))]
+        for start, end in itertools.pairwise([*starts, [*map(len, columns)]]):
+            of_fit = (column[i:j] for column, i, j in zip(columns, start, end, strict=True))
+            rows = [*itertools.zip_longest(*of_fit, fillvalue=np.nan)]
+            fits.append(np.array(rows, np.float64).reshape(len(rows), len(self)))
+        return np.concatenate(fits)
 
     @property
     def streams(self) -> tuple[Stream, ...]:
@@ -185,8 +266,8 @@ class Ensemble:
 
         Returns
         -------
-        array of shape (epochs so far, n)
-            `train_loss`.
+        array of shape (epochs, n)
+            Mean loss of each epoch of this fit and each network; NaN for one that sat it out.
 
         Raises
         ------
@@ -211,8 +292,9 @@ class Ensemble:
         epochs = checks.integer("epochs", epochs, 0)
         if progress is not None:
             checks.flag("progress", progress)
+        done = len(self._starts)
         self._train(X, y, sample_weight, groups, folds, epochs, progress)
-        return self.train_loss
+        return self._losses(self._starts[done:])
 
     @keywords.hinted
     def partial_fit(
@@ -241,26 +323,41 @@ class Ensemble:
         progress: bool | None,
     ) -> None:
         """`fit`, or with ``epochs=None`` `partial_fit`."""
-        samples = self._samples(X, y, sample_weight)
-        if epochs is not None:
-            warn_of_sizes(self._trainers[0], samples)
-        rows = self._rows(samples.inputs.n, groups, folds)
-        members = self._members(samples, rows)
-        for member in members:
-            _check(member, epochs)
-        packs: list[list[Member]] = []
-        alone, why = members, self._against_lanes(samples, rows is not None)
-        if not why:
-            packs, alone = divided(members, self._lanes, least_members(self[0]))
-        self._lines = _lines(packs, alone, why)
-        if not members or epochs == 0:
-            return
-        users = [member.trainer.network.trained_by for member in members]
-        users += [member.trainer.workings.turns.by for member in members]
-        work = Work(samples, packs, alone, self._places, self._rooms)
-        train = functools.partial(train_all, work, epochs, progress, self._n_threads)
-        if errors := take_all(users, train):
-            raise EnsembleDivergenceError(errors, len(self))
+        with contextlib.ExitStack() as refusal:
+            refusal.callback(self._forget_labels, [network.classes for network in self])
+            samples = self._samples(X, y, sample_weight)
+            if epochs is not None:
+                warn_of_sizes(self._trainers[0], samples)
+            rows = rows_of_each(groups, folds, len(self), samples.inputs.n)
+            members = self._members(samples, rows)
+            self._check(members, samples, epochs)
+            packs: list[list[Member]] = []
+            alone, why = members, self._against_lanes(samples, rows is not None)
+            if not why:
+                packs, alone = divided(members, self._lanes, least_members(self[0]))
+            work = Work(samples, packs, alone, self._places, self._rooms)
+
+            def train() -> Errors:
+                refusal.pop_all()
+                self._lines = _lines(packs, alone, why)
+                if not members or epochs == 0:
+                    return {}
+                if epochs is not None:
+                    self._starts.append([len(trainer.history) for trainer in self._trainers])
+                return train_all(work, epochs, progress, self._n_threads)
+
+            users = [member.trainer.network.trained_by for member in members]
+            users += [member.trainer.workings.turns.by for member in members]
+            if errors := take_all(users, train):
+                raise EnsembleDivergenceError(errors, len(self))
+
+    def _forget_labels(self, before: Sequence[tuple[Any, ...] | None]) -> None:
+        """Go back to the classes that networks had before a fit that was refused."""
+        for trainer, classes in zip(self._trainers, before, strict=True):
+            if trainer.network.classes != classes:
+                vars(trainer.network)["classes"] = classes
+                by_label: Any = trainer.class_weight
+                trainer.options_of(trainer.network).class_weight = by_label
 
     def _samples(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None
@@ -272,34 +369,6 @@ class Ensemble:
                 vars(network)["classes"] = self[0].classes
         return samples
 
-    def _rows(self, n_rows: int, groups: ArrayLike | None, folds: Any) -> list[Rows] | None:
-        """The rows of each network; None if all of them train on all rows."""
-        if groups is not None and folds is not None:
-            raise ValueError("groups and folds must not both be given.")
-        if groups is not None:
-            return _by_number(self._numbers("groups", groups, n_rows), len(self))
-        return None if folds is None else self._by_fold(folds, n_rows)
-
-    def _numbers(self, name: str, values: Any, n_rows: int) -> Rows:
-        """A number of a network for each row."""
-        what = "numbers of networks"
-        return checked_indices(name, values, len(self), what, n_rows, _NUMBER_THEM)
-
-    def _by_fold(self, folds: Any, n_rows: int) -> list[Rows]:
-        entries = folds if isinstance(folds, np.ndarray) else _listed(folds)
-        if np.ndim(entries) == 1 if isinstance(entries, np.ndarray) else _are_numbers(entries):
-            left_out = self._numbers("folds", entries, n_rows)
-            given = [np.flatnonzero(left_out != k) for k in range(len(self))]
-        else:
-            given = [each[0] if _is_split(each) else each for each in entries]
-        if len(given) != len(self):
-            raise ValueError(
-                f"folds must give rows for each of {len(self)} networks, got {len(given)} of them."
-            )
-        return [
-            checked_indices(f"folds[{k}]", rows, n_rows, "rows") for k, rows in enumerate(given)
-        ]
-
     def _members(self, samples: kernels.Samples, rows: list[Rows] | None) -> list[Member]:
         """Those that have rows to train on."""
         members = []
@@ -309,18 +378,38 @@ class Ensemble:
             elif len(rows[k]) > 0:
                 factor, weights = 1.0, samples.weights
                 if len(weights) > 0:
-                    mean = float(weights[rows[k]].mean())
-                    if mean == 0:
+                    largest = float(weights[rows[k]].max())
+                    if largest == 0:
                         raise ValueError(
                             f"sample_weight must be above 0 in some rows of network {k}."
                         )
-                    factor = 1 / mean
+                    mean = float((weights[rows[k]] / largest).mean()) * largest
+                    factor = 1 / mean if mean > 0 else math.inf
                 members.append(Member(k, trainer, len(rows[k]), rows[k], factor))
         return members
+
+    def _check(
+        self, members: Sequence[Member], samples: kernels.Samples, epochs: int | None
+    ) -> None:
+        """Refuse what can be known to be wrong, before any network is trained."""
+        for member in members:
+            trainer, network = member.trainer, member.trainer.network
+            if network.first_nonfinite_layer() is not None:
+                raise ValueError(f"network {member.number} must have finite params.")
+            with _naming(member.number):
+                if epochs is not None:
+                    check_rates(trainer, epochs)
+                elif not calls_a_function(trainer):
+                    trainer.options_of(network, trainer.current_learning_rate)
+                is_new = member.rows is not None or member is members[0]
+                if is_new and trainer.options_of(network).class_weight is not None:
+                    samples_of(member, samples)
 
     def _against_lanes(self, samples: kernels.Samples, has_rows: bool) -> str:
         """Why networks cannot train side by side, or would be slower; "" if they can."""
         options, least = self._trainers[0].options, least_members(self[0])
+        if len(self) == 1:
+            return "there are no others"
         if not options.of_single_samples:
             return "steps are not those of plain sgd with batch_size 1"
         if {*options.method} != {"auto"} or options.block_size is not None:
@@ -406,8 +495,8 @@ class Ensemble:
                 its[...] = self._outputs_of(network, inputs, prepared)
             return outputs
         outputs = np.empty(shape, first.dtype)
-        numbers_of_rows = self._numbers("groups", groups, inputs.n)
-        for network, rows in zip(self, _by_number(numbers_of_rows, len(self)), strict=True):
+        numbers_of_rows = numbers_of("groups", groups, len(self), inputs.n)
+        for network, rows in zip(self, by_number(numbers_of_rows, len(self)), strict=True):
             if len(rows) > 0:
                 outputs[rows] = self._outputs_of(network, inputs_of(inputs, rows), prepared)
         return outputs
@@ -428,7 +517,8 @@ class Ensemble:
 
     def summary(self) -> str:
         """Table of a network's layers and, after training, how it was computed and why."""
-        return "\n".join([f"{len(self)} networks, each:", self[0].summary(), *self._lines])
+        which = "1 network:" if len(self) == 1 else f"{len(self)} networks, each:"
+        return "\n".join([which, self[0].summary(), *self._lines])
 
     def __repr__(self) -> str:
         return f"Ensemble of {len(self)}: {self[0]!r}"
@@ -443,6 +533,15 @@ def _check_names(options: Iterable[str]) -> None:
                 f"Ensemble has no argument {name!r}{keywords.meant(name, names)}; it takes "
                 f"{', '.join(names)}."
             )
+
+
+@contextlib.contextmanager
+def _naming(k: int) -> Iterator[None]:
+    """Say in errors which network they are of."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"network {k}: {error}") from None
 
 
 def _seeds(seeds: Any, n: int) -> tuple[Any, ...]:
@@ -464,43 +563,6 @@ def _for_each(name: str, value: Any, n: int) -> tuple[Any, ...]:
     return given
 
 
-def _by_number(numbers_of_rows: Rows, n: int) -> list[Rows]:
-    """The rows of each number, ascending."""
-    order = np.argsort(numbers_of_rows, kind="stable")
-    ends = np.cumsum(np.bincount(numbers_of_rows, minlength=n))
-    return np.split(order, ends[:-1])
-
-
-def _listed(folds: Any) -> list[Any]:
-    """What an iterable yields."""
-    try:
-        return [*folds]
-    except TypeError:
-        raise ValueError(
-            "folds must be a number for each row, or rows or a split for each network, got "
-            f"{checks.shown(folds)}."
-        ) from None
-
-
-def _check(member: Member, epochs: int | None) -> None:
-    """Refuse options that do not go together in the epochs to come, and parameters like NaN."""
-    if epochs is None:
-        _ = member.trainer.options  # raises ValueError
-    else:
-        check_rates(member.trainer, epochs)
-    if member.trainer.network.first_nonfinite_layer() is not None:
-        raise ValueError(f"network {member.number} must have finite params.")
-
-
-def _are_numbers(entries: Sequence[Any]) -> bool:
-    return all(isinstance(entry, numbers.Number) for entry in entries)
-
-
-def _is_split(entry: Any) -> bool:
-    """Whether it is a pair of arrays: rows to train on, and others."""
-    return isinstance(entry, tuple) and len(entry) == 2 and not _are_numbers(entry)
-
-
 def _lines(packs: Sequence[Sequence[Member]], alone: Sequence[Member], why: str) -> tuple[str, ...]:
     """How networks are trained, and why."""
     in_lanes = sum(map(len, packs))
@@ -509,7 +571,14 @@ def _lines(packs: Sequence[Sequence[Member]], alone: Sequence[Member], why: str)
         lines.append(
             f"{in_lanes} side by side in SIMD lanes, {len(packs)} pack{'s' * (len(packs) > 1)}"
         )
-    if alone:
-        reason = why or "too few networks have as many samples"
-        lines.append(f"{len(alone)} on their own: {reason}")
+    reasons = Counter(why or _apart_from_packs(member) for member in alone)
+    for reason, count in reasons.items():
+        lines.append(f"{count} on {'its' if count == 1 else 'their'} own: {reason}")
     return tuple(lines)
+
+
+def _apart_from_packs(member: Member) -> str:
+    """Why a member is in no pack, although lanes can do what it needs."""
+    if math.isfinite(member.factor):
+        return "too few networks have as many samples"
+    return "sample_weight is too small"

@@ -62,7 +62,8 @@ def rows_of(samples: kernels.Samples, rows: splitting.Rows, of: str) -> kernels.
     if len(weights) > 0:
         if not weights.any():
             raise ValueError(f"sample_weight must be above 0 in some rows of {of}.")
-        weights = weights / weights.mean()
+        weights = weights / weights.max()  # their mean cannot underflow
+        weights /= weights.mean()
     return kernels.Samples(
         inputs_of(samples.inputs, rows),
         kernels.read_only(samples.labels[rows] if len(samples.labels) > 0 else samples.labels),

@@ -9,9 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fastbp import kernels, threads
+from fastbp import kernels, schedules, threads
 from fastbp.callbacks import Callback
 from fastbp.divergence import DivergenceError
 from fastbp.evaluation import rows_of
@@ -20,16 +19,17 @@ from fastbp.network import Network
 from fastbp.pacing import paced
 from fastbp.progress import progress_bar
 from fastbp.samples import FloatArray
+from fastbp.splitting import Rows
 from fastbp.trainer import Trainer
 from fastbp.watching import Watch
 
-Rows = NDArray[np.int64]
 Report = Callable[[int], None]
 Errors = dict[int, DivergenceError]
 Result = TypeVar("Result")
 
-# A step of a pack takes as long as so many steps of a single network, and one more for every so
-# many parameters, which are ever further from the core, as they are those of all lanes.
+# A step of a pack takes as long as _STEPS steps of a single network. It takes one more for every
+# _PARAMS_A_STEP parameters of a network, because the parameters of all lanes no longer fit into the
+# fastest cache.
 _STEPS, _PARAMS_A_STEP = 3, 200
 
 
@@ -43,7 +43,7 @@ class Member(NamedTuple):
     rows: Rows | None
     """Which they are; None for all."""
     factor: float = 1.0
-    """By which weights are multiplied for their mean over these rows to be 1."""
+    """By which weights are multiplied for their mean over these rows to be 1; perhaps infinite."""
 
 
 def least_members(network: Network) -> int:
@@ -51,15 +51,33 @@ def least_members(network: Network) -> int:
     return _STEPS + -(-network.n_params // _PARAMS_A_STEP)
 
 
+def calls_a_function(trainer: Trainer) -> bool:
+    """Whether its order or learning rate is a function of the user's, whose calls have effects."""
+    rate = trainer.learning_rate
+    if isinstance(rate, schedules.BySample):
+        rate = rate.schedule
+    is_ours = not callable(rate) or type(rate) in schedules.SCHEDULES.values()
+    return callable(trainer.shuffle) or not is_ours
+
+
+def samples_of(member: Member, samples: kernels.Samples) -> kernels.Samples:
+    """The samples of a member alone, as they are trained on."""
+    trainer = member.trainer
+    if member.rows is not None:
+        samples = rows_of(samples, member.rows, f"network {member.number}")
+    return weighted(trainer.network, samples, trainer.options_of(trainer.network), 0.0)
+
+
 def divided(
     members: Sequence[Member], lanes: int, least: int
 ) -> tuple[list[list[Member]], list[Member]]:
     """Packs of at most so many members, and those that are better off on their own.
 
-    ``least`` is that of `least_members`.
+    ``least`` is that of `least_members`. Lanes multiply weights by a factor, which must be finite.
     """
-    waiting = sorted(members, key=lambda member: -member.n)
-    packs, alone, start = [], [], 0
+    able = [member for member in members if math.isfinite(member.factor)]
+    alone = [member for member in members if not math.isfinite(member.factor)]
+    waiting, packs, start = sorted(able, key=lambda member: -member.n), [], 0
     while start < len(waiting):
         pack = waiting[start : start + lanes]
         if sum(member.n for member in pack) >= least * pack[0].n:
@@ -140,6 +158,8 @@ class Pack:
         try:  # twice, in case Ctrl-C interrupts the first
             try:
                 for _ in range(1 if epochs is None else epochs):
+                    if len(self._errors) == len(self.members):
+                        break
                     self._pass(epochs is not None, report)
             finally:
                 self._write()
@@ -160,7 +180,10 @@ class Pack:
                 report(0)  # for Ctrl-C, as drawing the order of many samples takes long
         self._seconds = 0.0
         operations = 6 * len(self._places) * len(self._counts)
-        for start, stop in paced(self.members[0].n, operations):
+        for start, stop in paced(int(self._counts.max()), operations):
+            stop = min(stop, int(self._counts.max()))  # as the longest may have diverged
+            if start >= stop:
+                break
             self._chunk(start, stop)
             report(int((self._counts.clip(start, stop) - start).sum()))
         if is_epoch:
@@ -245,11 +268,8 @@ class Alone:
 
     def train(self, epochs: int | None, report: Report) -> Errors:
         """As `Pack.train`."""
-        member, samples = self._member, self._samples
-        if member.rows is not None:
-            samples = rows_of(samples, member.rows, f"network {member.number}")
-        trainer = member.trainer
-        samples = weighted(trainer.network, samples, trainer.options, 0.0)
+        member, trainer = self._member, self._member.trainer
+        samples = samples_of(member, self._samples)
         try:
             if epochs is None:
                 _one_pass(trainer, samples, report)
@@ -319,8 +339,8 @@ def _n_samples(members: Sequence[Member]) -> int:
     return sum(member.n for member in members)
 
 
-# Between kernels a thread needs the interpreter, which one thread has at a time, for as long as so
-# many operations take: with fewer in each network's epoch, threads would only wait for it.
+# Only one thread at a time can run Python code, and each epoch of a network needs some. If an epoch
+# has fewer operations than this, threads would spend their time waiting for each other.
 _BETWEEN = 300_000
 
 
@@ -345,8 +365,9 @@ def train_all(
     tasks, n_epochs = work.tasks, 1 if epochs is None else epochs
     n, n_members = sum(map(_n_samples, tasks)), sum(map(len, tasks))
     operations = 6 * tasks[0][0].trainer.network.n_params * n
-    if operations < _BETWEEN * n_members:
-        n_threads = 1
+    calls = any(calls_a_function(member.trainer) for task in tasks for member in task)
+    if calls or operations < _BETWEEN * n_members:
+        n_threads = 1  # functions are called in the same order whatever was asked for
     lock = threading.Lock()
     with progress_bar(progress, n * n_epochs) as bar:
 

@@ -365,7 +365,7 @@ def test_one_long_network_does_not_hold_up_the_others(generator):
     ensemble = Ensemble(SIZES, 21, seeds=0)
     ensemble.fit(X, y, epochs=2, folds=rows)
     assert "20 side by side" in ensemble.summary()
-    assert "1 on their own" in ensemble.summary()
+    assert "1 on its own" in ensemble.summary()
     assert_same(ensemble, apart(21, X, y, 2, rows=rows))
 
 
@@ -564,7 +564,12 @@ def test_wrong_arguments_are_refused(options, error, message):
         ({"groups": Y[:5]}, r"groups must be an integer array of shape \(6,\)"),
         ({"groups": ["a"] * 6}, "groups must hold real numbers.*numpy.unique"),
         ({"groups": Y / 2}, "got float64 of shape .6,.; to number other keys.*numpy.unique"),
-        ({"folds": Y}, r"folds\[0\] must be an integer array of shape \(at least 1,\)"),
+        ({"folds": Y}, "folds must leave rows for network 0, but all rows are of fold 0"),
+        ({"folds": (Y + 2).tolist()}, "folds must leave rows for network 2, .* are of fold 2"),
+        ({"folds": [Y, Y, Y, []]}, r"folds\[3\] must be an integer array of shape \(at least 1,\)"),
+        ({"folds": [Y == 0] * 4}, r"folds\[0\] must .* got bool .*numpy.flatnonzero\(mask\)"),
+        ({"folds": [(Y > 0).tolist()] * 4}, r"folds\[0\] must .* numpy.flatnonzero\(mask\)"),
+        ({"folds": []}, "folds must give rows for each of 4 networks, got 0"),
         ({"folds": Y + 4}, "folds must be an integer array"),
         ({"folds": [Y] * 3}, "folds must give rows for each of 4 networks, got 3"),
         ({"folds": [Y, Y, Y, Y + 6]}, r"folds\[3\] must be .* rows from 0 to 5, got rows from 6"),
