@@ -140,8 +140,9 @@ class Ensemble:
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("_") and name not in _SETTABLE:
+            hint = "" if hasattr(type(self), name) else keywords.meant(name, _SETTABLE)
             raise AttributeError(
-                f"{name} of an Ensemble cannot be set{keywords.meant(name, _SETTABLE)}; "
+                f"{name} of an Ensemble cannot be set{hint}; "
                 f"{', '.join(_SETTABLE[:-1])} and {_SETTABLE[-1]} can."
             )
         super().__setattr__(name, value)

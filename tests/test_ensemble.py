@@ -661,3 +661,278 @@ def test_the_kernel_refuses_samples_of_other_networks_and_too_few():
         kernels.train_lanes(packed, other, 0, 2)
     with pytest.raises(ValueError, match="packed"):
         kernels.train_lanes(packed[:-1], samples, 0, 2)
+
+
+def states_of(ensemble):
+    """What a refused call must not change."""
+    return [(network.params.tobytes(), network.classes) for network in ensemble]
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize(
+    ("options", "y", "message"),
+    [
+        ({"class_weight": {2: 0.0}}, np.arange(60) % 6 // 3 * 2, "class_weight must leave"),
+        ({"class_weight": [1, 1, 0, 1]}, np.arange(60) % 6 // 3 * 2, "class_weight must leave"),
+        ({"class_weight": {"c": 0.0}}, np.array([*"abdccc"] * 10), "class_weight must leave"),
+        (
+            {"class_weight": "balanced", "loss": "binary_cross_entropy", "sizes": (3, 1)},
+            np.where(np.arange(60) % 6 == 3, 0.5, 1.0),
+            "class_weight needs class numbers",
+        ),
+    ],
+    ids=["mapping", "sequence", "labels", "shares"],
+)
+def test_weights_of_classes_are_checked_before_any_network_is_trained(options, y, message, method):
+    options = {"sizes": SIZES} | options
+    ensemble = Ensemble(n=6, seeds=0, **options)
+    before = states_of(ensemble)
+    with pytest.raises(ValueError, match=f"^network 3: {message}"):
+        getattr(ensemble, method)(np.ones((60, 3)), y, groups=np.arange(60) % 6)
+    assert states_of(ensemble) == before
+    assert len(ensemble.train_loss) == 0
+    assert {stream.samples for stream in ensemble.streams} == {0}
+
+
+def test_rates_of_a_pass_are_checked_before_any_network_is_trained():
+    """Those that are known: the last network's would turn its weights' signs."""
+    rates = [fastbp.schedules.BySample(fastbp.schedules.Exponential(k, 1.0)) for k in (1, 1, 1, 3)]
+    ensemble = Ensemble(SIZES, 4, seeds=0, weight_decay=0.5, learning_rate=rates[0])
+    ensemble.learning_rate = rates
+    before = states_of(ensemble)
+    with pytest.raises(ValueError, match=r"^network 3: learning_rate .* must be below 1"):
+        ensemble.partial_fit(X, Y)
+    assert states_of(ensemble) == before
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"groups": [9] * 6},
+        {"folds": [0] * 6},
+        {"folds": 3},
+        {"sample_weight": [0] * 3 + [1] * 3, "groups": [0, 0, 1, 1, 2, 3]},
+        {"epochs": -1},
+        {"class_weight": {"d": 0.0}, "groups": [0, 0, 1, 2, 2, 3]},
+    ],
+    ids=repr,
+)
+def test_labels_of_a_refused_fit_are_forgotten(wrong):
+    """Other labels are fine in the next fit, and weights of classes are those of the new ones."""
+    class_weight = wrong.get("class_weight")
+    ensemble = Ensemble(SIZES, 4, seeds=0, class_weight=class_weight)
+    with pytest.raises(ValueError, match=r"groups|folds|sample_weight|epochs|class_weight"):
+        ensemble.fit(X, [*"aabcdd"], **{k: v for k, v in wrong.items() if k != "class_weight"})
+    assert {network.classes for network in ensemble} == {None}
+    labels = [*"dcbbaa"] if class_weight else [*"uvwxyz"[:4], "u", "v"]
+    ensemble.fit(X, labels, epochs=1)
+    assert {network.classes for network in ensemble} == {tuple(sorted({*labels}))}
+    if class_weight:
+        other = Ensemble(SIZES, 4, seeds=0, class_weight=class_weight)
+        other.fit(X, labels, epochs=1)
+        assert states_of(ensemble) == states_of(other)
+
+
+def test_labels_of_a_fit_that_another_thread_prevents_are_forgotten():
+    ensemble, caught = Ensemble(SIZES, 4, seeds=0, shuffle=lambda n: order(n)), []
+
+    def order(n):
+        for network in ensemble:
+            vars(network)["classes"] = None
+        with threads.ThreadPoolExecutor(1) as other:
+            caught.append(other.submit(ensemble.fit, X, [*"aabcdd"]).exception())
+        assert ensemble[0].classes is None
+        return np.arange(n)
+
+    ensemble.fit(X, Y, epochs=1)
+    assert all("another thread" in str(error) for error in caught)
+    assert len(ensemble.train_loss) == 1
+
+
+@pytest.mark.parametrize("method", ["auto", "sequential"])
+@pytest.mark.parametrize("kind", ["shuffle", "learning_rate", "BySample"])
+def test_functions_of_the_user_are_called_in_one_order(kind, method, generator, monkeypatch):
+    """On whatever number of threads, as what they give may depend on how often they were called."""
+    monkeypatch.setattr(threads, "_WORTH_SPREADING", 0)
+    monkeypatch.setattr(packs, "_BETWEEN", 0)
+    X, y = generator.normal(size=(60, 3)), generator.integers(0, 4, 60)
+    results, callers = [], set()
+    for n_threads in (1, 2, 3):
+        draws = np.random.default_rng(0)
+
+        def drawn(n, draws=draws):
+            callers.add(threading.get_ident())
+            return draws.permutation(n) if kind == "shuffle" else draws.uniform(0.01, 0.1)
+
+        function = fastbp.schedules.BySample(drawn) if kind == "BySample" else drawn
+        option = {kind if kind == "shuffle" else "learning_rate": function}
+        ensemble = Ensemble(SIZES, 60, seeds=0, n_threads=n_threads, method=method, **option)
+        for _ in range(5):
+            ensemble.partial_fit(X, y)
+            if kind != "BySample":
+                ensemble.fit(X, y, epochs=3)
+        results.append(states_of(ensemble))
+    assert results[0] == results[1] == results[2]
+    assert callers == {threading.get_ident()}
+
+
+@pytest.mark.parametrize(
+    ("options", "calls"),
+    [
+        ({}, False),
+        ({"shuffle": False}, False),
+        ({"learning_rate": fastbp.schedules.Cosine(0.1, 10)}, False),
+        ({"learning_rate": fastbp.schedules.BySample(fastbp.schedules.Cosine(0.1, 10))}, False),
+        ({"learning_rate": lambda epoch: 0.1}, True),
+        ({"learning_rate": fastbp.schedules.BySample(lambda n: 0.1)}, True),
+        ({"shuffle": np.arange}, True),
+    ],
+    ids=repr,
+)
+def test_schedules_are_no_functions_of_the_user(options, calls):
+    assert packs.calls_a_function(Trainer(Network(SIZES, seed=0), **options)) == calls
+
+
+def test_each_fit_has_its_own_losses(generator):
+    X, y = generator.normal(size=(60, 3)), generator.integers(0, 4, 60)
+    ensemble = Ensemble(SIZES, 3, seeds=0)
+    first = ensemble.fit(X, y, epochs=2, groups=np.arange(60) % 2)
+    assert first.shape == (2, 3)
+    assert_array_equal(np.isnan(first), [[False, False, True]] * 2)
+    second = ensemble.fit(X, y, epochs=1)
+    assert second.shape == (1, 3)
+    assert np.isfinite(second).all()
+    assert ensemble.fit(X, y, epochs=0).shape == (0, 3)
+    third = ensemble.fit(X, y, epochs=3, groups=np.full(60, 2))
+    assert_array_equal(np.isnan(third), [[True, True, False]] * 3)
+    assert_array_equal(ensemble.train_loss, np.concatenate([first, second, third]))
+    again = pickle.loads(pickle.dumps(ensemble))
+    assert_array_equal(again.train_loss, ensemble.train_loss)
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_size": 2}], ids=["lanes", "trainers"])
+def test_losses_of_fits_after_a_divergence_are_in_their_own_rows(options, generator):
+    X, y = generator.normal(size=(40, 3)), generator.normal(size=(40, 4))
+    rates = np.full(6, 0.01)
+    rates[2] = 1e20
+    ensemble = Ensemble(SIZES, 6, seeds=0, learning_rate=rates, loss="squared_error", **options)
+    with pytest.raises(fastbp.DivergenceError):
+        ensemble.fit(X, y, epochs=2)
+    ensemble.learning_rate = 0.01
+    last = ensemble.fit(X, y, epochs=1)
+    assert np.isfinite(last).all()
+    losses = ensemble.train_loss
+    assert losses.shape == (3, 6)
+    assert_array_equal(losses[2], last[0])
+    assert_array_equal(np.isnan(losses[:, 2]), [True, True, False])
+
+
+@pytest.mark.parametrize("small", [1e-300, 1e-310, 1e-320, 5e-324])
+@pytest.mark.parametrize("rest", [0, 1], ids=["some are 0", "all alike"])
+def test_weights_of_a_group_may_be_tiny(small, rest, generator):
+    X, y = generator.normal(size=(64, 3)), generator.integers(0, 4, 64)
+    groups = np.arange(64) % 8
+    weights = np.where(groups == 5, small, 1.0)
+    if not rest:
+        weights[(groups == 5) & (np.arange(64) > 32)] = 0
+        weights[groups == 1] = 0.25  # the mean of all is not 1
+    ensemble = Ensemble(SIZES, 8, seeds=0)
+    losses = ensemble.fit(X, y, epochs=2, groups=groups, sample_weight=weights)
+    assert np.isfinite(losses).all()
+    is_lone = small < 1e-308
+    assert ("1 on its own: sample_weight is too small" in ensemble.summary()) == is_lone
+    rows = [np.flatnonzero(groups == k) for k in range(8)]
+    equal = np.where(weights == small, 1.0, weights)  # only their ratios within a group count
+    assert_same(ensemble, apart(8, X, y, 2, rows=rows, weights=equal))
+
+
+def test_options_that_can_be_set_are_and_others_are_refused(generator):
+    X, y = generator.normal(size=(40, 3)), generator.integers(0, 4, 40)
+    ensemble = Ensemble(SIZES, 6, seeds=0)
+    assert ensemble.n_threads is None
+    assert ensemble.learning_rate == (0.01,) * 6
+    ensemble.learning_rate = rates = np.linspace(0.01, 0.1, 6)
+    ensemble.weight_decay = decays = np.linspace(0, 0.5, 6)
+    ensemble.n_threads = 1
+    assert_array_equal(ensemble.learning_rate, rates)
+    assert_array_equal(ensemble.weight_decay, decays)
+    ensemble.fit(X, y, epochs=2)
+    assert is_side_by_side(ensemble)
+    assert_same(ensemble, apart(6, X, y, 2, learning_rate=rates, weight_decay=decays))
+    with pytest.raises(ValueError, match="network 2: learning_rate must be"):
+        ensemble.learning_rate = [1, 1, -1, 1, 1, 1]
+    with pytest.raises(ValueError, match="network 4: weight_decay must be"):
+        ensemble.weight_decay = [0, 0, 0, 0, -1, 0]
+    assert_array_equal(ensemble.learning_rate, rates)
+    assert_array_equal(ensemble.weight_decay, decays)
+    with pytest.raises(ValueError, match="learning_rate must be one value or 6 values"):
+        ensemble.learning_rate = [1, 2]
+    with pytest.raises(ValueError, match="n_threads must be an integer of at least 1"):
+        ensemble.n_threads = 0
+    assert ensemble.n_threads == 1
+    ensemble.learning_rate = fastbp.schedules.Exponential(0.1, 0.5)
+    assert ensemble.learning_rate[5] == fastbp.schedules.Exponential(0.1, 0.5)
+
+
+@pytest.mark.parametrize("name", ["lr", "n_jobs", "batch_size", "train_loss", "streams", "sizes"])
+def test_attributes_that_would_have_no_effect_cannot_be_set(name):
+    hint = {"lr": "learning_rate", "n_jobs": "n_threads"}.get(name)
+    meant = rf" \(did you mean '{hint}'\?\)" if hint else ""
+    message = f"^{name} of an Ensemble cannot be set{meant}; learning_rate, weight_decay and n_th"
+    with pytest.raises(AttributeError, match=message):
+        setattr(Ensemble(SIZES, 2), name, 2)
+
+
+def test_slices_are_tuples_of_networks():
+    ensemble = Ensemble(SIZES, 5)
+    networks = tuple(ensemble)
+    for part in (slice(0, 2), slice(None), slice(None, None, -2), slice(3, 99), slice(2, 2)):
+        assert ensemble[part] == networks[part]
+    assert ensemble[np.int64(3)] is networks[3]
+    with pytest.raises(TypeError):
+        ensemble["a"]
+
+
+def test_masks_are_rows_by_flatnonzero(generator):
+    X, y, fold = generator.normal(size=(40, 3)), generator.integers(0, 4, 40), np.arange(40) % 5
+    by_rows, by_number = Ensemble(SIZES, 5, seeds=0), Ensemble(SIZES, 5, seeds=0)
+    by_rows.fit(X, y, folds=[np.flatnonzero(fold != k) for k in range(5)])
+    by_number.fit(X, y, folds=fold)
+    assert states_of(by_rows) == states_of(by_number)
+    for masks in ([fold != k for k in range(5)], np.array([fold != k for k in range(5)])):
+        with pytest.raises(ValueError, match=r"folds\[0\] .* numpy.flatnonzero\(mask\) gives"):
+            by_rows.fit(X, y, folds=masks)
+
+
+def test_the_summary_of_one_network_is_of_one():
+    ensemble = Ensemble(SIZES, 1, seeds=0)
+    ensemble.fit(X, Y, epochs=1)
+    lines = ensemble.summary().splitlines()
+    assert lines[0] == "1 network:"
+    assert lines[-1] == "1 on its own: there are no others"
+
+
+@pytest.mark.parametrize("lengths", [[40] * 6, [40, 10, 10, 10, 10, 10, 10, 10, 10]])
+@pytest.mark.parametrize("all_diverge", [False, True])
+def test_a_pack_goes_no_further_than_its_networks(lengths, all_diverge, generator, monkeypatch):
+    """Those that have diverged leave nothing to do, even at the end of an epoch."""
+    monkeypatch.setattr("fastbp.pacing._TARGET_SECONDS", 1e-9)
+    monkeypatch.setattr("fastbp.ensemble.least_members", lambda network: 1)
+    X, y = generator.normal(size=(40, 3)), generator.normal(size=(40, 4))
+    n, chunks, real = len(lengths), [], kernels.train_lanes
+    rates = np.full(n, 1e20 if all_diverge else 0.01)
+    rates[np.array(lengths) == 40] = 1e20
+
+    def noted(packed, samples, start, stop):
+        if stop > start:
+            chunks.append((start, stop))
+        return real(packed, samples, start, stop)
+
+    monkeypatch.setattr(kernels, "train_lanes", noted)
+    ensemble = Ensemble(SIZES, n, seeds=0, loss="squared_error", learning_rate=rates)
+    with pytest.raises(fastbp.DivergenceError) as got:
+        ensemble.fit(X, y, epochs=30, folds=[np.arange(each) for each in lengths])
+    assert [*got.value.errors] == [*np.flatnonzero(rates == 1e20)]
+    left = [each for each, rate in zip(lengths, rates, strict=True) if rate < 1]
+    assert max(stop for _, stop in chunks) <= max([10, *left])
+    assert len(chunks) <= 15 + 30 * max(left, default=0)
