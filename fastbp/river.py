@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from fastbp import checks, kernels, optimizers
 from fastbp.extras import missing
-from fastbp.growing import REFUSALS, Growing, Recipe, number
+from fastbp.growing import REFUSALS, Growing, number, recipe_of
 
 try:
     from river import base
@@ -52,6 +52,8 @@ class _MLP(base.Estimator):
     seed: Any
     _learning_rate: Any
     _network: Growing
+    learn_one: Callable[..., None]
+    _target: Callable[[Any], Any]  # checks a label or a number, and gives it as Python's own
     _y_name: Any = None  # of the last series, which predictions are named after
 
     def _begin(self, loss: str) -> None:
@@ -61,11 +63,7 @@ class _MLP(base.Estimator):
                 "optimizer must be one of fastbp's, such as 'adam', with learning_rate beside it; "
                 f"got River's {type(self.optimizer).__name__}, which works on dicts of weights."
             )
-        recipe = Recipe(
-            self.hidden_sizes, self.activation, loss, self.optimizer,
-            self._learning_rate, self.weight_decay, self.clip_norm, self.dtype, self.seed,
-        )  # fmt: skip
-        self._network = Growing(recipe)
+        self._network = Growing(recipe_of(self, loss))
 
     @property
     def learning_rate(self) -> Any:
@@ -84,7 +82,10 @@ class _MLP(base.Estimator):
     def _get_params(self) -> dict[str, Any]:
         """River's, with a list for an empty tuple, of which River would read the first entry."""
         given = super()._get_params()
-        return {name: [] if value == () else value for name, value in given.items()}
+        return {
+            name: [] if isinstance(value, tuple) and not value else value
+            for name, value in given.items()
+        }
 
     @classmethod
     def _unit_test_params(cls) -> Iterator[dict[str, Any]]:
@@ -94,44 +95,64 @@ class _MLP(base.Estimator):
     def __copy__(self) -> Any:
         return copy.deepcopy(self)  # two models must not train one state
 
-    def learn_one(self, x: Mapping[Any, Any], y: Any, w: float = 1.0) -> None:
-        raise NotImplementedError
+    def learn_many(self, X: Any, y: Any, w: Any = 1.0) -> None:
+        """`learn_one` for each row of a data frame, in their order.
 
-    def _frame(self, X: Any) -> tuple[Any, NDArray[np.float64]]:
-        """A data frame as narwhals has it, and its finite numbers."""
-        frame = dataframe.into_frame(X)
+        Parameters
+        ----------
+        X : data frame of pandas, polars or pyarrow
+            A feature in each column.
+        y : series
+        w : float or sequence of float, default 1.0
+            For all rows, or for each.
+
+        Raises
+        ------
+        ValueError
+            If a row is no sample; then the model is as it was.
+        DivergenceError
+            As `learn_one`, for the first such row; those before it have been learned.
+        """
+        frame, series = dataframe.into_frame(X), dataframe.into_series(y)
+        values, names = self._values(frame), frame.columns
+        targets = [self._target(target) for target in series.to_list()]
+        is_one = isinstance(w, (str, bytes)) or not np.iterable(w)
+        weights = [w] * len(targets) if is_one else list(w)
+        if not len(values) == len(targets) == len(weights):
+            raise ValueError(
+                "X, y and w must have the same number of rows, got "
+                f"{len(values)}, {len(targets)} and {len(weights)}."
+            )
+        weights = [self._network.factor(weight) for weight in weights]
+        self._y_name = series.name
+        for row, target, weight in zip(values.tolist(), targets, weights, strict=True):
+            self.learn_one(dict(zip(names, row, strict=True)), target, weight)
+
+    def _values(self, frame: Any) -> NDArray[np.float64]:
+        """The numbers of a data frame, which are finite in the model's dtype."""
         try:
             values: NDArray[np.float64] = dataframe.to_numpy(frame)
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"X must have numbers in every column, encode text or leave it out: {error}"
             ) from None
-        bad = np.argwhere(~np.isfinite(values))
+        dtype = self._network.recipe.dtype
+        with np.errstate(over="ignore"):
+            bad = np.argwhere(~np.isfinite(values.astype(dtype)))
         if len(bad) > 0:
             row, column = bad[0]
             raise ValueError(
-                f"X must hold finite numbers, got {values[row, column]} in row {row} of the column "
-                f"{frame.columns[column]!r}; fill in what is missing."
+                f"X must hold finite {dtype} numbers, got {values[row, column]} in row {row} of "
+                f"the column {frame.columns[column]!r}; fill in what is missing."
             )
-        return frame, values
+        return values
 
-    def _learn_rows(self, X: Any, y: Any, w: Any, check: Callable[[Any], Any]) -> None:
-        """`learn_one` row by row, once all of them are known to be samples."""
-        frame, values = self._frame(X)
-        series = dataframe.into_series(y)
-        targets = [check(target) for target in series.to_list()]
-        weights = [w] * len(targets) if np.ndim(w) == 0 else list(w)
-        if not len(values) == len(targets) == len(weights):
-            raise ValueError(
-                "X, y and w must have the same number of rows, got "
-                f"{len(values)}, {len(targets)} and {len(weights)}."
-            )
-        for weight in weights:
-            checks.finite("w", weight)
-        self._y_name = series.name
-        names = frame.columns
-        for row, target, weight in zip(values.tolist(), targets, weights, strict=True):
-            self.learn_one(dict(zip(names, row, strict=True)), target, weight)
+    def _predicted(self, frame: Any) -> NDArray[Any]:
+        """Outputs for the rows of a data frame, from the columns that are known features."""
+        network, names = self._network, frame.columns
+        known = [k for k, name in enumerate(names) if name in network.places]
+        values = self._values(frame[:, known]) if known else np.empty((len(frame), 0))
+        return network.predicted_rows(values, [names[k] for k in known])
 
 
 def _label(y: Any) -> Hashable:
@@ -139,7 +160,8 @@ def _label(y: Any) -> Hashable:
     label: Any = y.item() if isinstance(y, np.generic) else y
     try:
         hash(label)
-        is_label = label is not None and label == label  # NaN would be a new class every time
+        # NaN would be a new class every time; pandas' NA is neither equal nor unequal to itself.
+        is_label = label is not None and bool(label == label)
     except TypeError:
         is_label = False
     if not is_label:
@@ -237,29 +259,12 @@ class MLPClassifier(_MLP, base.MiniBatchClassifier):
             if label is not None and network.fill(x):
                 network.step(label, w)
                 return
-        except REFUSALS:  # of which the next line finds the reason
-            pass
-        network.learn_new(x, _label(y), None, w)
+        except REFUSALS:
+            pass  # `learn_new` finds the reason
+        network.learn_new(x, self._target(y), None, w)
 
-    def learn_many(self, X: Any, y: Any, w: Any = 1.0) -> None:
-        """`learn_one` for each row of a data frame, in their order.
-
-        Parameters
-        ----------
-        X : data frame of pandas, polars or pyarrow
-            A feature in each column.
-        y : series
-        w : float or sequence of float, default 1.0
-            For all rows, or for each.
-
-        Raises
-        ------
-        ValueError
-            If a row is no sample; then the model is as it was.
-        DivergenceError
-            As `learn_one`, for the first such row; those before it have been learned.
-        """
-        self._learn_rows(X, y, w, _label)
+    def _target(self, y: Any) -> Hashable:
+        return _label(y)
 
     def predict_proba_one(self, x: Mapping[Any, Any], **kwargs: Any) -> dict[Any, float]:
         """Probability of each class so far; none, before the first sample."""
@@ -278,23 +283,20 @@ class MLPClassifier(_MLP, base.MiniBatchClassifier):
 
     def predict_proba_many(self, X: Any) -> Any:
         """A data frame like X with a column for each class."""
-        frame, values = self._frame(X)
-        network = self._network
+        frame, network = dataframe.into_frame(X), self._network
         if not network.outputs:
             return frame.select([]).to_native()
-        rows = network.predicted_rows(values, frame.columns).tolist()
+        rows = self._predicted(frame).tolist()
         columns = zip(*map(_normalized, rows), strict=True) if rows else [()] * len(network.outputs)
         data = {label: list(column) for label, column in zip(network.outputs, columns, strict=True)}
         return dataframe.to_native_frame(data, like=frame)
 
     def predict_many(self, X: Any) -> Any:
         """The most probable class of each row, as a series."""
-        frame, values = self._frame(X)
-        network = self._network
-        labels: list[Any] = [None] * len(values)
+        frame, network = dataframe.into_frame(X), self._network
+        labels: list[Any] = [None] * len(frame)
         if network.outputs:
-            best = network.predicted_rows(values, frame.columns).argmax(axis=1)
-            labels = [network.labels[k] for k in best]
+            labels = [network.labels[k] for k in self._predicted(frame).argmax(axis=1)]
         return dataframe.to_native_series(labels, name=self._y_name, like=frame)
 
 
@@ -379,39 +381,19 @@ class MLPRegressor(_MLP, base.MiniBatchRegressor):
         """
         network = self._network
         try:
-            if network.fill(x):
+            if network.outputs and network.fill(x):
                 network.aim(y)
                 network.step(network.y, w)
                 return
-        except REFUSALS:  # of which the next line finds the reason
-            pass
-        network.learn_new(x, _TARGET, self._number(y), w)
+        except REFUSALS:
+            pass  # `learn_new` finds the reason
+        network.learn_new(x, _TARGET, self._target(y), w)
 
-    def _number(self, y: Any) -> float:
+    def _target(self, y: Any) -> float:
         found = number("y", y, self._network.recipe.dtype)
         if found < 0 and self.loss == "poisson":
             raise ValueError(f"y must be at least 0 for the loss poisson, got {checks.shown(y)}.")
         return found
-
-    def learn_many(self, X: Any, y: Any, w: Any = 1.0) -> None:
-        """`learn_one` for each row of a data frame, in their order.
-
-        Parameters
-        ----------
-        X : data frame of pandas, polars or pyarrow
-            A feature in each column.
-        y : series
-        w : float or sequence of float, default 1.0
-            For all rows, or for each.
-
-        Raises
-        ------
-        ValueError
-            If a row is no sample; then the model is as it was.
-        DivergenceError
-            As `learn_one`, for the first such row; those before it have been learned.
-        """
-        self._learn_rows(X, y, w, self._number)
 
     def predict_one(self, x: Mapping[Any, Any]) -> float:
         """The predicted number; 0, before the first sample."""
@@ -420,8 +402,8 @@ class MLPRegressor(_MLP, base.MiniBatchRegressor):
 
     def predict_many(self, X: Any) -> Any:
         """The predicted number of each row, as a series."""
-        frame, values = self._frame(X)
-        outputs = np.zeros(len(values))
+        frame = dataframe.into_frame(X)
+        outputs = np.zeros(len(frame))
         if self._network.outputs:
-            outputs = self._network.predicted_rows(values, frame.columns)[:, 0].astype(np.float64)
+            outputs = self._predicted(frame)[:, 0].astype(np.float64)
         return dataframe.to_native_series(outputs, name=self._y_name, like=frame)

@@ -2,17 +2,24 @@
 
 import copy
 import math
+import os
 import pickle
 import re
+import subprocess
+import sys
+from decimal import Decimal
+from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import targets_for
 
 import fastbp
+from fastbp import growing as growing_module
 from fastbp import optimizers, schedules
 from fastbp.divergence import DivergenceError
-from fastbp.growing import Growing, Recipe
+from fastbp.growing import Growing, recipe_of, text_of
 
 EVERY_RULE = [
     *optimizers.OPTIMIZERS,
@@ -22,13 +29,13 @@ EVERY_RULE = [
 ]
 
 
-def growing(**changed):
+def growing(loss="cross_entropy", **changed):
     given = {
-        "hidden": (8,), "activation": "tanh", "loss": "cross_entropy", "optimizer": "sgd",
+        "hidden_sizes": (8,), "activation": "tanh", "optimizer": "sgd",
         "learning_rate": 0.05, "weight_decay": 0.001, "clip_norm": None, "dtype": "float64",
         "seed": 0,
     }  # fmt: skip
-    return Growing(Recipe(**given | changed))
+    return Growing(recipe_of(SimpleNamespace(**given | changed), loss))
 
 
 def samples(generator, n, names="abcd"):
@@ -84,7 +91,7 @@ def test_steps_are_those_of_a_trainer_bit_for_bit(optimizer, dtype, generator):
 def test_a_clipped_step_is_a_trainers(loss, optimizer, generator):
     n_outputs = 3 if loss == "cross_entropy" else 1
     network = growing(
-        hidden=(8, 5), optimizer=optimizer, loss=loss, clip_norm=0.7, weight_decay=0.0
+        hidden_sizes=(8, 5), optimizer=optimizer, loss=loss, clip_norm=0.7, weight_decay=0.0
     )
     X = samples(generator, 40)
     y = [0, 1, 2] * 14 if n_outputs == 3 else (10 * targets_for(loss, generator, 42, 1)[:, 0])
@@ -97,7 +104,7 @@ def test_a_clipped_step_is_a_trainers(loss, optimizer, generator):
     moments[...] = network.parameters.fields.moments.reshape(moments.shape)
     trainer.optimizer_state.counts[:] = network.parameters.fields.counts
     factors = np.resize([1.0, -0.5, 3.0], len(X)).tolist()
-    unclipped = growing(hidden=(8, 5), loss=loss, weight_decay=0.0)
+    unclipped = growing(hidden_sizes=(8, 5), loss=loss, weight_decay=0.0)
     for x, target, factor in zip(X[3:], y[3:], factors, strict=False):
         learn(network, x, target, factor)
         learn(unclipped, x, target, factor)
@@ -115,7 +122,7 @@ def test_what_a_norm_below_the_limit_leaves_as_it_is(generator):
 
 
 def test_a_gradient_whose_norm_overflows_leaves_the_parameters_finite():
-    network = growing(hidden=(), loss="squared_error", clip_norm=1.0, dtype="float32")
+    network = growing(hidden_sizes=(), loss="squared_error", clip_norm=1.0, dtype="float32")
     learn(network, {"a": 1e18}, 0.0)
     assert np.isfinite(network.parameters.flat).all()
     learn(network, {"a": 1.0}, 0.5)
@@ -125,7 +132,7 @@ def test_a_gradient_whose_norm_overflows_leaves_the_parameters_finite():
 @pytest.mark.parametrize("optimizer", EVERY_RULE, ids=str)
 @pytest.mark.parametrize("hidden", [(), (8,), (5, 7)], ids=str)
 def test_growth_moves_parameters_and_moments_and_adds_zeros(hidden, optimizer, generator):
-    network = growing(optimizer=optimizer, hidden=hidden)
+    network = growing(optimizer=optimizer, hidden_sizes=hidden)
     for k, x in enumerate(samples(generator, 20, "abc")):
         learn(network, x, k % 2)
     before = copy.deepcopy(network)
@@ -194,7 +201,7 @@ def test_room_doubles(monkeypatch, generator):
     network, built = growing(), []
     build = Growing._build
     monkeypatch.setattr(
-        Growing, "_build", lambda self, *sizes: (built.append(sizes), build(self, *sizes))
+        Growing, "_build", lambda self, *sizes: built.append(sizes) or build(self, *sizes)
     )
     for k in range(300):
         learn(network, {f"feature {k}": 1.0}, "ab"[k % 2])
@@ -279,6 +286,79 @@ def test_a_sample_whose_loss_overflows_changes_nothing(names, label, n_before, g
     np.testing.assert_array_equal(network.predicted(x), twin.predicted(x))
 
 
+def interrupted(function, error, at):
+    """Call a function, and raise an error before line number ``at`` that growing.py runs."""
+    lines, before = 0, sys.gettrace()
+
+    def trace(frame, event, argument):
+        nonlocal lines
+        if frame.f_code.co_filename != growing_module.__file__:
+            return None
+        lines += event == "line"
+        if event == "line" and lines == at:
+            raise error
+        return trace
+
+    sys.settrace(trace)
+    try:
+        function()
+    finally:
+        sys.settrace(before)
+
+
+@pytest.mark.parametrize("label", [0, "new"])
+@pytest.mark.parametrize("names", ["ab", "abe", "abefghi"])
+@pytest.mark.parametrize("n_before", [0, 3])
+@pytest.mark.parametrize(
+    ("hidden", "error"), [((3,), KeyboardInterrupt), ((), MemoryError)], ids=["ctrl-c", "memory"]
+)
+def test_a_growth_that_is_broken_off_changes_nothing(hidden, error, n_before, names, label):
+    network = growing(hidden_sizes=hidden, optimizer="adam")
+    for x in samples(np.random.default_rng(0), n_before, "abcd"):
+        learn(network, x, 0)
+    if n_before > 0:
+        learn(network, {"e": 1.0}, 0)  # makes room for more
+        network.learn_new({"a": 1.0}, 0, None, 1.0)
+    x, before = dict.fromkeys(names, 0.5), copy.deepcopy(content(network))
+    whole = copy.deepcopy(network)
+    learn(whole, x, label)
+    for at in range(1, 10_000):
+        twin = copy.deepcopy(network)
+        try:
+            interrupted(lambda twin=twin: learn(twin, x, label), error, at)
+        except error:
+            pass
+        else:
+            break
+        if content(twin) == before:  # the step had not been taken
+            learn(twin, x, label)
+            assert content(twin) == content(whole)
+        else:
+            assert twin.samples == network.samples
+            np.testing.assert_array_equal(twin.predicted(x), whole.predicted(x))
+    assert at > 20
+
+
+@pytest.mark.parametrize("what", ["Parameters", "initial_weights"])
+@pytest.mark.parametrize("n_before", [0, 3])
+def test_growth_without_memory(what, n_before, monkeypatch, generator):
+    network = growing()
+    for x in samples(generator, n_before):
+        learn(network, x, 0)
+    before, x = content(network), dict.fromkeys("abcdefg", 0.5)
+
+    def fail(*given):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(growing_module, what, fail)
+        with pytest.raises(MemoryError):
+            learn(network, x, "new")
+    assert content(network) == before
+    learn(network, x, "new")
+    assert len(network.places) == 7
+
+
 def test_parameters_that_are_not_finite_are_named():
     network = growing(loss="squared_error")
     learn(network, {"a": 1.0}, 1.0)
@@ -307,6 +387,82 @@ def test_rates_by_sample_and_rates_that_are_set():
     assert content(network) == before
 
 
+def test_a_rate_function_is_called_once_for_a_sample():
+    seen = []
+
+    def rate(samples):
+        seen.append(samples)
+        return 0.1
+
+    network = growing(learning_rate=rate)
+    for k, names in enumerate(["a", "ab", "ab", "abcdefg"]):
+        learn(network, dict.fromkeys(names, 1.0), k % 2)
+    assert seen == [0, 1, 2, 3]
+    network.fill({"a": 1.0})
+    network.step(0, 1.0)
+    assert seen == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("n_before", [0, 2])
+def test_what_a_rate_function_raises_is_no_divergence(n_before):
+    def rate(samples):
+        if samples >= n_before:
+            raise ValueError("no rate today")
+        return 0.1
+
+    network = growing(learning_rate=rate)
+    for k in range(n_before):
+        learn(network, {"a": 1.0}, k)
+    before = content(network)
+    with pytest.raises(ValueError, match="no rate today"):
+        learn(network, {"a": 1.0, "b": 1.0}, 5)
+    assert content(network) == before
+
+
+ONE_KEY = [
+    ("a", np.str_("a")),
+    (b"a", np.bytes_(b"a")),
+    (1, True, 1.0, 1 + 0j, np.int64(1), np.float32(1), np.bool_(True), Fraction(1), Decimal(1)),
+    (0.5, np.float16(0.5), np.longdouble(0.5), Fraction(1, 2), Decimal("0.5")),
+    (-2, np.int8(-2), Decimal("-2.0")),
+    (2**64, 2.0**64, np.float64(2**64)),
+    (1j, np.complex64(1j)),
+    (math.inf, np.float32(math.inf), Decimal("inf")),
+    (("a", 1), (np.str_("a"), True)),
+    ((("a",), 1.0), ((np.str_("a"),), np.int16(1))),
+    (frozenset({"a", 1}), frozenset({np.str_("a"), 1.0})),
+]
+
+
+@pytest.mark.parametrize("names", ONE_KEY, ids=str)
+def test_names_that_are_one_key_get_the_same_weights(names):
+    assert len(set(names)) == 1
+    assert len({text_of(name) for name in names}) == 1
+    contents = set()
+    for name in names:
+        network = growing(hidden_sizes=(4,))
+        network._admit([name, "z"], name)
+        contents.add(network.parameters.flat.tobytes())
+    assert len(contents) == 1
+
+
+def test_other_names_get_other_weights():
+    names = [group[0] for group in ONE_KEY]
+    names += ["1", "True", -1, "('a',)", ("a",), (("a",),), None, "None", math.nan, 0.1, 1 / 3]
+    assert len({text_of(name) for name in names}) == len(names)
+
+
+def test_names_give_the_same_text_in_every_process():
+    names = ["a", ("a", 1), frozenset("abcdefgh"), (frozenset("abc"), 2.5), None]
+    code = f"from fastbp.growing import text_of; print(list(map(text_of, {names!r})))"
+    for seed in "12":
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert done.stdout.strip() == str(list(map(text_of, names)))
+
+
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda n: pickle.loads(pickle.dumps(n))])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_copies_go_on_alike_and_apart(duplicate, optimizer, generator):
@@ -329,7 +485,7 @@ def test_a_pickle_of_another_version_is_refused():
     network = growing()
     learn(network, {"a": 1.0}, 0)
     given = network.__getstate__()
-    given["state"][:2] = 0
+    given["arrays"][0][:2] = 0
     with pytest.raises(ValueError, match="a pickled model must be of this version of fastbp"):
         Growing.__new__(Growing).__setstate__(given)
 
@@ -337,9 +493,9 @@ def test_a_pickle_of_another_version_is_refused():
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"hidden": 20}, "hidden_sizes must list the units of each hidden layer, such as (20,), "
-                         "got 20."),
-        ({"hidden": (8, 0)}, "hidden_sizes[1] must be an integer of at least 1, got 0."),
+        ({"hidden_sizes": 20}, "hidden_sizes must list the units of each hidden layer, such as "
+                               "(20,), got 20."),
+        ({"hidden_sizes": (8, 0)}, "hidden_sizes[1] must be an integer of at least 1, got 0."),
         ({"activation": "rely"}, "activation must be one of"),
         ({"activation": ("relu", "relu")}, "activation must be one name or 1 names"),
         ({"optimizer": "adamm"}, "(did you mean 'adam'?)"),

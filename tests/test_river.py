@@ -6,10 +6,13 @@ import math
 import pickle
 import subprocess
 import sys
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from river import checks, datasets, evaluate, metrics, optim, preprocessing
 
@@ -107,7 +110,21 @@ def test_a_new_class_is_learned_and_one_that_is_gone_keeps_a_small_probability()
     assert 0 < found["a"] < 0.05
 
 
-@pytest.mark.parametrize("y", [None, math.nan, ["a"], {"a": 1}, np.float64("nan")], ids=str)
+@pytest.mark.parametrize(
+    "y",
+    [
+        None,
+        math.nan,
+        ["a"],
+        {"a": 1},
+        np.float64("nan"),
+        pd.NA,
+        pd.NaT,
+        Decimal("nan"),
+        np.datetime64("NaT"),
+    ],
+    ids=str,
+)
 def test_what_is_no_label(y):
     model = taught(MLPClassifier)
     before = pickle.dumps(model)
@@ -214,7 +231,7 @@ def test_frames_keep_their_index_and_series_their_name():
             {"a": [1.0, math.nan]},
             [1, 2],
             1,
-            "X must hold finite numbers, got nan in row 1 of the c",
+            "X must hold finite float64 numbers, got nan in row 1 of the c",
         ),
         ({"a": [1.0, 1.0], "b": ["x", "y"]}, [1, 2], 1, "X must have numbers in every column"),
         ({"a": [1.0, 1.0]}, [1, 2, 3], 1, "must have the same number of rows, got 2, 3 and 3"),
@@ -236,10 +253,125 @@ def test_a_frame_that_is_refused_changes_nothing(kind, X, y, w, message):
 
 def test_frames_whose_outputs_overflow():
     model = taught(MLPRegressor, dtype="float32")
-    for value in (1e39, 3e38):
-        X = pd.DataFrame({"feature 0": [1.0, value], "feature 1": [1.0, -value]})
-        with pytest.raises(ValueError, match="outputs must be finite, but a feature is too large"):
+    X = pd.DataFrame({"feature 0": [1.0, 3e38], "feature 1": [1.0, -3e38]})
+    with pytest.raises(ValueError, match="outputs must be finite, but a feature is too large"):
+        model.predict_many(X)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("place", ["X", "y", "w"])
+def test_what_overflows_in_float32_is_refused_before_a_row_is_learned(kind, place):
+    model = taught(kind, dtype="float32")
+    before = predictions(model)
+    given = {"X": [1.0, 2.0, 3.0], "y": [1.0, 0.0, 1.0], "w": [1.0, 1.0, 1.0]}
+    given[place][2] = 1e300
+    X = pd.DataFrame({"feature 0": given["X"], "new": given["X"]})
+    if place == "y" and kind is MLPClassifier:
+        model.learn_many(X, pd.Series(given["y"]), given["w"])  # any number is a label
+        return
+    with pytest.raises(ValueError, match=rf"{place} must .* finite float32 number.*1e\+300"):
+        model.learn_many(X, pd.Series(given["y"]), given["w"])
+    assert predictions(model) == before
+    if place == "X":
+        with pytest.raises(ValueError, match=r"X must hold finite float32 numbers, got 1e\+300"):
             model.predict_many(X)
+
+
+@pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame, pa.table])
+@pytest.mark.parametrize("kind", KINDS)
+def test_predictions_leave_out_unknown_columns(kind, frame):
+    model = kind(seed=0)
+    unknown = {"id": ["x", "y"], "gap": [1.0, None]}
+    assert len(model.predict_many(frame(unknown))) == 2
+    for k in range(10):
+        model.learn_one({"a": k / 10, "b": 1.0}, k % 2)
+    for known in ({"b": [1.0, 2.0], "a": [0.5, 0.1]}, {"a": [1.0, 2.0]}, {}):
+        rows = [{name: values[k] for name, values in known.items()} for k in range(2)]
+        wanted = [model.predict_one(row | {"id": "x"}) for row in rows]
+        found = model.predict_many(frame({"id": ["x", "y"]} | known | {"gap": [1.0, None]}))
+        assert list(map(float, found.to_pylist() if frame is pa.table else found)) == wanted
+        if kind is MLPClassifier:
+            table = model.predict_proba_many(frame(unknown | known))
+            assert len(table) == 2
+    with pytest.raises(ValueError, match="X must have numbers in every column"):
+        model.predict_many(frame({"a": ["x", "y"], "b": [1.0, 2.0]}))
+
+
+def test_columns_may_have_numbers_as_names():
+    model = MLPRegressor(seed=0)
+    model.learn_many(pd.DataFrame({0: [1.0, 2.0], 1: [2.0, 3.0]}), pd.Series([0.0, 1.0]))
+    found = model.predict_many(pd.DataFrame({2: ["x"], 1: [2.0], 0: [1.0]}))
+    assert found.tolist() == [model.predict_one({0: 1.0, 1: 2.0})]
+
+
+def test_an_output_that_overflows_is_not_put_down_to_an_unknown_feature():
+    model = taught(MLPRegressor)
+    with pytest.raises(ValueError, match="outputs must be finite, but a feature is too large"):
+        model.predict_one({"feature 0": 1e308, "feature 1": -1e308, "id": "x"})
+
+
+@pytest.mark.parametrize("hidden", [(), (20,)], ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_samples_without_features(kind, hidden):
+    model, many = kind(seed=0, hidden_sizes=hidden), kind(seed=0, hidden_sizes=hidden)
+    for target in (1, 0, 1):
+        model.learn_one({}, target)
+    many.learn_many(pd.DataFrame(index=range(3)), pd.Series([1, 0, 1]))
+    assert math.isfinite(model.predict_one({}))
+    assert many.predict_many(pd.DataFrame(index=range(2))).tolist() == [model.predict_one({})] * 2
+    for one in (model, many):
+        one.learn_one({"a": 1.0}, 1)
+    assert predictions(model) == predictions(many)
+
+
+@pytest.mark.parametrize("w", ["2", b"2", True, np.bool_(True), None, 1j, [1.0], math.nan], ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_weight_is_checked_alike_for_every_sample(kind, w):
+    model, (x, y) = taught(kind), next(stream(kind, seed=2))
+    before = predictions(model)
+    for sample in (x, x | {"new": 1.0}):
+        with pytest.raises(ValueError, match="w must be a finite number, got"):
+            model.learn_one(sample, y, w)
+        with pytest.raises(ValueError, match="w must be a finite number, got"):
+            kind(seed=0).learn_one(sample, y, w)
+    with pytest.raises(ValueError, match="w must be a finite number, got"):
+        model.learn_many(pd.DataFrame([x, x]), pd.Series([y, y]), [1.0, w])
+    with pytest.raises(
+        ValueError, match=r"w must be a finite number|must have the same number of rows"
+    ):
+        model.learn_many(pd.DataFrame([x, x]), pd.Series([y, y]), w)
+    assert predictions(model) == before
+
+
+@pytest.mark.parametrize("w", [2, np.float32(2), np.int64(2), Fraction(2)], ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_of_any_type_of_number(kind, w):
+    model, other = taught(kind), taught(kind)
+    for x, y in stream(kind, n=3, seed=2):
+        model.learn_one(x, y, w)
+        other.learn_one(x, y, 2.0)
+    assert predictions(model) == predictions(other)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pd.Series(["x", None], dtype="string"), pd.Series([True, None], dtype="boolean"),
+        pd.Series([1, None], dtype="Int64"), pd.Series(["x", None]),
+        pd.Series([pd.Timestamp("2020-01-01"), None]), pd.Series(["x", None], dtype="category"),
+        pl.Series(["x", None]), pa.chunked_array([["x", None]]),
+    ],
+    ids=lambda labels: f"{type(labels).__module__}-{getattr(labels, 'dtype', '')}",
+)  # fmt: skip
+def test_missing_labels(labels):
+    model = taught(MLPClassifier)
+    before = predictions(model)
+    frame = {"pandas": pd.DataFrame, "polars": pl.DataFrame}.get(
+        type(labels).__module__.split(".")[0], pa.table
+    )
+    with pytest.raises(ValueError, match="y must be a label, such as a bool, int or str, got"):
+        model.learn_many(frame({"feature 0": [1.0, 2.0]}), labels)
+    assert predictions(model) == before
 
 
 @pytest.mark.parametrize(
@@ -270,6 +402,18 @@ def test_clones_begin_anew_with_every_parameter(kind):
     assert new._get_params() == model._get_params() | {"learning_rate": 0.2}
     assert predictions(model.clone()) == predictions(kind(seed=0))
     assert len(repr(model).splitlines()) == 2 + len(model._get_params())
+
+
+@pytest.mark.parametrize("sizes", [np.array([8, 4]), [8, 4], range(4, 6), (), []], ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_clones_with_sizes_of_any_sequence(kind, sizes):
+    model = kind(hidden_sizes=sizes, seed=0)
+    new = model.clone()
+    for x, y in stream(kind):
+        model.learn_one(x, y)
+        new.learn_one(x, y)
+    assert predictions(new) == predictions(model)
+    assert "hidden_sizes" in repr(new)
 
 
 def test_the_learning_rate_may_be_set():
