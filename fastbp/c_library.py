@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +23,19 @@ _DTYPES = tuple(map(np.dtype, ("float32", "float64")))
 _STATUSES = {
     name: value for name, value in kernels.STATUSES.items() if name not in ("UNLOADED", "OUTDATED")
 }
-# What each function does, and to which of its arrays it writes.
+# What each function does.
 _FUNCTIONS = {
-    "predict_one": (
-        "Write the outputs for x to out: probabilities, for a classifier.",
-        {"state", "out"},
-    ),
+    "predict_one": "Write the outputs for x to out: probabilities, for a classifier.",
     "learn_one": (
         "Take the optimizer's step for one sample; *loss gets its loss before that. Pass a class "
-        "number as label, with y = NULL and n_y = 0; or targets as y, and any label.",
-        {"state", "loss"},
+        "number as label, with y = NULL and n_y = 0; or targets as y, and any label."
     ),
     "vjp": (
         "Derivatives of cotangent . outputs(x). Those by the parameters are added to gradient, "
-        "those by x written to gradient_x; either may be NULL, with a length of 0.",
-        {"state", "gradient", "gradient_x"},
+        "those by x written to gradient_x; either may be NULL, with a length of 0."
     ),
-    "apply": ("Take the optimizer's step with a gradient.", {"state"}),
-    "set_learning_rate": ("Set the learning rate of the steps to come.", {"state"}),
+    "apply": "Take the optimizer's step with a gradient.",
+    "set_learning_rate": "Set the learning rate of the steps to come.",
 }
 _ABOUT = (
     "A network, its optimizer and the scratch of a sample are one array, the state, which "
@@ -104,7 +100,9 @@ def _default_folder(level: str | None) -> Path:
     cache = kernels.cache_directory(kernels.infer)
     if cache is None:
         raise ValueError("folder must be given, as there is no cache of compiled code.")
-    return Path(cache) / f"c-{kernels.digest()}-{_processor(level)}"
+    # A processor's name does not tell which of its features the system allows.
+    features = zlib.crc32(kernels.host_features().encode()) if level is None else 0
+    return Path(cache) / f"c-{kernels.digest()}-{_processor(level)}-{features:x}"
 
 
 def _processor(level: str | None) -> str:
@@ -134,7 +132,7 @@ def _link(linker: list[str], work: Path, level: str | None) -> None:
     else:
         script = work / "exports"
         script.write_text(f"{{ global: {' '.join(f'{name};' for name in names)} local: *; }};\n")
-        exports = [f"-Wl,--version-script={script}"]
+        exports = [f"-Wl,--version-script={script}", "-Wl,-z,defs"]
     objects = [str(work / f"{name}.o") for name in names]
     done = subprocess.run(
         [*linker, "-shared", "-o", str(work / _LIBRARY), *objects, *exports, "-lm"],
@@ -154,8 +152,8 @@ def _header(level: str | None) -> str:
         for name in _STATUSES
     )
     declared = "\n\n".join(
-        _comment(what) + "\n" + "\n".join(_prototype(name, dtype, written) for dtype in _DTYPES)
-        for name, (what, written) in _FUNCTIONS.items()
+        _comment(what) + "\n" + "\n".join(_prototype(name, dtype) for dtype in _DTYPES)
+        for name, what in _FUNCTIONS.items()
     )
     return f"""\
 /* fastbp.h, of fastbp's kernels {kernels.digest()} for {_processor(level)}: link with {_LIBRARY}.
@@ -198,14 +196,19 @@ def _comment(text: str) -> str:
     return textwrap.fill(f"/* {text} */", 100, subsequent_indent="   ")
 
 
-def _prototype(name: str, dtype: np.dtype[Any], written: set[str]) -> str:
+def _prototype(name: str, dtype: np.dtype[Any]) -> str:
     """Declaration of a function for a dtype."""
     real = {"float32": "float", "float64": "double"}[dtype.name]
-    kinds = {"R": f"{real} *", "D": "double *", "i": "int64_t ", "d": "double "}
-    parameters = []
-    for parameter, kind in kernels.arguments_of(name).items():
-        is_read = kind == "R" and parameter not in written
-        whole = "const " * is_read + kinds[kind] + parameter
-        parameters.append(whole.replace(" ", "~"))  # lines are not broken within
+    kinds = {
+        "R": f"{real} *",
+        "r": f"const {real} *",
+        "D": "double *",
+        "i": "int64_t ",
+        "d": "double ",
+    }
+    parameters = [
+        (kinds[kind] + parameter).replace(" ", "~")  # lines are not broken within
+        for parameter, kind in kernels.arguments_of(name).items()
+    ]
     text = f"int64_t {kernels.symbol(name, dtype)}({', '.join(parameters)});"
     return textwrap.fill(text, 100, subsequent_indent="    ").replace("~", " ")

@@ -35,6 +35,7 @@ from fastbp import checks, kernels, optimizers
 from fastbp.kernels import apply, learn_one, predict_one, set_learning_rate, vjp
 from fastbp.moments import set_rule
 from fastbp.network import Network
+from fastbp.options import check_decay
 from fastbp.samples import FloatArray
 
 __all__ = [
@@ -91,6 +92,7 @@ def state(
     decay = made.weight_decay if weight_decay is None else weight_decay
     eta = checks.rate("learning_rate", eta, network.dtype)
     decay = checks.rate("weight_decay", decay, network.dtype, zero=True)
+    check_decay(made, eta, decay, network.dtype)
     network.parameters.check_finite()
     load(network.dtype)
     packed: FloatArray = kernels.make_state(
@@ -135,19 +137,19 @@ def states(
         raise ValueError("networks must hold at least one network, got none.")
     rates = _for_each("learning_rate", learning_rate, len(given))
     decays = _for_each("weight_decay", weight_decay, len(given))
-    stack: FloatArray | None = None
-    for k, (network, eta, decay) in enumerate(zip(given, rates, decays, strict=True)):
-        row = state(network, optimizer, learning_rate=eta, weight_decay=decay)
-        if stack is None:
-            flat = kernels.aligned_zeros(len(given) * row.size, row.dtype)
-            stack = flat.reshape(len(given), row.size)
-        elif not _are_alike(given[0], network):
+    for k, network in enumerate(given):
+        if not _are_alike(given[0], network):
             raise ValueError(
                 "networks must have one architecture, dtype, loss and activations, but network "
                 f"{k} differs from the first: {network!r}, {given[0]!r}."
             )
-        stack[k] = row
-    assert stack is not None
+    rows = [
+        state(network, optimizer, learning_rate=eta, weight_decay=decay)
+        for network, eta, decay in zip(given, rates, decays, strict=True)
+    ]
+    stack: FloatArray = kernels.aligned_zeros(len(rows) * rows[0].size, rows[0].dtype)
+    stack = stack.reshape(len(rows), -1)
+    np.stack(rows, out=stack)
     return stack
 
 
@@ -156,13 +158,15 @@ def _for_each(name: str, value: Any, n: int) -> list[Any]:
         return [value] * n
     values = list(value)
     if len(values) != n:
-        raise ValueError(f"{name} must be one number, or one for each of {n}, got {len(values)}.")
+        raise ValueError(
+            f"{name} must be one number, or one for each of {n} networks, got {len(values)}."
+        )
     return values
 
 
-def _are_alike(a: Network, b: Network) -> bool:
+def _are_alike(a: Any, b: Any) -> bool:
     names = ("sizes", "activations", "loss_name", "dtype")
-    return all(getattr(a, name) == getattr(b, name) for name in names)
+    return all(getattr(a, name, None) == getattr(b, name, None) for name in names)
 
 
 def load(dtype: Any = "float32") -> None:
@@ -190,7 +194,8 @@ def params(s: FloatArray) -> FloatArray:
     ValueError
         If it is no state that this version of fastbp has made.
     """
-    if not isinstance(s, np.ndarray) or s.dtype not in (np.float32, np.float64) or s.ndim != 1:
-        raise ValueError("s must be an array that jit.state or jit.states has made.")
+    if not isinstance(s, np.ndarray) or s.ndim != 1 or not s.flags.c_contiguous:
+        given = f"shape {s.shape}" if isinstance(s, np.ndarray) else type(s).__name__
+        raise ValueError(f"s must be a flat contiguous array that jit.state has made, got {given}.")
     found: FloatArray = kernels.fields(s, kernels.State).params
     return found

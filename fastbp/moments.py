@@ -62,9 +62,8 @@ class OptimizerState:
             return
         if before is not None:
             before.move_out()
-        parameters.learner = parameters.ready_for = (
-            None  # Ctrl-C may come between any two lines: now it is no one's
-        )
+        # Ctrl-C may come between any two lines: from here on it is no one's.
+        parameters.learner = parameters.ready_for = None
         fields, optimizer = parameters.fields, self.optimizer
         set_rule(fields, optimizer)
         moments, counts = self._there()

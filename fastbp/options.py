@@ -91,6 +91,30 @@ _SCALAR = (int, float, str, type(None))
 OPTIONS = tuple(_CHECKS)
 
 
+@np.errstate(all="ignore")
+def turns_signs(learning_rate: float, weight_decay: float, kind: np.dtype[Any]) -> bool:
+    """Whether a step's factor 1 − ηλ of the weights is 0 or less in the network's dtype."""
+    return bool(kind.type(learning_rate) * kind.type(weight_decay) >= 1)
+
+
+def check_decay(
+    optimizer: optimizers.Optimizer, learning_rate: float, weight_decay: float, kind: np.dtype[Any]
+) -> None:
+    """Refuse a rate that turns the signs of the weights, with optimizers that shrink them.
+
+    Raises
+    ------
+    ValueError
+        If it is so.
+    """
+    shrinks = isinstance(optimizer, optimizers.SGD) or optimizer.decoupled_weight_decay
+    if shrinks and turns_signs(learning_rate, weight_decay, kind):
+        raise ValueError(
+            "learning_rate * weight_decay must be below 1, or the weights change sign at every "
+            f"step; got {learning_rate!r} * {weight_decay!r}: lower one of them."
+        )
+
+
 class Options:
     """Options as plain values for a network; each is checked when it is set.
 
@@ -176,13 +200,9 @@ class Options:
             object.__setattr__(self, "_checked", learning_rate)
 
     def _check_together(self, learning_rate: float) -> None:
-        optimizer, network = self.optimizer, self.network
-        shrinks = isinstance(optimizer, optimizers.SGD) or optimizer.decoupled_weight_decay
-        if shrinks and self.reduction == "mean" and self._turns_signs(learning_rate):
-            raise ValueError(
-                "learning_rate * weight_decay must be below 1, or the weights change sign at "
-                f"every step; got {learning_rate!r} * {self.weight_decay!r}: lower one of them."
-            )
+        network = self.network
+        if self.reduction == "mean":
+            check_decay(self.optimizer, learning_rate, self.weight_decay, network.dtype)
         smoothing, weights = self.label_smoothing, self.class_weight
         if not network.is_classifier and (smoothing > 0 or weights is not None):
             raise ValueError(
@@ -197,18 +217,12 @@ class Options:
                 f"{checks.shown(_one_for_all(self.method))} and {self.block_size!r}."
             )
 
-    @np.errstate(all="ignore")
-    def _turns_signs(self, learning_rate: float) -> bool:
-        """Whether a step's factor 1 − ηλ of the weights is 0 or less, in the network's dtype."""
-        T = self.network.dtype.type
-        return bool(T(learning_rate) * T(self.weight_decay) >= 1)
-
     def _are_plain_sgd(self, learning_rate: float) -> bool:
         """See `is_plain_sgd`: its methods divide by 1 − ηλ, which must be above 0."""
         return (
             isinstance(self.optimizer, optimizers.SGD)
             and self.optimizer.n_moments == 0
-            and not self._turns_signs(learning_rate)
+            and not turns_signs(learning_rate, self.weight_decay, self.network.dtype)
             and self.is_unregularized
         )
 
@@ -354,11 +368,7 @@ class Configured:
     def learning_rate_of(self, network: Network) -> float:
         """`current_learning_rate` for a given network, even if the trainer has another one now."""
         rate = self.options_of(network).learning_rate
-        if not callable(rate):
-            return rate
-        by_sample = isinstance(rate, schedules.BySample)
-        at = self.stream.samples if by_sample else len(self.history)
-        return schedules.rate_at(rate, at, network.dtype)
+        return schedules.current(rate, self.history, self.stream, network.dtype)
 
     def options_of(self, network: Network, learning_rate: float | None = None) -> Options:
         """Options as plain values for a network, checked with an epoch's rate if one is given."""

@@ -88,6 +88,8 @@ class Parameters:
         Whether outputs are probabilities of classes or labels.
     may_list : bool
         Whether zeros in X are worth finding, if there are many.
+    is_small : bool
+        Whether a single row is predicted and learned by the functions for single samples.
 
     Raises
     ------
@@ -123,6 +125,7 @@ class Parameters:
         self.ready_for: Any = None
         self._no_targets = no_targets(sizes[-1], dtype)
         self.may_list = plan.zeros_matter(self.layout, dtype)
+        self.is_small = plan.steps_alone(self.layout, dtype)
         self._kept: dict[str, tuple[Any, Any]] = {}  # scratch of the last call, by its use
 
     @functools.cached_property

@@ -164,9 +164,9 @@ def batch_threads(
 _ALONE_BYTES = 256 * 1024
 
 
-def steps_alone(layout: kernels.Layout, dtype: np.dtype, inputs: kernels.Inputs) -> bool:
-    """Whether a step for a single row is taken as `kernels.learn_one` takes it."""
-    return not inputs.is_sparse and int(layout.blocks[-1]) * dtype.itemsize <= _ALONE_BYTES
+def steps_alone(layout: kernels.Layout, dtype: np.dtype) -> bool:
+    """Whether a step for a single dense row is taken as `kernels.learn_one` takes it."""
+    return int(layout.blocks[-1]) * dtype.itemsize <= _ALONE_BYTES
 
 
 def _most_threads(n_threads: int | None) -> int:
@@ -262,7 +262,7 @@ def _layer_method(
     size = f"{n_bytes / 1024:,.0f} KiB of weights"
     if asked == "sequential":
         return SEQUENTIAL, False, "sequential: asked for"
-    if asked == "auto" and inputs.n == 1 and steps_alone(layout, dtype, inputs):
+    if asked == "auto" and inputs.n == 1 and steps_alone(layout, dtype):
         return SEQUENTIAL, False, "sequential: a single row"
     if asked == "zero-skipping":
         if l > 0 and not behind_relu:

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-# Weight of the newest sample in `Stream.recent_loss`, once there have been as many as its inverse.
-_NEWEST = 0.01
+# Of so many samples `Stream.recent_loss` is the plain mean; then the newest has the weight 1/100.
+_PLAIN = 100
 
 
 class Stream:
@@ -44,17 +44,20 @@ class Stream:
         """Count a sample of this loss."""
         self.samples = n = self.samples + 1
         self.loss_sum += loss
-        self._recent += (loss - self._recent) * (_NEWEST if n * _NEWEST > 1 else 1 / n)
+        self._recent += (loss - self._recent) / min(n, _PLAIN)
 
     def add(self, n: int, loss_sum: float) -> None:
         """Count n samples, whose losses have this sum, as if each had their mean."""
         if n == 1:
             self.add_one(loss_sum)
             return
-        self.samples += n
+        before, after = self.samples, self.samples + n
+        self.samples = after
         self.loss_sum += loss_sum
-        share = max(1 - (1 - _NEWEST) ** n, n / self.samples)
-        self._recent += (loss_sum / n - self._recent) * share
+        # The product of what each sample has left of the mean: 1 − 1/k up to the 100th, then 0.99.
+        kept = min(before, _PLAIN) / min(after, _PLAIN)
+        kept *= (1 - 1 / _PLAIN) ** max(0, after - max(before, _PLAIN))
+        self._recent += (loss_sum / n - self._recent) * (1 - kept)
 
     def described(self) -> dict[str, Any]:
         """All of it as plain values, for `restored`."""

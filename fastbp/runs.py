@@ -400,8 +400,7 @@ class Runs:
             kind = _kind_of_samples(network, samples.inputs, options)
         else:
             state = self.optimizer_state(network, options.optimizer)
-            layout, dtype = network.parameters.layout, network.dtype
-            takes_alone = is_single and plan.steps_alone(layout, dtype, samples.inputs)
+            takes_alone = is_single and network.parameters.is_small and not samples.inputs.is_sparse
             if not (takes_alone and options.is_unregularized):
                 kind, why = _batches_of(network, samples, learning_rate, options)
         made_for = network, learning_rate, options.of_steps, state, kind

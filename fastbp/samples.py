@@ -247,11 +247,12 @@ def row_for(out: Any, n: int, kind: np.dtype[Any]) -> FloatArray:
     """``out``, or a new array, if n outputs can be written to it."""
     if out is None:
         return np.empty(n, kind)
-    if type(out) is np.ndarray and out.dtype is kind and out.shape == (n,) and out.flags.carray:
-        return out
-    given = (
-        f"{out.dtype} of shape {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
-    )
+    if type(out) is np.ndarray and out.dtype == kind and out.shape == (n,) and out.flags.carray:
+        return out if out.dtype is kind else out.view(kind)
+    given = type(out).__name__
+    if isinstance(out, np.ndarray):
+        flaws = "" if out.flags.writeable else "read-only ", "" if out.flags.carray else "strided "
+        given = f"a {flaws[0] or flaws[1]}array of {out.dtype} of shape {out.shape}"
     raise ValueError(
         f"out must be a writable contiguous array of {kind} of shape ({n},), got {given}."
     )

@@ -15,7 +15,7 @@ below can be saved with a trainer. A rate that depends on how training goes is s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -296,6 +296,14 @@ def rate_at(learning_rate: Any, epoch: int, kind: np.dtype[Any]) -> float:
     if not callable(learning_rate) or isinstance(learning_rate, type):
         return checks.rate("learning_rate", learning_rate, kind)
     return _checked(learning_rate, learning_rate, epoch, kind)
+
+
+def current(rate: Any, history: Sized, stream: Any, kind: np.dtype[Any]) -> float:
+    """η now, from a rate or schedule and what a trainer has done: its epochs, or its stream."""
+    if not callable(rate):
+        return float(rate)
+    at = stream.samples if isinstance(rate, BySample) else len(history)
+    return rate_at(rate, at, kind)
 
 
 def _checked(

@@ -274,16 +274,17 @@ class Trainer(Configured, Predicting):
         ValueError
             If an argument does not fit the network, which is untouched then.
         DivergenceError
-            If the parameters or the loss are not finite; a network of more than 256 KiB keeps its
-            last finite parameters, and a smaller one those that this sample met.
+            If the step would make the parameters, the loss or the optimizer's moments infinite or
+            NaN; the network keeps the parameters that it had.
         RuntimeError
             If another thread is training this trainer, or its network, just now.
 
         Notes
         -----
-        Options that work on a batch or on classes (dropout, clipping, ``l1``, ``max_norm``,
-        ``class_weight``, ``label_smoothing``), a ``preparation``, and networks of more than
-        256 KiB take the time of `partial_fit`.
+        It takes the time of `partial_fit` with labels (`Network.classes`), with a
+        ``preparation``, for networks of more than 256 KiB, and with ``dropout``, ``l1``, clipping,
+        ``max_norm``, ``class_weight``, ``label_smoothing`` or a ``method``. Calls from several
+        threads take turns.
         """
         try:
             loss = self._step(x, y, weight)
@@ -291,7 +292,7 @@ class Trainer(Configured, Predicting):
                 step = step_of(self)
                 vars(self)["_step"] = step
                 loss = step(x, y, weight)
-        except (TypeError, ValueError):  # which says what is wrong
+        except (TypeError, ValueError):  # what is wrong, if anything, the pass says better
             loss = None
         return self._learn_by_pass(x, y, weight) if loss is None else loss
 
@@ -305,23 +306,28 @@ class Trainer(Configured, Predicting):
         network, eta = self.network, self.current_learning_rate
         options = self.options_of(network, eta)
         samples = weighted(network, samples, options, self.clip)
-        loss = network.parameters.evaluate(samples).loss if factor == 0 else None
+        loss = None
         if factor != 1:
+            loss = network.parameters.evaluate(samples).loss
             weights = samples.weights if len(samples.weights) > 0 else np.ones(samples.inputs.n)
             samples = samples._replace(weights=kernels.read_only(factor * weights))
-        turns, runs = self.workings.turns, self.workings.runs
+        turns, runs, stream = self.workings.turns, self.workings.runs, self.stream
 
         def work() -> Pass:
             this = runs.begin(network, samples, kernels.IN_ORDER, eta, options)
-            for _ in this.chunks(len(self.history) + 1):
-                this.stops = turns.stopped
+            done, loss_sum = 0, 0.0
+            try:
+                for _ in this.chunks(len(self.history) + 1):
+                    done, loss_sum = this.done, this.loss_sum
+                    this.stops = turns.stopped
+            finally:  # what has been learned counts, whatever comes after it
+                if done > 0:
+                    stream.add(done, loss_sum if loss is None else loss * done)
             runs.end(this)
             return this
 
         this = turns.take(network.trained_by, work)
-        loss_sum = this.loss_sum / factor if loss is None else loss * this.done
-        self.stream.add(this.done, loss_sum)
-        return loss_sum / this.done
+        return this.loss if loss is None else loss
 
     def stop(self) -> None:
         """Stop the running fit after this epoch or, if called in `on_chunk`, after this chunk.

@@ -21,7 +21,7 @@ from .layout import DEFERRED, METHODS, SEQUENTIAL, SKIPPING, Layout, make_layout
 from .losses import CLASSIFICATION, LEGAL_OUTPUTS, LOSSES
 from .memory import aligned_zeros
 from .minibatch import train_minibatch
-from .objects import host_cpu, objects, symbol
+from .objects import host_cpu, host_features, objects, symbol
 from .packing import HEADER_BYTES, fields
 from .parallel import launch
 from .samples import IN_ORDER, Inputs, Samples, dense_inputs, read_only
@@ -91,6 +91,7 @@ __all__ = [
     "forward",
     "has_code",
     "host_cpu",
+    "host_features",
     "infer",
     "kind_of",
     "launch",

@@ -480,17 +480,20 @@ def compile_by(compiled: Any, compile_it: Callable[..., Any]) -> None:
     for_arguments = compiled._compile_for_args
 
     def compile_for_arguments(*arguments: Any, **named: Any) -> Any:
-        lock = _locking.global_compiler_lock
-        if lock.is_locked():  # by this thread: Python code that numba runs while it compiles
+        if is_compiling():  # Python code that numba runs while it compiles
             return for_arguments(*arguments, **named)
 
-        def work() -> Any:
-            with lock:  # from first to last, so that a fork waits for all of it
-                return for_arguments(*arguments, **named)
+        def work() -> Any:  # with the lock from first to last, so that a fork waits for all of it
+            return with_compiler(lambda: for_arguments(*arguments, **named))
 
         return compile_it(compiled, arguments, work)
 
     compiled._compile_for_args = compile_for_arguments
+
+
+def is_compiling() -> bool:
+    """Whether this thread has the compiler lock."""
+    return bool(_locking and _locking.global_compiler_lock.is_locked())
 
 
 def with_compiler(work: Callable[[], Any]) -> Any:

@@ -9,7 +9,7 @@ from numba import config
 from . import _numba, table
 
 _SUFFIXES = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
-_KINDS = {"R": "ptr", "D": "ptr", "i": "i64", "d": "double"}
+_KINDS = {"R": "ptr", "r": "ptr", "D": "ptr", "i": "i64", "d": "double"}
 # What a C function returns if the compiled body reports an error of its own, which none should.
 _FAILED = -1
 
@@ -17,6 +17,11 @@ _FAILED = -1
 def host_cpu() -> str:
     """LLVM's name of this processor."""
     return str(llvm.get_host_cpu_name())
+
+
+def host_features() -> str:
+    """LLVM's list of what this processor can do, as far as the system allows it."""
+    return str(llvm.get_host_cpu_features().flatten())
 
 
 def symbol(name: str, dtype: np.dtype) -> str:
@@ -42,7 +47,7 @@ def objects(dtype: np.dtype, cpu: str | None = None) -> dict[str, bytes]:
         if getattr(config, name):
             raise RuntimeError(f"code for C cannot be made while NUMBA_{name} is set: unset it.")
     target = llvm.Target.from_triple(llvm.get_process_triple())
-    features = "" if cpu else llvm.get_host_cpu_features().flatten()
+    features = "" if cpu else host_features()
     machine = target.create_target_machine(
         cpu=cpu or host_cpu(), features=features, opt=3, reloc="pic"
     )

@@ -5,16 +5,18 @@ passes call the step, and `table` makes C functions of the others, for compiled 
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
 from ._jit import jit
 from .activations import SOFTMAX, times_derivative
+from .layout import Layout
 from .linear import Term, add_dots, add_scaled, all_entries, copy, fill, outer, rank_one
 from .losses import BINARY_CROSS_ENTROPY, CROSS_ENTROPY, POISSON
 from .memory import matrix_rows, no_places, window
 from .norms import EPS, SHRINK, factor_for
-from .packing import is_packed, view, view_unchecked
+from .packing import Reals, is_packed, view, view_unchecked
 from .samples import expect, require_samples, row_at, rows_ahead, sample_weight
 from .sequential import (
     differentiate,
@@ -57,6 +59,15 @@ def is_finite(value):
     return math.isfinite(value)
 
 
+class Forward(NamedTuple):
+    """What a prediction needs of a state, with scratch that training does not use."""
+
+    layout: Layout
+    params: Reals
+    a: Reals
+    z: Reals
+
+
 @jit(inline="early")
 def forward_one(state, x):
     """Every z and a of a sample; whether all z are finite: if not, x or the parameters are not."""
@@ -70,7 +81,8 @@ def predict_one(packed, x, out):
     """Write the outputs for x to ``out``, which is left as it was if they are not finite."""
     if not is_packed(packed, State):
         return WRONG_STATE
-    state = view_unchecked(packed, State)
+    whole = view_unchecked(packed, State)
+    state = Forward(whole.layout, whole.params, whole.predicted_a, whole.predicted_z)
     layout = state.layout
     L = len(layout.strides)
     if len(x) != layout.sizes[0]:
@@ -84,16 +96,34 @@ def predict_one(packed, x, out):
     return DONE
 
 
+@jit(strict=True)
+def squared_norm(values):
+    """Σ v² of values padded to whole vectors, in their dtype: infinite where that overflows."""
+    s = zeros(values, 1)
+    for k in range(0, len(values), lanes(values)):
+        s = fma(load(s, values, k), load(s, values, k), s)
+    return total(s)
+
+
+@jit(strict=True)
+def can_step(state, weight):
+    """Whether no part of the step overflows, nor a square in an optimizer's moments.
+
+    Σ δ² (1 + Σ a²), over all layers, is at least the squared norm of the gradient.
+    """
+    T = state.params.dtype.type
+    bound = squared_norm(state.delta) * (T(1) + squared_norm(state.a))
+    return math.isfinite(bound * (T(1) + abs(T(state.rates[0]) * T(weight))))
+
+
 @jit(inline="early")
-def step_by_rule(state, x, weight):
+def step_by_rule(state, weight):
     """The optimizer's step with the gradient of a sample that has been forward and back."""
     T, layout, g = state.params.dtype.type, state.layout, state.gradient
     step, scale = begin_step(state, T(state.rates[1]), True), T(weight)
     for l in range(len(layout.strides)):
         layer, block = layer_at(state.params, layout, l), layout.blocks[l]
         a, δ = units_at(state.a, layout, l), units_at(state.delta, layout, l + 1)
-        if l == 0:
-            a = window(x, 0, layer.n_in)
         rows = len(g) // layer.stride
         for top in range(0, layer.n_in, rows):
             n = min(rows, layer.n_in - top)
@@ -108,13 +138,12 @@ def step_by_rule(state, x, weight):
 
 
 @jit
-def clipped_weight(state, x, weight):
+def clipped_weight(state, weight):
     """The weight, or one nearer to 0, with which the gradient's norm is at most rates[2].
 
     That of a layer's weights is ‖δ‖ ‖a‖.
     """
     layout, squares = state.layout, 0.0
-    copy(x, units_at(state.a, layout, 0), layout.sizes[0])
     for l in range(len(layout.strides)):
         a, δ = units_at(state.a, layout, l), units_at(state.delta, layout, l + 1)
         a_norm = clipped_norm(np.inf, a, len(a)) / SHRINK
@@ -124,16 +153,17 @@ def clipped_weight(state, x, weight):
 
 
 @jit(inline="early")
-def step_one(state, x, weight):
+def step_one(state, weight):
     """Plain SGD's step, or another optimizer's."""
     T = state.params.dtype.type
     if state.rule[0] == SGD and state.rule[2] == 0:
         η = T(state.rates[0])
         scale, decay = step_scale(η, weight), T(1) - η * T(state.rates[1])
+        x = units_at(state.a, state.layout, 0)
         step_above_first(state, scale, decay)
         step_first_of(state, all_entries(x, state.layout.sizes[0]), scale, decay)
     else:
-        step_by_rule(state, x, weight)
+        step_by_rule(state, weight)
 
 
 @jit(strict=True)
@@ -176,6 +206,7 @@ def learn_one(packed, x, label, y, weight, loss):
     if not is_finite(weight):
         return WRONG_NUMBER
     copy(y, state.y, len(y))
+    copy(x, units_at(state.a, layout, 0), len(x))
     if not forward_one(state, x):
         return NOT_FINITE
     value = loss_and_delta(state, label if len(y) == 0 else -1, 0.0)
@@ -183,8 +214,10 @@ def learn_one(packed, x, label, y, weight, loss):
         return NOT_FINITE
     layer_deltas(state)
     if state.rates[2] > 0:
-        weight = clipped_weight(state, x, weight)
-    step_one(state, x, weight)
+        weight = clipped_weight(state, weight)
+    if not can_step(state, weight):
+        return NOT_FINITE
+    step_one(state, weight)
     loss[0] = value
     return DONE
 
@@ -230,12 +263,13 @@ def vjp(packed, x, cotangent, gradient, gradient_x):
         return WRONG_OUT
     if len(gradient_x) > 0 and len(gradient_x) != len(x):
         return WRONG_OUT
+    copy(x, units_at(state.a, layout, 0), len(x))
     if not forward_one(state, x):
         return NOT_FINITE
     output_delta_of(state, cotangent)
     layer_deltas(state)
     if len(gradient) > 0:
-        add_gradient(state, x, gradient)
+        add_gradient(state, gradient)
     if len(gradient_x) > 0:
         layer, sums = layer_at(state.params, layout, 0), units_at(state.a, layout, 0)
         fill(sums, sums.dtype.type(0), 0, len(sums))
@@ -245,14 +279,12 @@ def vjp(packed, x, cotangent, gradient, gradient_x):
 
 
 @jit(inline="early")
-def add_gradient(state, x, gradient):
+def add_gradient(state, gradient):
     """∂/∂W_l += δ_l a_{l−1}ᵀ and ∂/∂b_l += δ_l."""
     layout, one = state.layout, gradient.dtype.type(1)
     for l in range(len(layout.strides)):
         g, δ = layer_at(gradient, layout, l), units_at(state.delta, layout, l + 1)
         a = units_at(state.a, layout, l)
-        if l == 0:
-            a = window(x, 0, g.n_in)
         rank_one(g.W, all_entries(a, g.n_in), Term(δ, one, one))
         add_scaled(one, δ, g.b, g.stride)
 
@@ -280,7 +312,7 @@ def set_learning_rate(packed, η):
     """Set the η of the steps to come."""
     if not is_packed(packed, State):
         return WRONG_STATE
-    if not 0 < η < np.inf:
+    if not 0 < packed.dtype.type(η) < np.inf:  # in the dtype of the steps
         return WRONG_NUMBER
     view_unchecked(packed, State).rates[0] = η
     return DONE
@@ -291,12 +323,13 @@ def train_single(packed, samples, start, stop, loss_sum):
     """A step of the state's optimizer after each sample; arguments as `train_sequential`'s."""
     state, inputs = view(packed, State), samples.inputs
     require_samples(samples, state.layout, stop)
-    ahead = rows_ahead(4, state.layout.units[1], packed)
+    ahead, n_in = rows_ahead(4, state.layout.units[1], packed), state.layout.sizes[0]
     for t in range(start, stop):
         row = row_at(samples, t)
         weight = sample_weight(samples, row)
-        expect(samples, t + ahead, 0, state.layout.sizes[0])
+        expect(samples, t + ahead, 0, n_in)
         first_sums(state, inputs, row)
         loss_sum += weight * differentiate(state, samples, row)
-        step_by_rule(state, matrix_rows(inputs.X, row, 1), weight)
+        copy(matrix_rows(inputs.X, row, 1), units_at(state.a, state.layout, 0), n_in)
+        step_by_rule(state, weight)
     return loss_sum

@@ -21,18 +21,20 @@ class State(NamedTuple):
     """What a network in training consists of; `view` and `fields` give it by these names."""
 
     layout: Layout
-    rates: (
-        Doubles  # (3,) η, λ, the largest norm of one sample's gradient, which is 0 if any will do
-    )
+    # η, λ, and the largest norm of a single sample's gradient, which is 0 if any will do.
+    rates: Doubles  # (3,)
     rule: Int64s  # (3,) the optimizer's code, whether its decay is decoupled, number of its moments
     settings: Doubles  # (5,) those of the optimizer, in the order of its fields
     counts: Doubles  # (3,) steps so far, NAdam's product of μ, samples so far
     # Scratch of one sample, whose padding stays zero:
-    a: Reals  # (units[-1],) outputs of each layer; a_0 is not used
+    a: Reals  # (units[-1],) outputs of each layer; a_0 is x, where a sample comes alone
     z: Reals  # ditto: sums before the activation
     delta: Reals  # ditto: ∂loss/∂z
     y: Reals  # (n_L,) target
     gradient: Reals  # of some rows of a layer's weights, or of its biases
+    # The same of a sample that is predicted while another one is learned:
+    predicted_a: Reals
+    predicted_z: Reals
     params: Reals  # (blocks[-1],)
     moments: Reals  # (MOST_MOMENTS · blocks[-1],) one after the other, each laid out as params
 
@@ -53,5 +55,5 @@ def make_state(
     n_out = int(layout.sizes[-1])
     most, widest = int(np.diff(layout.blocks).max()), int(layout.strides.max())
     gradient = max(widest, min(most, _GRADIENT))
-    scratch = units, units, units, n_out, gradient
+    scratch = units, units, units, n_out, gradient, units, units
     return pack(State(layout, 3, 3, 5, 3, *scratch, n, n_moments * n), dtype)

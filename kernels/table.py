@@ -52,14 +52,14 @@ def c_set_learning_rate(state, n, learning_rate):
     return single.set_learning_rate(array_at(state, n), learning_rate)
 
 
-# Types of the arguments: "R" is a pointer to floats of the network's dtype, "i" an int64, "d" a
-# double, "D" a pointer to one. All return a status, int64.
+# Types of the arguments: "R" is a pointer to floats of the network's dtype that are written to, "r"
+# to others; "i" is an int64, "d" a double, "D" a pointer to one. All return a status, int64.
 # In the order of the table.
 _ARGUMENTS: dict[str, tuple[Any, str]] = {
-    "predict_one": (c_predict_one, "RiRiRi"),
-    "learn_one": (c_learn_one, "RiRiiRidD"),
-    "vjp": (c_vjp, "RiRiRiRiRi"),
-    "apply": (c_apply, "RiRi"),
+    "predict_one": (c_predict_one, "RiriRi"),
+    "learn_one": (c_learn_one, "RiriiridD"),
+    "vjp": (c_vjp, "RiririRiRi"),
+    "apply": (c_apply, "Riri"),
     "set_learning_rate": (c_set_learning_rate, "Rid"),
 }
 _NAMES = list(_ARGUMENTS)
@@ -68,7 +68,8 @@ _DTYPES = {np.dtype(name): getattr(types, name) for name in ("float32", "float64
 
 
 def _signature(kinds: str, real: Any) -> Any:
-    known = _NUMBERS | {"R": types.CPointer(real), "D": types.CPointer(types.float64)}
+    known = _NUMBERS | dict.fromkeys("Rr", types.CPointer(real))
+    known["D"] = types.CPointer(types.float64)
     return types.int64(*(known[kind] for kind in kinds))
 
 
@@ -108,6 +109,9 @@ def compile_all(functions: dict[str, Any], dtype: np.dtype, then: Callable[[], N
     def missed() -> int:
         return sum(function.misses for function in functions.values())
 
+    if _numba.is_compiling():  # Python code that numba runs while it compiles
+        work()
+        return
     compiling.wait_for(lambda: _numba.with_compiler(work), missed, dtype.name, True)
 
 
@@ -126,19 +130,21 @@ def load_functions(dtype: np.dtype) -> bool:
     return any(function.misses for function in functions.values())
 
 
-def _require(kind: Any, real: Any) -> None:
+def _require(name: str, wanted: str, kind: Any, real: Any) -> None:
     """Refuse, when the user's function is compiled, what would be read wrongly when it runs."""
-    if isinstance(kind, types.Array):
-        flat = kind.ndim == 1 and kind.layout == "C"
-        if real not in _DTYPES.values() or kind.dtype != real or not flat:
+    if wanted in _NUMBERS:
+        of = types.Integer if wanted == "i" else (types.Integer, types.Float)
+        if not isinstance(kind, of):
+            raise TypingError(f"{name} must be a real number for fastbp.jit, got {kind}.")
+    elif name == "state" or not isinstance(kind, types.NoneType):
+        is_flat = isinstance(kind, types.Array) and kind.ndim == 1 and kind.layout == "C"
+        may = is_flat and (kind.mutable or wanted == "r") and kind.dtype in _DTYPES.values()
+        if not may or kind.dtype != real:
             raise TypingError(
-                "fastbp.jit takes flat C-contiguous arrays, all of the dtype of the state, which "
-                f"is float32 or float64; the state is of {real}, and one array is {kind}."
+                f"{name} must be a flat C-contiguous {'' if wanted == 'r' else 'writable '}array "
+                "for fastbp.jit, float32 or float64 as the state is; the state is of "
+                f"{real}, {name} is {kind}."
             )
-    elif real is None or not isinstance(
-        kind, (types.Integer, types.Float, types.NoneType, types.Omitted)
-    ):
-        raise TypingError(f"fastbp.jit takes a state, flat arrays and real numbers, got {kind}.")
 
 
 def _pointers(context: Any, builder: Any, real: Any, kind: Any, value: Any) -> list[Any]:
@@ -160,8 +166,10 @@ def call(typing_context: Any, name: Any, packed: Any, arguments: Any) -> Any:
         raise RequireLiteralValue("fastbp calls its functions by literal names.")
     function, kinds = name.literal_value, tuple(arguments)
     real = getattr(packed, "dtype", None)
-    for kind in (packed, *kinds):
-        _require(kind, real)
+    given = iter((packed, *kinds))
+    for parameter, wanted in arguments_of(function).items():
+        if wanted != "D" and not parameter.startswith("n_") and parameter != "n":
+            _require(parameter, wanted, next(given), real)
     gives_loss = function == "learn_one"
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:

@@ -407,6 +407,8 @@ def test_what_does_not_fit_is_refused_and_the_state_untouched():
         (lambda: jit.apply(s, gradient[:-1]), "gradient"),
         (lambda: jit.set_learning_rate(s, 0.0), "rate"),
         (lambda: jit.set_learning_rate(s, np.inf), "rate"),
+        (lambda: jit.set_learning_rate(s, 1e300), "rate"),
+        (lambda: jit.set_learning_rate(s, 1e-300), "rate"),
     ]
     for call, *words in cases:
         refused(call, *words)
@@ -433,6 +435,22 @@ def test_a_state_that_has_diverged_is_refused():
     refused(lambda: jit.learn_one(s, np.ones(2, np.float32), np.ones(1, np.float32)), "diverged")
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_step_that_would_overflow_is_refused(optimizer):
+    network = Network((2, 3, 1), activation="identity", loss="squared_error", seed=0)
+    s = jit.state(network, optimizer)
+    one = np.ones(1, np.float32)
+    for x, weight in (([1e25, 1.0], 1.0), ([1.0, 1.0], 1e38)):
+        before = s.copy()
+        refused(
+            lambda x=x, w=weight: jit.learn_one(s, np.array(x, np.float32), 1e4 * one, w),
+            "diverged",
+        )
+        assert np.array_equal(jit.params(s), jit.params(before))
+    jit.learn_one(s, np.ones(2, np.float32), one)
+    assert np.isfinite(jit.params(s)).all()
+
+
 def test_a_state_of_another_layout_is_refused():
     s = jit.state(Network((2, 3, 2), seed=0))
     s.view(np.int64)[0] += 1  # the mark holds the version
@@ -454,9 +472,21 @@ def test_wrong_types_are_refused_by_the_compiler():
         lambda: jit.learn_one(s, x, np.eye(3)[0]),
         lambda: jit.learn_one(s, x, 1, 1j),
         lambda: jit.learn_one(1.0, x, 1),
+        lambda: jit.predict_one(None, x, out),
+        lambda: jit.predict_one(s, 5, out),
+        lambda: jit.learn_one(s, x, 1, x),
+        lambda: jit.set_learning_rate(s, x),
+        lambda: jit.predict_one(kernels.read_only(s), x, out),
+        lambda: jit.learn_one(kernels.read_only(s), x, 1),
+        lambda: jit.predict_one(s, x, kernels.read_only(out)),
+        lambda: jit.vjp(s, x, out, kernels.read_only(s)),
+        lambda: jit.vjp(s, x, out, None, kernels.read_only(x)),
     ):
-        with pytest.raises(TypingError, match=r"fastbp\.jit takes|y must be a class number"):
+        with pytest.raises(TypingError, match=r"must be a .* for fastbp\.jit|y must be a class"):
             call()
+    frozen = kernels.read_only(x)
+    jit.predict_one(s, frozen, out)
+    jit.learn_one(s, frozen, kernels.read_only(np.array([1, 0, 0], np.float32)))
 
 
 def test_what_state_and_states_refuse():
@@ -465,6 +495,8 @@ def test_what_state_and_states_refuse():
     refused(lambda: jit.state(network, "adamm"), "optimizer")
     refused(lambda: jit.state(network, learning_rate=-1), "learning_rate must")
     refused(lambda: jit.state(network, weight_decay=np.nan), "weight_decay must")
+    refused(lambda: jit.state(network, learning_rate=20, weight_decay=0.1), "must be below 1")
+    refused(lambda: jit.params(jit.state(network)[::2]), "contiguous")
     refused(lambda: jit.states([]), "networks must")
     refused(lambda: jit.states([network, Network((2, 4, 2))]), "architecture")
     refused(lambda: jit.states([network] * 3, learning_rate=[0.1, 0.2]), "learning_rate must")
