@@ -19,6 +19,7 @@ from fastbp.history import History
 from fastbp.network import Network
 from fastbp.parameters import Evaluation, Gradients
 from fastbp.preparation import Preparation, ScaleWarning
+from fastbp.running import Stream
 from fastbp.storage import load, read_header, save
 from fastbp.tables import read_table
 from fastbp.trainer import Trainer
@@ -37,6 +38,7 @@ __all__ = [
     "Network",
     "Preparation",
     "ScaleWarning",
+    "Stream",
     "Trainer",
     "c_library",
     "callbacks",

@@ -27,7 +27,8 @@ _STATUSES = {
 _FUNCTIONS = {
     "predict_one": "Write the outputs for x to out: probabilities, for a classifier.",
     "learn_one": (
-        "Take the optimizer's step for one sample; *loss gets its loss before that. Pass a class "
+        "Take the optimizer's step for one sample; *loss, which must exist, gets its loss before "
+        "that. Pass a class "
         "number as label, with y = NULL and n_y = 0; or targets as y, and any label."
     ),
     "vjp": (
@@ -41,8 +42,9 @@ _ABOUT = (
     "A network, its optimizer and the scratch of a sample are one array, the state, which "
     "fastbp.jit.state makes in Python. A copy of it is another one, at any address. Functions "
     "check lengths and labels, and return a status; unless that is FASTBP_DONE, nothing has been "
-    "done. They allocate nothing and keep nothing. All of them write to the scratch in the state, "
-    "so each thread needs a state of its own."
+    "done. A state is trusted to be as it was made: one from a damaged file may crash. Functions "
+    "allocate nothing and keep nothing. All of them write to the scratch in the state, so each "
+    "thread needs a state of its own."
 )
 
 

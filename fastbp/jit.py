@@ -90,7 +90,7 @@ def state(
     made = optimizers.make(optimizer, network.dtype)
     eta = made.learning_rate if learning_rate is None else learning_rate
     decay = made.weight_decay if weight_decay is None else weight_decay
-    eta = checks.rate("learning_rate", eta, network.dtype)
+    eta = checks.rate("learning_rate", eta, network.dtype, zero=True)
     decay = checks.rate("weight_decay", decay, network.dtype, zero=True)
     check_decay(made, eta, decay, network.dtype)
     network.parameters.check_finite()

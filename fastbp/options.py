@@ -367,8 +367,20 @@ class Configured:
 
     def learning_rate_of(self, network: Network) -> float:
         """`current_learning_rate` for a given network, even if the trainer has another one now."""
-        rate = self.options_of(network).learning_rate
-        return schedules.current(rate, self.history, self.stream, network.dtype)
+        return self._rate(self.options_of(network))
+
+    def _rate(self, options: Options) -> float:
+        rate = options.learning_rate
+        if not callable(rate):
+            return rate
+        return schedules.current(rate, self.history, self.stream, options.network.dtype)
+
+    def options_now(self, network: Network) -> tuple[Options, float]:
+        """Options for a network and η, which have been checked together."""
+        options = self.options_of(network)
+        eta = self._rate(options)
+        options.check(eta)
+        return options, eta
 
     def options_of(self, network: Network, learning_rate: float | None = None) -> Options:
         """Options as plain values for a network, checked with an epoch's rate if one is given."""
@@ -383,7 +395,7 @@ class Configured:
     @property
     def options(self) -> Options:
         """Options as plain values, checked for the next epoch."""
-        return self.options_of(self.network, self.current_learning_rate)
+        return self.options_now(self.network)[0]
 
     def get_params(self) -> dict[str, Any]:
         """Options as plain values, which JSON and TOML can hold, for `from_params`.

@@ -44,7 +44,7 @@ class Stream:
         """Count a sample of this loss."""
         self.samples = n = self.samples + 1
         self.loss_sum += loss
-        self._recent += (loss - self._recent) / min(n, _PLAIN)
+        self._recent += (loss - self._recent) / (n if n < _PLAIN else _PLAIN)
 
     def add(self, n: int, loss_sum: float) -> None:
         """Count n samples, whose losses have this sum, as if each had their mean."""
@@ -54,9 +54,10 @@ class Stream:
         before, after = self.samples, self.samples + n
         self.samples = after
         self.loss_sum += loss_sum
-        # The product of what each sample has left of the mean: 1 − 1/k up to the 100th, then 0.99.
-        kept = min(before, _PLAIN) / min(after, _PLAIN)
-        kept *= (1 - 1 / _PLAIN) ** max(0, after - max(before, _PLAIN))
+        # What the samples have left of the mean: 1 − 1/k each, up to the 100th, and then 0.99.
+        kept = before / after if after < _PLAIN else before / _PLAIN if before < _PLAIN else 1.0
+        if after > _PLAIN:
+            kept *= (1 - 1 / _PLAIN) ** (after - (before if before > _PLAIN else _PLAIN))
         self._recent += (loss_sum / n - self._recent) * (1 - kept)
 
     def described(self) -> dict[str, Any]:

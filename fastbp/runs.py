@@ -77,7 +77,7 @@ def _kind_of_samples(
     network: Network, inputs: kernels.Inputs, options: Options
 ) -> tuple[bool, ...]:
     """What determines the scratch for single samples, besides the options."""
-    parameters, asked, is_one = network.parameters, options.method[0], inputs.n == 1
+    parameters, asked, is_one = network.parameters, options.method[0], inputs.X.shape[0] == 1
     if not parameters.may_list and asked != "deferred":
         return is_one, inputs.is_sparse, False
     return is_one, *plan.first_layer_kind(parameters.layout, network.dtype, inputs, asked)
@@ -395,7 +395,7 @@ class Runs:
         """
         state: OptimizerState | None = None
         kind: Any = None
-        is_single = min(options.batch_size, samples.inputs.n) == 1
+        is_single = options.batch_size == 1 or samples.inputs.X.shape[0] == 1
         if is_single and options.is_plain_sgd:
             kind = _kind_of_samples(network, samples.inputs, options)
         else:

@@ -231,6 +231,8 @@ class OneCycle(Schedule):
 class BySample:
     """A schedule by samples in place of epochs, for `Trainer.learn_one` and `Trainer.partial_fit`.
 
+    All rows of one `partial_fit` have the rate of the first.
+
     Parameters
     ----------
     schedule : Schedule or callable
@@ -299,9 +301,7 @@ def rate_at(learning_rate: Any, epoch: int, kind: np.dtype[Any]) -> float:
 
 
 def current(rate: Any, history: Sized, stream: Any, kind: np.dtype[Any]) -> float:
-    """η now, from a rate or schedule and what a trainer has done: its epochs, or its stream."""
-    if not callable(rate):
-        return float(rate)
+    """η now, by a schedule or function, from a trainer's epochs or its stream."""
     at = stream.samples if isinstance(rate, BySample) else len(history)
     return rate_at(rate, at, kind)
 

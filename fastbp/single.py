@@ -47,14 +47,14 @@ def step_of(trainer: Trainer) -> Step:
     refers neither to the trainer nor to itself, so that nothing refers to it in a circle.
     """
     network = trainer.network
-    options = trainer.options_of(network, trainer.current_learning_rate)
+    options, eta = trainer.options_now(network)
     if network.trained_by or not _is_simple(trainer, options):
         return no_step
     trainer.optimizer_state.move_in()
     kernels.load_functions(network.dtype)
     parameters, history, stream = network.parameters, trainer.history, trainer.stream
     state, rates, dtype = parameters.state, parameters.fields.rates, network.dtype
-    rates[:] = trainer.current_learning_rate, options.weight_decay, 0.0
+    rates[:] = eta, options.weight_decay, 0.0
     has_classes, is_alone = network.loss_name == "cross_entropy", network.sizes[-1] == 1
     rate, is_plain_sgd = options.learning_rate, options.is_plain_sgd
     # The rate of an epoch holds until the next one, unless it is a function of the user's.

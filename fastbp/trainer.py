@@ -19,7 +19,7 @@ from fastbp.moments import OptimizerState
 from fastbp.network import Network
 from fastbp.options import OPTIONS, Configured, Options, shown_options
 from fastbp.running import Stream
-from fastbp.runs import Pass
+from fastbp.samples import row_of
 from fastbp.single import no_step, step_of
 from fastbp.watching import stopped_at
 
@@ -292,19 +292,25 @@ class Trainer(Configured, Predicting):
                 step = step_of(self)
                 vars(self)["_step"] = step
                 loss = step(x, y, weight)
-        except (TypeError, ValueError):  # what is wrong, if anything, the pass says better
+        except (
+            OverflowError,
+            TypeError,
+            ValueError,
+        ):  # what is wrong, if anything, the pass says better
             loss = None
         return self._learn_by_pass(x, y, weight) if loss is None else loss
 
     def _learn_by_pass(self, x: Any, y: Any, weight: float) -> float:
         """`learn_one` for all options."""
         factor = checks.finite("weight", weight)
+        if self.network.preparation is None:
+            row_of(x, self.network.dtype)  # so that an error speaks of a row
         return self._pass(self.network.training_samples([x], [y]), factor)
 
     def _pass(self, samples: kernels.Samples, factor: float = 1.0) -> float:
         """Train on samples as they come; their mean loss, which has no part in the ``factor``."""
-        network, eta = self.network, self.current_learning_rate
-        options = self.options_of(network, eta)
+        network = self.network
+        options, eta = self.options_now(network)
         samples = weighted(network, samples, options, self.clip)
         loss = None
         if factor != 1:
@@ -313,7 +319,7 @@ class Trainer(Configured, Predicting):
             samples = samples._replace(weights=kernels.read_only(factor * weights))
         turns, runs, stream = self.workings.turns, self.workings.runs, self.stream
 
-        def work() -> Pass:
+        def work() -> float:
             this = runs.begin(network, samples, kernels.IN_ORDER, eta, options)
             done, loss_sum = 0, 0.0
             try:
@@ -324,10 +330,10 @@ class Trainer(Configured, Predicting):
                 if done > 0:
                     stream.add(done, loss_sum if loss is None else loss * done)
             runs.end(this)
-            return this
+            return loss_sum / done
 
-        this = turns.take(network.trained_by, work)
-        return this.loss if loss is None else loss
+        mean = turns.take(network.trained_by, work)
+        return mean if loss is None else loss
 
     def stop(self) -> None:
         """Stop the running fit after this epoch or, if called in `on_chunk`, after this chunk.

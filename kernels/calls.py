@@ -9,7 +9,13 @@ from numba.extending import overload
 
 from . import statuses
 from ._jit import jit
-from .table import call
+from .table import (
+    call_apply,
+    call_learn_one,
+    call_predict_one,
+    call_set_learning_rate,
+    call_vjp,
+)
 
 
 @jit(inline=False)
@@ -76,7 +82,7 @@ def predict_one(s, x, out):
     TypingError
         From numba, if an array has the wrong dtype or is not flat and contiguous.
     """
-    require(call("predict_one", s, (x, out))[0])
+    require(call_predict_one(s, (x, out))[0])
 
 
 @jit(entry=True, holds_gil=True)
@@ -108,7 +114,7 @@ def learn_one(s, x, y, weight=1.0):
     TypingError
         From numba, if an array has the wrong dtype or is not flat and contiguous.
     """
-    status, loss = call("learn_one", s, (x, label_of(y), targets_of(y), weight))
+    status, loss = call_learn_one(s, (x, label_of(y), targets_of(y), weight))
     require(status)
     return loss
 
@@ -137,7 +143,7 @@ def vjp(s, x, cotangent, gradient=None, gradient_x=None):
     TypingError
         From numba, if an array has the wrong dtype or is not flat and contiguous.
     """
-    require(call("vjp", s, (x, cotangent, gradient, gradient_x))[0])
+    require(call_vjp(s, (x, cotangent, gradient, gradient_x))[0])
 
 
 @jit(entry=True, holds_gil=True)
@@ -158,7 +164,7 @@ def apply(s, gradient):
     TypingError
         From numba, if an array has the wrong dtype or is not flat and contiguous.
     """
-    require(call("apply", s, (gradient,))[0])
+    require(call_apply(s, (gradient,))[0])
 
 
 @jit(entry=True, holds_gil=True)
@@ -170,11 +176,11 @@ def set_learning_rate(s, learning_rate):
     s : array of shape (n,)
         A state; modified in place.
     learning_rate : float
-        Above 0.
+        At least 0, with which steps change nothing but what weight decay and momentum do.
 
     Raises
     ------
     ValueError
-        If it is not above 0 and finite, or if ``s`` is no state.
+        If it is negative or not finite in the state's dtype, or if ``s`` is no state.
     """
-    require(call("set_learning_rate", s, (learning_rate,))[0])
+    require(call_set_learning_rate(s, (learning_rate,))[0])

@@ -27,7 +27,7 @@ class Inputs(NamedTuple):
     @property
     def n(self) -> int:
         """Number of rows."""
-        return len(self.indptr) - 1 if self.is_sparse else len(self.X)
+        return len(self.X) or max(0, len(self.indptr) - 1)
 
 
 # An order that stands for all rows as they come.

@@ -268,6 +268,8 @@ def vjp(packed, x, cotangent, gradient, gradient_x):
         return NOT_FINITE
     output_delta_of(state, cotangent)
     layer_deltas(state)
+    if not are_finite(state.delta):
+        return NOT_FINITE
     if len(gradient) > 0:
         add_gradient(state, gradient)
     if len(gradient_x) > 0:
@@ -298,6 +300,8 @@ def apply(packed, gradient):
     T, layout = gradient.dtype.type, state.layout
     if len(gradient) != len(state.params):
         return WRONG_OUT
+    if not are_finite(gradient):
+        return NOT_FINITE
     step = begin_step(state, T(state.rates[1]), True)
     for l in range(len(layout.strides)):
         n, place = layout.sizes[l] * layout.strides[l], layout.blocks[l]
@@ -312,7 +316,7 @@ def set_learning_rate(packed, η):
     """Set the η of the steps to come."""
     if not is_packed(packed, State):
         return WRONG_STATE
-    if not 0 < packed.dtype.type(η) < np.inf:  # in the dtype of the steps
+    if not (η >= 0 and is_finite(packed.dtype.type(η))):  # in the dtype of the steps
         return WRONG_NUMBER
     view_unchecked(packed, State).rates[0] = η
     return DONE

@@ -15,14 +15,14 @@ WRONG_Y_MEANS = (
     "a finite number for each output that the loss allows; a cotangent must have an entry for "
     "each output."
 )
-WRONG_NUMBER_MEANS = "weight must be finite, and a learning rate finite and above 0."
+WRONG_NUMBER_MEANS = "weight must be finite, and a learning rate finite and at least 0."
 WRONG_OUT_MEANS = (
     "out must have an entry for each output, gradient for each number in params, and "
     "gradient_x for each input."
 )
 NOT_FINITE_MEANS = (
-    "x, the parameters and what is computed from them must be finite: training has diverged, "
-    "or x holds NaN or infinity."
+    "x, the parameters and what is computed from them must be finite: x or another array holds NaN "
+    "or infinity, or the step would be so large that training has diverged."
 )
 UNLOADED_MEANS = "the functions for this dtype must be loaded first: call fastbp.jit.load(dtype)."
 OUTDATED_MEANS = (

@@ -2,7 +2,7 @@
 
 A user's compiled function that called a kernel directly would hold a copy of it, in its own file of
 the cache, where it would outlive an upgrade of fastbp. So it calls through a table instead, one for
-each dtype, known to LLVM by a symbol. What stays in the user's code is `call`: the symbol's name,
+each dtype, known to LLVM by a symbol. What stays in the user's code is a call: the symbol's name,
 and a function's place in the table and its arguments. `VERSION` is a part of the name. If places or
 arguments change, it is counted up, and the old symbols become tables whose functions all return
 `statuses.OUTDATED`.
@@ -18,7 +18,7 @@ import numpy as np
 from llvmlite import ir
 from numba import config, types
 from numba.core import cgutils
-from numba.core.errors import RequireLiteralValue, TypingError
+from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 from . import _numba, compiling, single, statuses
@@ -155,59 +155,64 @@ def _pointers(context: Any, builder: Any, real: Any, kind: Any, value: Any) -> l
     return [array.data, array.shape[0]]
 
 
-@intrinsic
-def call(typing_context: Any, name: Any, packed: Any, arguments: Any) -> Any:
-    """Call the C function of this name with a state and a tuple of arguments; its status and loss.
+def _caller(name: str) -> Any:
+    """What calls the C function of this name, for compiled code."""
+    gives_loss = name == "learn_one"
 
-    Arguments are flat arrays of the state's dtype, None for an empty one, integers or floats. The
-    loss is NaN if there is none.
-    """
-    if not isinstance(name, types.Literal):
-        raise RequireLiteralValue("fastbp calls its functions by literal names.")
-    function, kinds = name.literal_value, tuple(arguments)
-    real = getattr(packed, "dtype", None)
-    given = iter((packed, *kinds))
-    for parameter, wanted in arguments_of(function).items():
-        if wanted != "D" and not parameter.startswith("n_") and parameter != "n":
-            _require(parameter, wanted, next(given), real)
-    gives_loss = function == "learn_one"
+    @intrinsic
+    def call(typing_context: Any, packed: Any, arguments: Any) -> Any:
+        kinds = tuple(arguments)
+        real = getattr(packed, "dtype", None)
+        given = iter((packed, *kinds))
+        for parameter, wanted in arguments_of(name).items():
+            if wanted != "D" and not parameter.startswith("n_") and parameter != "n":
+                _require(parameter, wanted, next(given), real)
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        loss = cgutils.alloca_once_value(builder, ir.Constant(ir.DoubleType(), float("nan")))
-        passed = _pointers(context, builder, real, packed, values[1])
-        for kind, value in zip(kinds, cgutils.unpack_tuple(builder, values[2]), strict=True):
-            wanted = _NUMBERS.get(_ARGUMENTS[function][1][len(passed)])
-            if wanted is None:
-                passed += _pointers(context, builder, real, kind, value)
-            else:
-                passed.append(context.cast(builder, value, kind, wanted))
-        if gives_loss:
-            passed.append(loss)
-        pointer = ir.FunctionType(INT64, [value.type for value in passed]).as_pointer()
-        table_type = ir.ArrayType(cgutils.voidptr_t, len(_NAMES))
-        table = builder.module.globals.get(_symbol(real))
-        if table is None:
-            table = ir.GlobalVariable(builder.module, table_type, _symbol(real))
-        place = builder.gep(table, [INT64(0), INT64(_NAMES.index(function))])
-        target = builder.load(place)
-        status = cgutils.alloca_once_value(builder, INT64(statuses.UNLOADED))
-        with builder.if_then(cgutils.is_not_null(builder, target), likely=True):
-            builder.store(builder.call(builder.bitcast(target, pointer), passed), status)
-        return context.make_tuple(
-            builder, signature.return_type, [builder.load(status), builder.load(loss)]
-        )
+        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            loss = cgutils.alloca_once_value(builder, ir.Constant(ir.DoubleType(), float("nan")))
+            passed = _pointers(context, builder, real, packed, values[0])
+            for kind, value in zip(kinds, cgutils.unpack_tuple(builder, values[1]), strict=True):
+                wanted = _NUMBERS.get(_ARGUMENTS[name][1][len(passed)])
+                if wanted is None:
+                    passed += _pointers(context, builder, real, kind, value)
+                else:
+                    passed.append(context.cast(builder, value, kind, wanted))
+            if gives_loss:
+                passed.append(loss)
+            pointer = ir.FunctionType(INT64, [value.type for value in passed]).as_pointer()
+            table_type = ir.ArrayType(cgutils.voidptr_t, len(_NAMES))
+            table = builder.module.globals.get(_symbol(real))
+            if table is None:
+                table = ir.GlobalVariable(builder.module, table_type, _symbol(real))
+            place = builder.gep(table, [INT64(0), INT64(_NAMES.index(name))])
+            target = builder.load(place)
+            status = cgutils.alloca_once_value(builder, INT64(statuses.UNLOADED))
+            with builder.if_then(cgutils.is_not_null(builder, target), likely=True):
+                builder.store(builder.call(builder.bitcast(target, pointer), passed), status)
+            return context.make_tuple(
+                builder, signature.return_type, [builder.load(status), builder.load(loss)]
+            )
 
-    return types.Tuple((types.int64, types.float64))(name, packed, arguments), codegen
+        return types.Tuple((types.int64, types.float64))(packed, arguments), codegen
+
+    return call
 
 
-def _call_interpreted(name: str, packed: Any, arguments: Any) -> Any:
-    """`call` of the interpreted function."""
-    given = [packed[:0] if each is None else each for each in arguments]
-    loss = np.full(1, np.nan)
-    if name == "learn_one":
-        given.append(loss)
-    return getattr(single, name)(packed, *given), loss[0]
+def _interpreter(name: str) -> Any:
+    """The same by the interpreted function."""
+
+    def call(packed: Any, arguments: Any) -> Any:
+        given = [packed[:0] if each is None else each for each in arguments]
+        loss = np.full(1, np.nan)
+        if name == "learn_one":
+            given.append(loss)
+        return getattr(single, name)(packed, *given), loss[0]
+
+    return call
 
 
-if config.DISABLE_JIT:
-    call = _call_interpreted
+# Each takes a state and a tuple of arguments, and gives a status and a loss, NaN if there is none.
+# Arguments are flat arrays of the state's dtype, None for an empty one, integers or floats.
+call_predict_one, call_learn_one, call_vjp, call_apply, call_set_learning_rate = map(
+    _interpreter if config.DISABLE_JIT else _caller, _NAMES
+)

@@ -405,10 +405,12 @@ def test_what_does_not_fit_is_refused_and_the_state_untouched():
         (lambda: jit.vjp(s, x, y, gradient[:-1]), "gradient"),
         (lambda: jit.vjp(s, x, y, gradient, short), "gradient_x"),
         (lambda: jit.apply(s, gradient[:-1]), "gradient"),
-        (lambda: jit.set_learning_rate(s, 0.0), "rate"),
+        (lambda: jit.set_learning_rate(s, -1e-3), "rate"),
+        (lambda: jit.set_learning_rate(s, np.nan), "rate"),
+        (lambda: jit.apply(s, np.nan * gradient), "finite"),
+        (lambda: jit.vjp(s, x, np.float32(np.nan) * y, gradient), "finite"),
         (lambda: jit.set_learning_rate(s, np.inf), "rate"),
         (lambda: jit.set_learning_rate(s, 1e300), "rate"),
-        (lambda: jit.set_learning_rate(s, 1e-300), "rate"),
     ]
     for call, *words in cases:
         refused(call, *words)
@@ -456,6 +458,29 @@ def test_a_state_of_another_layout_is_refused():
     s.view(np.int64)[0] += 1  # the mark holds the version
     refused(lambda: jit.learn_one(s, np.ones(2, np.float32), 0), "state must", "version")
     refused(lambda: jit.params(s), "version")
+
+
+@compiled
+def test_a_state_must_be_an_argument():
+    """Numba freezes what is global, in memory that cannot be written to."""
+    s, x = jit.state(Network((4, 6, 3), seed=0)), np.ones(4, np.float32)
+
+    @numba.njit
+    def learn(x):
+        return jit.learn_one(s, x, 1)
+
+    with pytest.raises(TypingError, match="state must be a flat C-contiguous writable array"):
+        learn(x)
+
+
+def test_a_rate_of_zero_stands_still():
+    network = Network((4, 6, 3), seed=0)
+    s = jit.state(network, learning_rate=0)
+    jit.learn_one(s, np.ones(4, np.float32), 1)
+    assert np.array_equal(jit.params(s), network.params)
+    jit.set_learning_rate(s, 0.1)
+    jit.learn_one(s, np.ones(4, np.float32), 1)
+    assert not np.array_equal(jit.params(s), network.params)
 
 
 @compiled

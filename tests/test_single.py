@@ -246,8 +246,9 @@ def test_a_saved_trainer_goes_on_with_its_stream(tmp_path):
     ("x", "y", "words"),
     [
         ([1.0, 2.0], 0, "X must have 3 columns"),
-        ([[1.0, 2.0, 3.0]], 0, "X must"),
-        ("abc", 0, "X must"),
+        ([[1.0, 2.0, 3.0]], 0, "x must be one row"),
+        ("abc", 0, "x must"),
+        ([1.0, 2.0, 3.0], 2**70, "y must"),
         ([1.0, np.nan, 3.0], 0, "X must be finite"),
         ([1.0, 1e39, 3.0], 0, "X must be finite"),
         ([1.0, 2.0, 3.0], 2, "y must"),
