@@ -331,25 +331,25 @@ class Growing:
 
         Notes
         -----
-        After these errors, and where Ctrl-C or a lack of memory ends the growth, nothing has
-        changed.
+        After any error nothing has changed, also after Ctrl-C or where memory runs out.
         """
         self.check(x)
         weight = self.factor(weight)
         eta = self._rate() if callable(self.learning_rate) else self.learning_rate
         before = vars(self) | {"_n_straight": -1}  # so that the next sample writes all of x
+        state = self.state.copy() if self.outputs else None
         try:
             self._admit([name for name in x if name not in self.places], label)
             self.fill(x)
             if y is not None:
                 self.aim(y)
             self._learn(self.outputs[label] if y is None else self.y, weight, eta)
+            self.samples += 1
         except BaseException:
             self.__dict__ = before
-            if self.outputs:
-                self.parameters.weights[0][:, len(self.places) :] = 0
+            if state is not None:
+                self.state[:] = state
             raise
-        self.samples += 1
 
     def _learn(self, target: Any, weight: float, eta: float) -> None:
         """Take a step for the sample in `x`, all of which has been checked."""
@@ -363,7 +363,7 @@ class Growing:
     def _admit(self, new: Iterable[Hashable], label: Hashable) -> None:
         """Make room for features, and for an output, and draw their weights.
 
-        Until all is done, the only change is to weights of inputs that are no feature's.
+        Nothing is written to but ``state``: `learn_new` can go back.
         """
         names = sorted(new, key=text_of)
         places = self.places | {name: n for n, name in enumerate(names, len(self.places))}

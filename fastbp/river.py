@@ -195,7 +195,9 @@ class MLPClassifier(_MLP, base.MiniBatchClassifier):
         λ of the penalty ½ λ ‖W‖²; by default the optimizer's.
     clip_norm : float or None, default 1000.0
         Largest norm of a sample's gradient; a greater one is scaled back to it. It is reached where
-        features or targets are far from unit size, and keeps the parameters finite then.
+        features or targets are far from unit size, and keeps the parameters finite then. With None,
+        a sample whose gradient overflows is refused; but a rate that is far too large can make the
+        parameters so large, though finite, that every sample after it is refused, too.
     dtype : {"float64", "float32"}, default "float64"
     seed : int, optional
         Of the initial weights.
@@ -251,7 +253,7 @@ class MLPClassifier(_MLP, base.MiniBatchClassifier):
         ValueError
             If an argument is not of this kind; then the model is as it was.
         DivergenceError
-            If the loss or a parameter is not finite; the sample has changed nothing.
+            If the loss, the gradient or a parameter is not finite; the sample has changed nothing.
         """
         network = self._network
         try:
@@ -322,7 +324,9 @@ class MLPRegressor(_MLP, base.MiniBatchRegressor):
         λ of the penalty ½ λ ‖W‖²; by default the optimizer's.
     clip_norm : float or None, default 1000.0
         Largest norm of a sample's gradient; a greater one is scaled back to it. It is reached where
-        features or targets are far from unit size, and keeps the parameters finite then.
+        features or targets are far from unit size, and keeps the parameters finite then. With None,
+        a sample whose gradient overflows is refused; but a rate that is far too large can make the
+        parameters so large, though finite, that every sample after it is refused, too.
     dtype : {"float64", "float32"}, default "float64"
     seed : int, optional
         Of the initial weights.
@@ -377,7 +381,7 @@ class MLPRegressor(_MLP, base.MiniBatchRegressor):
         ValueError
             If an argument is not of this kind; then the model is as it was.
         DivergenceError
-            If the loss or a parameter is not finite; the sample has changed nothing.
+            If the loss, the gradient or a parameter is not finite; the sample has changed nothing.
         """
         network = self._network
         try:

@@ -53,7 +53,7 @@ def learn(network, x, y, weight=1.0):
 def content(network):
     """Everything that steps and predictions depend on."""
     if not network.outputs:
-        return network.places, network.outputs, network.samples
+        return dict(network.places), dict(network.outputs), network.samples
     fields = network.parameters.fields
     arrays = fields.params, fields.moments, fields.counts, fields.rates[:1]
     return (
@@ -274,12 +274,7 @@ def test_a_sample_whose_loss_overflows_changes_nothing(names, label, n_before, g
     before, twin = content(network), copy.deepcopy(network)
     with pytest.raises(DivergenceError, match="the loss is not finite; the model refuses the samp"):
         learn(network, dict.fromkeys(names, 1e308), label)
-    if n_before:
-        assert content(network)[:3] == before[:3]
-        assert not network.parameters.weights[0][:, 3:].any()
-    else:
-        assert not network.places
-        assert not network.outputs
+    assert content(network) == before
     x = {"a": 0.5, "b": 1.0, "d": 2.0}
     learn(network, x, 1)
     learn(twin, x, 1)
@@ -319,7 +314,7 @@ def test_a_growth_that_is_broken_off_changes_nothing(hidden, error, n_before, na
     if n_before > 0:
         learn(network, {"e": 1.0}, 0)  # makes room for more
         network.learn_new({"a": 1.0}, 0, None, 1.0)
-    x, before = dict.fromkeys(names, 0.5), copy.deepcopy(content(network))
+    x, before = dict.fromkeys(names, 0.5), content(network)
     whole = copy.deepcopy(network)
     learn(whole, x, label)
     for at in range(1, 10_000):
@@ -330,12 +325,9 @@ def test_a_growth_that_is_broken_off_changes_nothing(hidden, error, n_before, na
             pass
         else:
             break
-        if content(twin) == before:  # the step had not been taken
-            learn(twin, x, label)
-            assert content(twin) == content(whole)
-        else:
-            assert twin.samples == network.samples
-            np.testing.assert_array_equal(twin.predicted(x), whole.predicted(x))
+        assert content(twin) == before
+        learn(twin, x, label)
+        assert content(twin) == content(whole)
     assert at > 20
 
 
