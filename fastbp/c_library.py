@@ -76,7 +76,7 @@ def c_library(folder: str | os.PathLike[str] | None = None, *, level: str | None
 
     Notes
     -----
-    The first call compiles for some 20 seconds.
+    The first call compiles the functions of both dtypes.
     """
     if level is not None:
         checks.choice("level", level, kernels.levels())
