@@ -195,9 +195,9 @@ class MLPClassifier(_MLP, base.MiniBatchClassifier):
         λ of the penalty ½ λ ‖W‖²; by default the optimizer's.
     clip_norm : float or None, default 1000.0
         Largest norm of a sample's gradient; a greater one is scaled back to it. It is reached where
-        features or targets are far from unit size, and keeps the parameters finite then. With None,
-        a sample whose gradient overflows is refused; but a rate that is far too large can make the
-        parameters so large, though finite, that every sample after it is refused, too.
+        features or targets are far from unit size, and keeps the parameters finite then. A
+        sample whose gradient overflows is refused in any case; but with None, a rate that is far
+        too large can make the parameters so large that every sample after it is refused, too.
     dtype : {"float64", "float32"}, default "float64"
     seed : int, optional
         Of the initial weights.
@@ -324,9 +324,9 @@ class MLPRegressor(_MLP, base.MiniBatchRegressor):
         λ of the penalty ½ λ ‖W‖²; by default the optimizer's.
     clip_norm : float or None, default 1000.0
         Largest norm of a sample's gradient; a greater one is scaled back to it. It is reached where
-        features or targets are far from unit size, and keeps the parameters finite then. With None,
-        a sample whose gradient overflows is refused; but a rate that is far too large can make the
-        parameters so large, though finite, that every sample after it is refused, too.
+        features or targets are far from unit size, and keeps the parameters finite then. A
+        sample whose gradient overflows is refused in any case; but with None, a rate that is far
+        too large can make the parameters so large that every sample after it is refused, too.
     dtype : {"float64", "float32"}, default "float64"
     seed : int, optional
         Of the initial weights.

@@ -121,12 +121,40 @@ def test_what_a_norm_below_the_limit_leaves_as_it_is(generator):
     assert content(one)[:5] == content(other)[:5]
 
 
-def test_a_gradient_whose_norm_overflows_leaves_the_parameters_finite():
-    network = growing(hidden_sizes=(), loss="squared_error", clip_norm=1.0, dtype="float32")
-    learn(network, {"a": 1e18}, 0.0)
-    assert np.isfinite(network.parameters.flat).all()
-    learn(network, {"a": 1.0}, 0.5)
-    assert abs(network.predicted({"a": 1.0})[0]) < 10
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+@pytest.mark.parametrize("loss", ["squared_error", "cross_entropy"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("hidden", [(), (8,)], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_samples_and_rates_of_any_size_leave_the_parameters_finite(
+    dtype, hidden, optimizer, loss, clip_norm
+):
+    network = growing(
+        loss, hidden_sizes=hidden, dtype=dtype, optimizer=optimizer, clip_norm=clip_norm
+    )
+    learn(network, {"a": 1.0, "b": 1.0}, 0)
+    learn(network, {"a": 1.0, "b": -1.0}, 1)
+    n_refused, top = 0, 38 if dtype == "float32" else 307
+    for exponent in (3, 9, 18, 19, top // 2, top - 1, top):
+        rate_too_large = 10.0 ** min(exponent, top - 4)
+        for value, rate, names in ((10.0**exponent, 0.05, "ab"), (1.0, rate_too_large, "abc")):
+            twin = copy.deepcopy(network)
+            twin.set_learning_rate(rate)
+            before, x = content(twin), dict.fromkeys(names, value)
+            try:
+                learn(twin, x, 1)
+            except DivergenceError:
+                n_refused += 1
+                assert content(twin) == before
+                twin.set_learning_rate(0.05)
+                learn(twin, dict.fromkeys(names, 1.0), 1)
+            assert np.isfinite(twin.parameters.flat).all()
+            assert np.isfinite(twin.parameters.fields.moments).all()
+            if clip_norm is not None and rate == 0.05:
+                learn(twin, {"a": 0.5}, 0)
+                assert np.isfinite(twin.predicted({"a": 1.0})).all()
+    if clip_norm is None and loss == "squared_error":
+        assert n_refused > 0
 
 
 @pytest.mark.parametrize("optimizer", EVERY_RULE, ids=str)
