@@ -40,7 +40,7 @@ from .statuses import (
     WRONG_Y,
 )
 from .updates import SGD, begin_step, clipped_norm, take_step
-from .vectors import fma, lanes, load, total, zeros
+from .vectors import broadcast, fma, lanes, load, total, zeros
 from .views import layer_at, units_at
 
 
@@ -70,10 +70,9 @@ class Forward(NamedTuple):
 
 @jit(inline="early")
 def forward_one(state, x):
-    """Every z and a of a sample; whether all z are finite: if not, x or the parameters are not."""
+    """Every z and a of a sample; some z is not finite if x or the parameters are not."""
     first_sums_of(state, all_entries(x, state.layout.sizes[0]))
     forward_from_first_sums(state)
-    return are_finite(state.z)
 
 
 @jit
@@ -90,30 +89,27 @@ def predict_one(packed, x, out):
     if len(out) != layout.sizes[L]:
         return WRONG_OUT
     a = units_at(state.a, layout, L)
-    if not (forward_one(state, x) and are_finite(a)):
+    forward_one(state, x)
+    if not (are_finite(state.z) and are_finite(a)):
         return NOT_FINITE
     copy(a, out, len(out))
     return DONE
 
 
 @jit(strict=True)
-def squared_norm(values):
-    """Σ v² of values padded to whole vectors, in their dtype: infinite where that overflows."""
-    s = zeros(values, 1)
-    for k in range(0, len(values), lanes(values)):
-        s = fma(load(s, values, k), load(s, values, k), s)
-    return total(s)
-
-
-@jit(strict=True)
 def can_step(state, weight):
-    """Whether no part of the step overflows, nor a square in an optimizer's moments.
+    """Whether all z are finite, and no part of the step overflows, nor a square in a moment.
 
     Σ δ² (1 + Σ a²), over all layers, is at least the squared norm of the gradient.
     """
-    T = state.params.dtype.type
-    bound = squared_norm(state.delta) * (T(1) + squared_norm(state.a))
-    return math.isfinite(bound * (T(1) + abs(T(state.rates[0]) * T(weight))))
+    T, zero, v = state.params.dtype.type, zeros(state.a, 1), lanes(state.a)
+    a2, δ2, nothing = zero, zero, zero
+    for k in range(0, len(state.a), v):
+        a2 = fma(load(zero, state.a, k), load(zero, state.a, k), a2)
+        δ2 = fma(load(zero, state.delta, k), load(zero, state.delta, k), δ2)
+        nothing = fma(zero, load(zero, state.z, k), nothing)
+    c = (T(1) + total(a2)) * (T(1) + abs(T(state.rates[0]) * T(weight)))
+    return math.isfinite(total(fma(broadcast(zero, c), δ2, nothing)))
 
 
 @jit(inline="early")
@@ -207,15 +203,12 @@ def learn_one(packed, x, label, y, weight, loss):
         return WRONG_NUMBER
     copy(y, state.y, len(y))
     copy(x, units_at(state.a, layout, 0), len(x))
-    if not forward_one(state, x):
-        return NOT_FINITE
+    forward_one(state, x)
     value = loss_and_delta(state, label if len(y) == 0 else -1, 0.0)
-    if not is_finite(value):
-        return NOT_FINITE
     layer_deltas(state)
     if state.rates[2] > 0:
         weight = clipped_weight(state, weight)
-    if not can_step(state, weight):
+    if not (is_finite(value) and can_step(state, weight)):
         return NOT_FINITE
     step_one(state, weight)
     loss[0] = value
@@ -264,11 +257,10 @@ def vjp(packed, x, cotangent, gradient, gradient_x):
     if len(gradient_x) > 0 and len(gradient_x) != len(x):
         return WRONG_OUT
     copy(x, units_at(state.a, layout, 0), len(x))
-    if not forward_one(state, x):
-        return NOT_FINITE
+    forward_one(state, x)
     output_delta_of(state, cotangent)
     layer_deltas(state)
-    if not are_finite(state.delta):
+    if not (are_finite(state.z) and are_finite(state.delta)):
         return NOT_FINITE
     if len(gradient) > 0:
         add_gradient(state, gradient)
