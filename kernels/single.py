@@ -40,7 +40,7 @@ from .statuses import (
     WRONG_Y,
 )
 from .updates import SGD, begin_step, clipped_norm, take_step
-from .vectors import broadcast, fma, lanes, load, total, zeros
+from .vectors import fma, lanes, load, total, zeros
 from .views import layer_at, units_at
 
 
@@ -100,7 +100,7 @@ def predict_one(packed, x, out):
 def can_step(state, weight):
     """Whether all z are finite, and no part of the step overflows, nor a square in a moment.
 
-    Σ δ² (1 + Σ a²), over all layers, is at least the squared norm of the gradient.
+    The squared norm of the gradient is at most w² Σ δ² (1 + Σ a²) over all layers, w the weight.
     """
     T, zero, v = state.params.dtype.type, zeros(state.a, 1), lanes(state.a)
     a2, δ2, nothing = zero, zero, zero
@@ -108,8 +108,9 @@ def can_step(state, weight):
         a2 = fma(load(zero, state.a, k), load(zero, state.a, k), a2)
         δ2 = fma(load(zero, state.delta, k), load(zero, state.delta, k), δ2)
         nothing = fma(zero, load(zero, state.z, k), nothing)
-    c = (T(1) + total(a2)) * (T(1) + abs(T(state.rates[0]) * T(weight)))
-    return math.isfinite(total(fma(broadcast(zero, c), δ2, nothing)))
+    η, w = state.rates[0], weight
+    bound = (1 + float(total(a2))) * float(total(δ2 + nothing)) * w * w
+    return math.isfinite(T(bound * (1 + η * η)))
 
 
 @jit(inline="early")
