@@ -7,12 +7,17 @@ import threading
 import time
 import weakref
 
+import numba
 import numpy as np
 import pytest
 from test_embedding import OPTIMIZERS, PAIRS, rows_for
 
 import fastbp
 from fastbp import DivergenceError, Network, Preparation, Trainer, kernels, optimizers, schedules
+
+compiled = pytest.mark.skipif(
+    bool(numba.config.DISABLE_JIT), reason="too many samples for interpreted kernels"
+)
 
 
 def both(network, *arguments, **options):
@@ -375,6 +380,7 @@ def test_nothing_refers_to_a_trainer_in_a_circle(rate):
         gc.enable()
 
 
+@compiled
 def test_what_was_learned_before_a_divergence_counts():
     network = Network((1, 1), loss="squared_error", seed=0)
     X = np.full((3_000_000, 1), 0.1, np.float32)
@@ -386,6 +392,7 @@ def test_what_was_learned_before_a_divergence_counts():
     assert np.isfinite(trainer.stream.loss)
 
 
+@compiled
 def test_predictions_do_not_disturb_training():
     network = Network((16, 32, 8, 1), activation="tanh", loss="squared_error", seed=0)
     X, Y = rows_for(network, 30_000)
