@@ -16,7 +16,8 @@ import fastbp
 from fastbp import DivergenceError, Network, Preparation, Trainer, kernels, optimizers, schedules
 
 compiled = pytest.mark.skipif(
-    bool(numba.config.DISABLE_JIT), reason="too many samples for interpreted kernels"
+    bool(numba.config.DISABLE_JIT),
+    reason="interpreted kernels are slow, and let other threads run meanwhile",
 )
 
 
@@ -408,6 +409,7 @@ def test_predictions_do_not_disturb_training():
     assert np.array_equal(network.params, alone.network.params)
 
 
+@compiled
 def test_threads_that_learn_from_one_trainer_take_turns():
     network = Network((3, 8, 1), loss="squared_error", seed=0)
     trainer, x = Trainer(network, learning_rate=1e-30), np.ones(3, np.float32)
