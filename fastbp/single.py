@@ -64,9 +64,10 @@ def step_of(trainer: Trainer) -> Step:
     ready = parameters.ready_for = object()
 
     def step(x: Any, y: Any, weight: Any) -> float | None:
+        nonlocal eta
         if varies:
-            rates[0] = schedules.current(rate, history, stream, dtype)
-            options.check(float(rates[0]))
+            eta = schedules.current(rate, history, stream, dtype)
+            options.check(eta)
             if options.is_plain_sgd != is_plain_sgd:
                 return None
         elif epoch >= 0 and len(history) != epoch:
@@ -81,9 +82,11 @@ def step_of(trainer: Trainer) -> Step:
         if type(weight) is not float:
             weight = checks.finite("weight", weight)
         row = row_of(x, dtype)
-        # From here on Python gives no other thread a turn: the call takes no time to speak of.
+        # Python changes threads only at calls: between this check and the end of the step no other
+        # thread has a turn.
         if parameters.ready_for is not ready or trained_by:
             return None
+        rates[0] = eta
         loss: float = learn(state, row, target, weight)
         add_one(loss)
         return loss

@@ -292,12 +292,8 @@ class Trainer(Configured, Predicting):
                 step = step_of(self)
                 vars(self)["_step"] = step
                 loss = step(x, y, weight)
-        except (
-            OverflowError,
-            TypeError,
-            ValueError,
-        ):  # what is wrong, if anything, the pass says better
-            loss = None
+        except (OverflowError, TypeError, ValueError):
+            loss = None  # the pass says what is wrong, or takes the step after all
         return self._learn_by_pass(x, y, weight) if loss is None else loss
 
     def _learn_by_pass(self, x: Any, y: Any, weight: float) -> float:

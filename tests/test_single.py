@@ -453,6 +453,29 @@ def test_another_thread_is_refused():
     trainer.learn_one(X[0], Y[0])
 
 
+def test_a_refused_sample_leaves_the_rate_of_a_fit_in_another_thread():
+    network = Network((4, 8, 3), seed=0)
+    X, Y = rows_for(network, 1000)
+    trainer = Trainer(network, learning_rate=schedules.BySample(schedules.Exponential(0.1, 0.9)))
+    trainer.learn_one(X[0], Y[0])
+    started, done = threading.Event(), threading.Event()
+
+    def wait(fitted):
+        started.set()
+        done.wait(30)
+
+    other = Trainer(network, learning_rate=0.5)
+    arguments = {"callbacks": [wait], "epochs": 1, "progress": False}
+    fit = threading.Thread(target=other.fit, args=(X, Y), kwargs=arguments)
+    fit.start()
+    started.wait()
+    with pytest.raises(RuntimeError, match="another thread"):
+        trainer.learn_one(X[0], Y[0])
+    assert network.parameters.fields.rates[0] == 0.5
+    done.set()
+    fit.join()
+
+
 def test_a_callback_may_learn_from_a_sample():
     network = Network((4, 8, 3), seed=0)
     X, Y = rows_for(network)
