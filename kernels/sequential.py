@@ -166,12 +166,15 @@ def differentiate(state, samples, row):
 
 @jit(strict=True)
 def step_scale(η, weight):
-    """−η·weight, the factor of a sample's gradient: strict, or it is not multiplied out first."""
+    """−η·weight, the factor of a sample's gradient.
+
+    Strict, for otherwise some kernels might multiply the weight by x first, which rounds otherwise.
+    """
     return -η * type(η)(weight)
 
 
 # Eight steps of one sample take longer than a row takes to arrive from memory.
-_STEPS_AHEAD = 8
+STEPS_AHEAD = 8
 
 
 @jit(entry=True)
@@ -205,7 +208,7 @@ def train_sequential(packed, samples, start, stop, loss_sum):
     η = T(state.rates[0])
     decay = T(1) - η * T(state.rates[1])
     is_sparse = len(inputs.indptr) > 0
-    ahead = rows_ahead(_STEPS_AHEAD, state.layout.units[1], packed)
+    ahead = rows_ahead(STEPS_AHEAD, state.layout.units[1], packed)
     for t in range(start, stop):
         row = row_at(samples, t)
         weight = sample_weight(samples, row)

@@ -19,6 +19,7 @@ from .norms import EPS, SHRINK, factor_for
 from .packing import Reals, is_packed, view, view_unchecked
 from .samples import expect, require_samples, row_at, rows_ahead, sample_weight
 from .sequential import (
+    STEPS_AHEAD,
     differentiate,
     first_sums,
     first_sums_of,
@@ -320,7 +321,7 @@ def train_single(packed, samples, start, stop, loss_sum):
     """A step of the state's optimizer after each sample; arguments as `train_sequential`'s."""
     state, inputs = view(packed, State), samples.inputs
     require_samples(samples, state.layout, stop)
-    ahead, n_in = rows_ahead(4, state.layout.units[1], packed), state.layout.sizes[0]
+    ahead, n_in = rows_ahead(STEPS_AHEAD, state.layout.units[1], packed), state.layout.sizes[0]
     for t in range(start, stop):
         row = row_at(samples, t)
         weight = sample_weight(samples, row)
