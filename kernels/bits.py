@@ -67,6 +67,47 @@ def lowest_bit(builder, bits):
     return builder.cttz(bits, ir.IntType(1)(1))
 
 
+# Flush-to-zero and denormals-are-zero, in the control register of SSE and AVX.
+_FLUSH = 0x8040
+
+
+def _has_control(builder):
+    return builder.module.triple.startswith("x86_64")
+
+
+def _control(builder, name, place):
+    """Read the control register into ``place``, or write it from there."""
+    pointer = ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [pointer])
+    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.sse.{name}")
+    builder.call(function, [builder.bitcast(place, pointer)])
+
+
+@instruction(lambda: types.int64(), lambda: 0)
+def flush_subnormals(builder):
+    """From here on take subnormal numbers for 0; gives what `restore_subnormals` needs.
+
+    Other processors than x86 go on as they are.
+    """
+    if not _has_control(builder):
+        return INT64(0)
+    place = cgutils.alloca_once(builder, INT32)
+    _control(builder, "stmxcsr", place)
+    before = builder.load(place)
+    builder.store(builder.or_(before, INT32(_FLUSH)), place)
+    _control(builder, "ldmxcsr", place)
+    return builder.zext(before, INT64)
+
+
+@instruction(lambda mode: types.none(types.int64), lambda mode: None)
+def restore_subnormals(builder, mode):
+    """Take numbers as they were taken before `flush_subnormals`, which has given ``mode``."""
+    if _has_control(builder):
+        place = cgutils.alloca_once(builder, INT32)
+        builder.store(builder.trunc(mode, INT32), place)
+        _control(builder, "ldmxcsr", place)
+
+
 class _Format(NamedTuple):
     """How IEEE 754 lays out a number."""
 

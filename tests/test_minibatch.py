@@ -1,12 +1,14 @@
 """Mini-batches and optimizers: against the oracle, against torch, and against themselves."""
 
+import platform
+
 import numpy as np
 import pytest
 from conftest import assert_padding_is_zero, assert_same_on_threads, targets_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive import Naive, Steps, one_hot
-from numba import njit
+from numba import config, njit
 
 from fastbp import Network, Trainer, kernels, optimizers
 from fastbp.kernels import linear, views
@@ -264,6 +266,27 @@ def test_padding_stays_zero():
     for name in optimizers.OPTIMIZERS:
         Trainer(network, name, batch_size=8, weight_decay=0.1).partial_fit(X, y)
     assert_padding_is_zero(network)
+
+
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64") or bool(config.DISABLE_JIT),
+    reason="only processors that are slow with subnormal numbers are told to leave them out",
+)
+@pytest.mark.parametrize("batch_size", [1, 2])
+@pytest.mark.parametrize(
+    "optimizer", [optimizers.SGD(momentum=0.5), optimizers.Adam(beta1=0.5, beta2=0.5)], ids=repr
+)
+def test_moments_of_inputs_that_became_zero_end_at_zero(optimizer, batch_size):
+    X, y = problem((3, 5, 3), 600)
+    X[10:, 1] = 0
+    network = Network((3, 5, 3), activation="tanh", dtype="float32", seed=0)
+    trainer = Trainer(network, optimizer, batch_size=batch_size, shuffle=False)
+    trainer.partial_fit(X[:10], y[:10])
+    rows = trainer.optimizer_state.moments.reshape(optimizer.n_moments, -1, 16)
+    assert np.all(np.any(rows[:, 1] != 0, axis=-1))
+    trainer.partial_fit(X[10:], y[10:])
+    assert not np.any(rows[:, 1])
+    assert np.all(np.any(rows[:, 2] != 0, axis=-1))
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
