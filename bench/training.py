@@ -37,10 +37,13 @@ LEARNING_RATE = 0.001
 PROBLEMS = (
     ((8, 16, 4), "random", 200_000),
     ((64, 32, 10), "random", 100_000),
+    ((33, 77, 5), "random", 100_000),
     ((784, 128, 10), "MNIST, dense", 60_000),
     ((784, 128, 10), "MNIST", None),
     ((784, 512, 512, 10), "MNIST, dense", 60_000),
     ((784, 512, 512, 10), "MNIST", None),
+    ((784, 1024, 1024, 1024, 10), "random", 10_000),
+    ((1000, 4096, 1000), "random", 10_000),
 )
 BATCH_SIZES = (1, 32, 256)
 # Where Adam is measured too.
