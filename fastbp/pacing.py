@@ -8,6 +8,9 @@ import functools
 import time
 from collections.abc import Callable, Iterator
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fastbp import threads
 
 # A call may last about 100 ms; half of it leaves room for a machine that slows down meanwhile.
@@ -40,23 +43,11 @@ def paced(n: int, operations: int, block: int = 1, pieces: int = 1) -> Iterator[
         start = stop
 
 
-# Parallel loops are used only for more seconds of work than this: the first if they have to be
-# compiled, which takes about as long; the second if they are in the cache, as loading them and
-# starting the threads takes about half of it.
-_COMPILING, _LOADING = 5.0, 1.0
-
-
-def _unknown() -> bool:
-    return False
-
-
 class Crew:
     """Decides from what was measured whether one thread or several take the next samples.
 
-    It starts with one. The parallel code is loaded once there is more work than compiling it costs:
-    work that is known to come, or that has been done so far, as nobody knows what will come. Then
-    both are timed, because on a busy machine several threads can be slower than one.
-    Threads change no bit, so the choice may change from chunk to chunk.
+    It starts with one, and times both, because on a busy machine several threads can be slower than
+    one. Threads change no bit, so the choice may change from chunk to chunk.
 
     Parameters
     ----------
@@ -77,63 +68,32 @@ class Crew:
     def __init__(self, most: int, fixed: bool) -> None:
         self.most = most
         self._is_fixed = fixed or most == 1
-        self._teams: tuple[int, ...] = (most,) if self._is_fixed else (1,)
-        self._price: float | None = None  # seconds of work that the parallel code must be for
+        self._teams: tuple[int, ...] = (most,) if self._is_fixed else (1, most)
         self._seconds: dict[int, float] = {}
-        self._spent = 0.0
         self._best, self._chunks = 0, 0
 
     @property
     def team(self) -> int:
-        """Most threads in use so far: 1 until the parallel code is called up."""
-        return self._teams[-1]
+        """Number of threads that are faster, as far as is known."""
+        return self._best or self._teams[0]
 
     def share(
         self,
-        work: Callable[[int, int, int], None],
+        work: Callable[[int, int, NDArray[np.int64]], None],
         start: int,
         stop: int,
         block: int = 1,
-        ahead: int = 0,
-        has_code: Callable[[], bool] = _unknown,
     ) -> None:
-        """Have ``work(start, stop, threads)`` do all of [start, stop), cut at whole blocks.
-
-        ``ahead`` samples are known to come after them; ``has_code`` is that of `call_up`.
-        """
-        if self.most == 1:
-            work(start, stop, 1)
-            return
-        self.call_up(work, stop - start + ahead, has_code)
-        for first, last, team_size in self.parts(start, stop, block):
+        """Have ``work(start, stop, team)`` do all of [start, stop), cut at whole blocks."""
+        for first, last, size in self.parts(start, stop, block):
             began = time.perf_counter()
-            threads.team(team_size, functools.partial(work, first, last))
-            self.record(team_size, last - first, time.perf_counter() - began)
-
-    def load(self, work: Callable[[int, int, int], None]) -> None:
-        """Compile or load what ``work`` needs, by work on no samples."""
-        threads.team(self.team, functools.partial(work, 0, 0))
-
-    def call_up(
-        self, work: Callable[[int, int, int], None], samples: int, has_code: Callable[[], bool]
-    ) -> None:
-        """Use the larger team, too, from now on if the ``samples`` to come are enough work.
-
-        ``has_code`` says whether its code is there, in memory or in the cache.
-        """
-        if self._is_fixed or len(self._teams) > 1:
-            return
-        seconds = max(self._spent, samples * self._seconds.get(1, 0.0))
-        if seconds > _LOADING and self._price is None:
-            self._price = _LOADING if has_code() else _COMPILING
-        if self._price is not None and seconds > self._price:
-            self._teams = (1, self.most)
-            self.load(work)
+            threads.team(size, functools.partial(work, first, last))
+            self.record(size, last - first, time.perf_counter() - began)
 
     def parts(self, start: int, stop: int, block: int) -> Iterator[tuple[int, int, int]]:
         """Cut [start, stop) at whole blocks and yield (start, stop, threads) of each part."""
         if len(self._teams) == 1:
-            yield start, stop, self.team
+            yield start, stop, self._teams[0]
             return
         for team_size in self._teams:
             if team_size not in self._seconds and start < stop:
@@ -173,5 +133,3 @@ class Crew:
         known = self._seconds.get(team_size, float("inf"))
         if seconds >= self._TELLING or seconds / samples < known:
             self._seconds[team_size] = seconds / samples
-        if team_size == 1:
-            self._spent += seconds

@@ -8,6 +8,7 @@ import math
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastbp import kernels, plan, threads
 from fastbp.pacing import Crew, paced
@@ -343,7 +344,7 @@ class Parameters:
         gradient.fill(0)
         if is_short:
             loss_sum = kernels.train_minibatch(
-                self.state, batch, gradient, samples, 0, n, 0.0, None
+                self.state, batch, gradient, samples, 0, n, 0.0, kernels.ALONE
             )
         else:
             loss_sum = self._shared_gradient(batch, crew, gradient, samples)
@@ -358,21 +359,14 @@ class Parameters:
         length = min(n, kernels.LONGEST_STRETCH)
         loss_sum = 0.0
 
-        def arguments(start: int, stop: int, n_threads: int) -> tuple[Any, ...]:
-            return (
-                self.state, batch, gradient, samples, start, stop, loss_sum,
-                n_threads if n_threads > 1 else None,
-            )  # fmt: skip
-
-        def work(start: int, stop: int, n_threads: int) -> None:
+        def work(start: int, stop: int, team: NDArray[np.int64]) -> None:
             nonlocal loss_sum
-            loss_sum = kernels.train_minibatch(*arguments(start, stop, n_threads))
-
-        def has_code() -> bool:
-            return kernels.has_code(kernels.train_minibatch, *arguments(0, 0, crew.most))
+            loss_sum = kernels.train_minibatch(
+                self.state, batch, gradient, samples, start, stop, loss_sum, team
+            )
 
         for start, stop in paced(n, 6 * self.n_params, length):
-            crew.share(work, start, stop, length, n - stop, has_code)
+            crew.share(work, start, stop, length)
         return loss_sum
 
     # Scratch ------------------------------------------------------------------------------------

@@ -238,7 +238,7 @@ class Pass:
 
     def load(self) -> None:
         """Compile or load the kernel, by a call without rows, outside of what is timed."""
-        self.run.crew.load(self._step)
+        self._step(0, 0, kernels.ALONE)
         self.run.is_loaded = True
 
     def chunks(self, epoch: int, ahead: int = 0) -> Iterator[int]:
@@ -261,7 +261,6 @@ class Pass:
         for start, stop in paced(n, run.operations, block, pieces):
             if self.stops:  # within a batch, which is trained to its end
                 stop = min(stop, -(-start // self._batch_size) * self._batch_size)
-            run.crew.call_up(self._step, n - start + ahead, self._has_code)
             self._chunk(start, stop, epoch)
             if self._sampled:
                 self._sampled.add(stop - start)
@@ -290,21 +289,12 @@ class Pass:
         if spoilt is not None:
             raise DivergenceError(epoch, spoilt[0], self.eta, spoilt[1])
 
-    def _step(self, start: int, stop: int, n_threads: int) -> None:
-        kernel = getattr(kernels, self.run.way.entry)
-        self.loss_sum = kernel(*self._arguments(start, stop, n_threads))
-
-    def _arguments(self, start: int, stop: int, n_threads: int) -> tuple[Any, ...]:
+    def _step(self, start: int, stop: int, team: NDArray[np.int64]) -> None:
         way, state = self.run.way, self.run.network.parameters.state
+        kernel = getattr(kernels, way.entry)
         arguments = state, *way.scratch, self.samples, start, stop, self.loss_sum
-        if way.entry in ("train_sequential", "train_single"):
-            return arguments
-        return *arguments, n_threads if n_threads > 1 else None
-
-    def _has_code(self) -> bool:
-        """Whether the kernel with parallel loops is there, in memory or in the cache."""
-        kernel = getattr(kernels, self.run.way.entry)
-        return kernels.has_code(kernel, *self._arguments(0, 0, self.run.crew.most))
+        alone = way.entry in ("train_sequential", "train_single")
+        self.loss_sum = kernel(*arguments) if alone else kernel(*arguments, team)
 
     @property
     def loss(self) -> float:

@@ -32,7 +32,6 @@ def build(
     folder: Path = shipped.FOLDER,
     levels: Sequence[str] = (),
     dtypes: str | Sequence[str] = ("float32", "float64"),
-    parallel: bool = True,
 ) -> None:
     """Compile every kernel for each level, by default for all of this platform, and say so.
 
@@ -44,8 +43,6 @@ def build(
         Such as "x86-64-v3"; for ARM there is "generic".
     dtypes : {"float32", "float64"} or a sequence of them
         Of the networks to come.
-    parallel : bool, default True
-        Whether also the loops that run on threads.
 
     Raises
     ------
@@ -68,7 +65,7 @@ def build(
     names = [str(dtype) for dtype in checks.dtypes(dtypes)]
     children = []
     for level in levels or possible:
-        given = json.dumps([str(folder.absolute()), level, names, parallel])
+        given = json.dumps([str(folder.absolute()), level, names])
         child = subprocess.Popen([sys.executable, "-c", _CHILD, given], env=_environment(level))
         children.append((level, child))
     failed = [level for level, child in children if child.wait() != 0]
@@ -98,12 +95,12 @@ def _environment(level: str) -> dict[str, str]:
     }
 
 
-def compile_here(folder: str, level: str, dtypes: Sequence[str], parallel: bool) -> None:
+def compile_here(folder: str, level: str, dtypes: Sequence[str]) -> None:
     """Compile for the level that this process has been started for."""
     for name in dtypes:
         began, files = time.perf_counter(), set[Path]()
-        for item in kernels.everything(np.dtype(name), parallel):
-            written = [kernels.ship(each, item.name, Path(folder), level) for each in item.compiled]
+        for item in kernels.everything(np.dtype(name)):
+            written = [kernels.ship(each, Path(folder), level) for each in item.compiled]
             item.compile()
             files |= {path for paths in written for path in paths}
         contents = [path.read_bytes() for path in sorted(files)]
@@ -126,10 +123,9 @@ def main() -> None:
         help="where to; by default the package's own, where code is looked for")  # fmt: skip
     add("--level", nargs="+", default=(), help="kinds of processors; by default all there are")
     add("--dtype", nargs="+", default=("float32", "float64"), help="of the networks to come")
-    add("--serial", action="store_true", help="leave out loops on threads")
     options = parser.parse_args()
     try:
-        build(options.folder, options.level, options.dtype, not options.serial)
+        build(options.folder, options.level, options.dtype)
     except (ValueError, RuntimeError) as error:
         sys.exit(f"fastbp: error: {error}")
 

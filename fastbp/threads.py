@@ -1,15 +1,21 @@
-"""Threads, where they are safe: numba's in a kernel, and Python's, with a block of rows each."""
+"""Threads that share the work of a kernel, and threads that take a block of rows each."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fastbp import kernels
+from fastbp.quotas import quotas
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -17,63 +23,57 @@ Result = TypeVar("Result")
 # Most threads that can be asked for: more than any processor needs, and few enough to start.
 MOST = 1024
 
-# Numba's pool, which it starts when parallel code is loaded, does not survive a fork: the first
-# parallel kernel of the child would kill it.
-_forked = False
-
 
 def _note_fork() -> None:
-    global _forked
-    _forked = True
     _helpers.clear()  # the parent's, which the child does not have
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_note_fork)
 
-# Which call has the team now: numba's workqueue layer aborts the process if two threads of the
-# program start parallel loops at the same time.
-_team: dict[str, object] = {}
+
+@functools.cache
+def _quota() -> int:
+    """Whole cores that the process may use by the quotas of its control groups, at least 1."""
+    return max(1, min(map(int, quotas()), default=MOST))
 
 
 def available() -> int:
-    """Number of threads that a kernel can use, as the caller has set by `numba.set_num_threads`.
+    """Number of threads that a kernel can use.
 
-    At most, and by default, it is NUMBA_NUM_THREADS, whose default is the number of cores.
+    At most as many as the caller has set by `numba.set_num_threads` (by default NUMBA_NUM_THREADS,
+    which is the number of cores), as the process may run on, and as its control group's quota pays
+    for.
     """
-    return kernels.loop_threads()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else MOST
+    return min(kernels.loop_threads(), cores, _quota())
 
 
-def team(n_threads: int, work: Callable[[int], Result]) -> Result:
-    """Result of ``work(n)``, whose parallel kernels may use n of ``n_threads``.
+# After a team was dismissed because others needed the cores, callers stay alone for so many
+# seconds: a short call would lose as much to every team.
+_REST = 0.1
+_rested = {"at": 0.0}
 
-    n is 1 where several threads are not safe, and at most `available`; the caller's own number of
-    threads is restored afterwards.
+
+def team(n_threads: int, work: Callable[[NDArray[np.int64]], Result]) -> Result:
+    """Result of ``work(team)``, whose kernels may share their work among ``n_threads``.
+
+    It is at most `available` threads, and one while cores are busy. Nobody waits for the others:
+    until they are awake, the caller does their work, too.
     """
-    before = available()
-    most = min(n_threads, before)
-    if most <= 1 or _forked:
-        return work(1)
-    # Ctrl-C can strike anywhere. So one call both takes the team and notes who has it, and the team
-    # is left twice, in case the first time is interrupted.
-    me = object()
+    most = min(n_threads, available())
+    if most <= 1 or time.perf_counter() < _rested["at"]:
+        return work(kernels.ALONE)
+    members = kernels.make_team(most)
     try:
-        try:
-            if _team.setdefault("by", me) is me:
-                kernels.set_loop_threads(most)
-                return work(most)
-        finally:
-            _leave(me, before)
-    finally:
-        _leave(me, before)
-    return work(1)
-
-
-def _leave(me: object, before: int) -> None:
-    """Leave the team to others, if ``me`` still has it."""
-    if _team.get("by") is me:
-        kernels.set_loop_threads(before)
-        del _team["by"]
+        with contextlib.suppress(RuntimeError):  # no thread to be had
+            pool = _pool(most - 1)
+            for member in range(1, most):
+                pool.submit(kernels.serve, members, member)
+        return work(members)
+    finally:  # should Ctrl-C prevent even this, they go home by themselves
+        if kernels.dismiss(members):
+            _rested["at"] = time.perf_counter() + _REST
 
 
 # In floating-point operations: work worth sharing, some 400 µs, because on some machines a helper

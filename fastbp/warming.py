@@ -9,14 +9,10 @@ from fastbp import checks, kernels
 
 
 def everything(
-    dtypes: str | Sequence[str] = ("float32", "float64"), parallel: bool = False
+    dtypes: str | Sequence[str] = ("float32", "float64"),
 ) -> list[kernels.Ahead | kernels.CFunctions]:
     """What `warmup` loads or compiles, one after the other."""
-    return [
-        item
-        for dtype in checks.dtypes(dtypes)
-        for item in kernels.everything(dtype, checks.flag("parallel", parallel))
-    ]
+    return [item for dtype in checks.dtypes(dtypes) for item in kernels.everything(dtype)]
 
 
 def warmup(dtypes: str | Sequence[str] = ("float32", "float64"), parallel: bool = False) -> float:
@@ -30,8 +26,7 @@ def warmup(dtypes: str | Sequence[str] = ("float32", "float64"), parallel: bool 
     dtypes : {"float32", "float64"} or a sequence of them
         Of the networks to come.
     parallel : bool, default False
-        Whether also the loops that run on threads. Otherwise they are compiled by the first fit
-        that is long enough for it, or that asks for several threads by ``n_threads``.
+        Changes nothing: kernels are the same for any number of threads.
 
     Returns
     -------
@@ -44,6 +39,7 @@ def warmup(dtypes: str | Sequence[str] = ("float32", "float64"), parallel: bool 
         If a dtype is not one of those allowed, or if ``parallel`` is no bool.
     """
     began = time.perf_counter()
-    for item in everything(dtypes, parallel):
+    checks.flag("parallel", parallel)
+    for item in everything(dtypes):
         item.load()
     return time.perf_counter() - began

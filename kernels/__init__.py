@@ -8,7 +8,7 @@ offers that to compiled code of the user's.
 """
 
 from ._jit import cache_directory, digest, shipped_code
-from ._numba import has_code, loop_threads, set_loop_threads, ship
+from ._numba import loop_threads, ship
 from .activations import ACTIVATIONS, HIDDEN
 from .ahead import Ahead, CFunctions, everything
 from .calls import apply, learn_one, predict_one, set_learning_rate, vjp
@@ -23,7 +23,7 @@ from .memory import aligned_zeros
 from .minibatch import train_minibatch
 from .objects import host_cpu, host_features, objects, symbol
 from .packing import HEADER_BYTES, fields
-from .parallel import launch
+from .parallel import ALONE, dismiss, make_team, serve
 from .samples import IN_ORDER, Inputs, Samples, dense_inputs, read_only
 from .scratch import (
     LONGEST_BLOCK,
@@ -49,6 +49,7 @@ __all__ = [
     "ADADELTA",
     "ADAGRAD",
     "ADAM",
+    "ALONE",
     "CLASSIFICATION",
     "DEFERRED",
     "HEADER_BYTES",
@@ -85,16 +86,15 @@ __all__ = [
     "cache_directory",
     "dense_inputs",
     "digest",
+    "dismiss",
     "everything",
     "fields",
     "first_nonfinite",
     "forward",
-    "has_code",
     "host_cpu",
     "host_features",
     "infer",
     "kind_of",
-    "launch",
     "learn_one",
     "levels",
     "load_functions",
@@ -104,12 +104,13 @@ __all__ = [
     "make_lanes",
     "make_layout",
     "make_state",
+    "make_team",
     "objects",
     "penalty_of",
     "predict_one",
     "read_only",
+    "serve",
     "set_learning_rate",
-    "set_loop_threads",
     "ship",
     "shipped_code",
     "symbol",

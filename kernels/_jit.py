@@ -53,7 +53,6 @@ def jit(
     entry: bool = False,
     holds_gil: bool = False,
     inline: bool | str = True,
-    parallel: bool = False,
     strict: bool = False,
 ) -> Any:
     """Compile on first call; entries are cached on disk, with all that they call.
@@ -70,8 +69,6 @@ def jit(
         Copy the body of a function that is not an entry into every caller: arguments are up to a
         hundred words, and passing them at each call slows down a small network. "early" copies the
         source instead of the machine code, which compiles faster where there is one caller.
-    parallel : bool, default False
-        Run ``prange`` loops on all threads.
     strict : bool, default False
         Keep IEEE semantics.
 
@@ -81,20 +78,18 @@ def jit(
     that comes with the package is used all the same, unless ``FASTBP_WITHOUT=shipped``.
     """
     if function is None:
-        options: Any = {"inline": inline, "parallel": parallel, "strict": strict}
+        options: Any = {"inline": inline, "strict": strict}
         return functools.partial(jit, entry=entry, holds_gil=holds_gil, **options)
     # The qualified name becomes the cache file's name: a changed callee gives a new file.
-    variant = "".join(word for word, on in (("P", parallel), ("S", strict)) if on)
-    function.__qualname__ = f"{function.__qualname__}.{digest()}{variant}"
+    function.__qualname__ = f"{function.__qualname__}.{digest()}{'S' * strict}"
     compiled = numba.njit(
         function,
         fastmath=False if strict else set(FASTMATH),
         error_model="numpy",
         nogil=not holds_gil,
-        parallel=parallel,
         forceinline=inline is True and not entry,
         inline="always" if inline == "early" else "never",
-        **_numba.private_options(entry, parallel),
+        **_numba.private_options(entry),
     )
     if config.DISABLE_JIT:
         return compiled

@@ -9,7 +9,6 @@ it names, and ``FASTBP_WITHOUT=all`` without any, as the tests do.
 import atexit
 import contextlib
 import functools
-import hashlib
 import importlib
 import operator
 import os
@@ -63,7 +62,6 @@ _results = _caching and _part(
 )
 _pickling = _results and _part("shipped", "core.serialize", "dumps")
 _functions = _pickling and _part("shipped", "core.bytecode", "FunctionIdentity.from_function")
-_loops = _functions and _part("shipped", "parfors.parfor", "Parfor.id_counter")
 
 
 class _Shipped(_NoCache):
@@ -78,7 +76,6 @@ class _Shipped(_NoCache):
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         if not _pickling:
             return None
-        start_pool()
         target_context.refresh()
         for content in shipped.found(self._name(sig)):
             try:
@@ -88,10 +85,6 @@ class _Shipped(_NoCache):
             except Exception:  # unpickling what another program has written can raise anything
                 continue
         return None
-
-    def has_overload(self, sig: Any, target_context: Any) -> bool:
-        """Whether `load_overload` is likely to find something."""
-        return bool(_pickling) and shipped.exists(self._name(sig))
 
 
 class _Shipping(_Shipped):
@@ -164,25 +157,12 @@ class _ForgivingCache(_Cache):
         )
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        # Code that calls a parallel loop needs numba's launcher, which only the loop's own
-        # code would have loaded.
-        start_pool()
         try:
             own = super().load_overload(sig, target_context)
         except Exception:  # unpickling a foreign file can raise anything
             self._discard()
             own = None
         return self._behind.load_overload(sig, target_context) if own is None else own
-
-    def has_overload(self, sig: Any, target_context: Any) -> bool:
-        """Whether `load_overload` is likely to find something."""
-        try:
-            key = self._index_key(sig, target_context.codegen())
-            if _index and key in self._cache_file._load_index():
-                return True
-        except Exception:  # unpickling a foreign file can raise anything
-            pass
-        return self._behind.has_overload(sig, target_context)
 
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
@@ -213,21 +193,18 @@ def keep_on_disk(compiled: Any, function: Callable[..., Any], writes: bool) -> N
                 compiled.enable_caching()
 
 
-def ship(compiled: Any, name: str, folder: Path, level: str) -> list[Path]:
+def ship(compiled: Any, folder: Path, level: str) -> list[Path]:
     """Write to ``folder`` what is compiled from now on; the list of its files, which grows.
-
-    ``name`` tells it from all else that is compiled from the same sources.
 
     Raises
     ------
     RuntimeError
         If this numba lacks what that needs.
     """
-    if not (_loops and _callbacks):
+    if not (_functions and _callbacks):
         raise RuntimeError(f"numba {numba.__version__} lacks what shipped code needs.")
     # The same code must be the same bytes, wherever and whenever it is built.
     _name_sources_by_module()
-    _name_loops_after(f"{level} {name}")
     compiled._cache = cache = _Shipping(compiled.__wrapped__, folder, level)
     return cache.written
 
@@ -244,40 +221,6 @@ def _name_sources_by_module() -> None:
         return made
 
     identity.from_function = classmethod(without_path)
-
-
-def _name_loops_after(what: str) -> None:
-    """Numba names loops after addresses.
-
-    All that a process loads has one table of names, so no other code's loops may have the same.
-    """
-
-    def number(loop: Any) -> int:
-        return int(hashlib.sha256(f"fastbp {what} {loop.id}".encode()).hexdigest()[:15], 16)
-
-    _loops.Parfor.__hash__ = number
-
-
-# index: the cache's list of what it holds. Numba reads it only when it loads code.
-_index = _caching and _part(
-    "index", "core.caching", "Cache._index_key", "IndexDataCacheFile._load_index"
-)
-
-
-def has_code(compiled: Any, *arguments: Any) -> bool:
-    """Whether there is machine code for these arguments: in memory, in the cache, or shipped.
-
-    False where that is not known.
-    """
-    if not hasattr(compiled, "signatures"):  # nothing is compiled
-        return True
-    types_of = tuple(map(numba.typeof, arguments))
-    if types_of in compiled.signatures:
-        return True
-    cache = compiled._cache
-    if not isinstance(cache, _Shipped | _ForgivingCache):
-        return False
-    return cache.has_overload(types_of, compiled.targetctx)
 
 
 # counting: no kernel allocates or keeps an array, so none needs to count references. Counting them,
@@ -339,20 +282,7 @@ class _CalleeCompiler(_Compiler):
         super().__init__(typing_context, target_context, library, *rest)
 
 
-class _LoopCompiler(_CalleeCompiler):
-    """The same for a parallel loop, from whose body numba makes several functions."""
-
-    def compile_extra(self, function: Any) -> Any:
-        codegen = self.state.targetctx.codegen()
-        before = codegen._library_class
-        codegen._library_class = _CalleeLibrary
-        try:
-            return super().compile_extra(function)
-        finally:
-            codegen._library_class = before
-
-
-def private_options(entry: bool, parallel: bool) -> dict[str, Any]:
+def private_options(entry: bool) -> dict[str, Any]:
     """Options of `numba.njit` that are not documented."""
     options: dict[str, Any] = {}
     if _counting:
@@ -360,7 +290,7 @@ def private_options(entry: bool, parallel: bool) -> dict[str, Any]:
     if _wrappers:
         options |= {"no_cfunc_wrapper": True, "no_cpython_wrapper": not entry}
     if _compiler and not entry:
-        options |= {"pipeline_class": _LoopCompiler if parallel else _CalleeCompiler}
+        options |= {"pipeline_class": _CalleeCompiler}
     return options
 
 
@@ -530,20 +460,8 @@ def _pool_runs() -> bool:
     return bool(_pool and _pool._is_initialized)
 
 
-def start_pool() -> None:
-    """Start numba's threads, unless they are running already."""
-    if not _pool_runs():
-        numba.get_num_threads()
-
-
 def loop_threads() -> int:
-    """Threads that parallel loops may use, as the calling thread has set it."""
+    """Threads that numba's own parallel loops may use, as the calling thread has set it."""
     if _pool and not _pool_runs():
         return int(config.NUMBA_NUM_THREADS)
     return int(getattr(_pool, "_get_num_threads", numba.get_num_threads)())
-
-
-def set_loop_threads(n: int) -> None:
-    """Set `loop_threads`."""
-    start_pool()
-    getattr(_pool, "_set_num_threads", numba.set_num_threads)(n)

@@ -20,7 +20,7 @@ from .inference import infer
 from .lanes import make_lanes, train_lanes
 from .layout import make_layout
 from .minibatch import train_minibatch
-from .parallel import launch
+from .parallel import ALONE, dismiss, make_team, serve
 from .samples import Samples, dense_inputs, read_only
 from .scratch import Plan, make_batch, make_block
 from .sequential import backward, forward, train_sequential
@@ -80,15 +80,16 @@ class CFunctions(NamedTuple):
         return load_functions(self.dtype)
 
 
-def everything(dtype: np.dtype, parallel: bool) -> Iterator[Ahead | CFunctions]:
-    """All that networks of a dtype need; with ``parallel`` also what their loops on threads do."""
+def everything(dtype: np.dtype) -> Iterator[Ahead | CFunctions]:
+    """All that networks of a dtype need."""
     layout = make_layout((1, 2), ("softmax",), "cross_entropy", dtype)
     state, one_row = make_state(layout, dtype), dense_inputs(read_only(np.zeros((1, 1), dtype)))
     none, no_labels = read_only(np.empty(0)), read_only(np.empty(0, np.int64))
     samples = Samples(one_row, no_labels, read_only(np.zeros((1, 2), dtype)), none)
     block = make_block(layout, Plan(*np.zeros((4, 1), np.int64)), 1, dtype)
     batch = make_batch(layout, 1, dtype)
-    pass_ = samples, 0, 0, 0.0
+    pass_, dismissed = (samples, 0, 0, 0.0), make_team(2)
+    dismiss(dismissed)
 
     def entry(compiled: Any, *arguments: Any, what: str = "", **named: Any) -> Ahead:
         return Ahead(f"{compiled.__name__}{what}, {dtype}", compiled, arguments, named)
@@ -99,10 +100,8 @@ def everything(dtype: np.dtype, parallel: bool) -> Iterator[Ahead | CFunctions]:
         yield entry(first_nonfinite, values, 0, 0, what=what)
     yield entry(train_sequential, state, *pass_)
     yield entry(infer, state, batch, samples, 0, 0, np.empty((0, 2), dtype), False)
-    for threads in (None, 1) if parallel else (None,):
-        what = "" if threads is None else " on threads"
-        yield entry(train_deferred, state, block, *pass_, threads, what=what)
-        yield entry(train_minibatch, state, batch, state[:0], *pass_, threads, what=what)
+    yield entry(train_deferred, state, block, *pass_, ALONE)
+    yield entry(train_minibatch, state, batch, state[:0], *pass_, ALONE)
     yield entry(train_single, state, *pass_)
     yield entry(train_lanes, make_lanes(layout, dtype), samples, 0, 0)
     yield entry(penalty_of, state, 0.0, 0.0)
@@ -123,5 +122,4 @@ def everything(dtype: np.dtype, parallel: bool) -> Iterator[Ahead | CFunctions]:
     yield entry(vjp, state, x, y, gradient_x=x)
     yield entry(apply, state, gradient)
     yield entry(set_learning_rate, state, 1.0)
-    if parallel:
-        yield Ahead("launch", launch, (0, 1))
+    yield entry(serve, dismissed, 1)

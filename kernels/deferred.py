@@ -40,7 +40,7 @@ from .linear import (
 )
 from .memory import matrix_rows, no_places, window
 from .packing import view
-from .parallel import team
+from .parallel import team_size
 from .products import (
     backward_products,
     close_products,
@@ -98,7 +98,7 @@ def factor(block, at, l):
 
 
 @jit(inline="early")
-def forward_layer(state, block, inputs, at, l, threads):
+def forward_layer(state, block, inputs, at, l, team):
     """z = c (Wᵀa + Σ_s d_s (a_s · a)) + b and f(z) of layer l, for the block's sample."""
     layout, width = state.layout, block.width
     layer, z = layer_at(state.params, layout, l), units_at(state.z, layout, l + 1)
@@ -111,8 +111,8 @@ def forward_layer(state, block, inputs, at, l, threads):
         list_inputs(state, block, inputs, at.row, l)
         entries = layer_inputs(state, block, inputs, at.row, l)
         shares = block.plan.shares_sample[l]
-        tiles = n_tiles(layer.stride, z) if team(threads, shares) > 1 else 1
-        forward_products((layer.W, entries, z), tiles, threads, shares)
+        tiles = n_tiles(layer.stride, z) if team_size(team, shares) > 1 else 1
+        forward_products((layer.W, entries, z), tiles, team, shares)
         if deferred:
             keep_inputs(layout, block, entries, at.t, l, g)
     if deferred:
@@ -137,7 +137,7 @@ def keep_inputs(layout, block, entries, t, l, g):
 
 
 @jit(inline="early")
-def backward_layer(state, block, inputs, at, l, threads):
+def backward_layer(state, block, inputs, at, l, team):
     """δ_{l−1} = c (W δ + Σ_s a_s (d_s · δ)) ⊙ f'(z_{l−1}), from δ of layer l, not the first."""
     layout, sparse = state.layout, block.plan.sparse[l] != 0
     layer = layer_at(state.params, layout, l)
@@ -147,7 +147,7 @@ def backward_layer(state, block, inputs, at, l, threads):
     sums = window(block.sums, 0, len(below))
     fill(sums, T(0), 0, len(below))
     shares, task = block.plan.shares_sample[l], (layer.W, entries.places, entries.n, δ, sums)
-    backward_products(task, team(threads, shares), threads, shares)
+    backward_products(task, team_size(team, shares), team, shares)
     if block.plan.methods[l] == DEFERRED and at.t > 0:
         A, D = pending_inputs(layout, block, l), pending_factors(layout, block, l)
         h = window(block.dots, block.width, block.width)
@@ -188,7 +188,7 @@ def update_layer(state, block, inputs, at, decay, l):
 
 
 @jit(inline="early")
-def open_block(state, block, samples, first, n, threads):
+def open_block(state, block, samples, first, n, team):
     """Prepare for the pass's samples first to first + n."""
     layout = state.layout
     for l in range(1, len(layout.strides)):
@@ -197,27 +197,27 @@ def open_block(state, block, samples, first, n, threads):
             fill(A, A.dtype.type(0), 0, len(A))
     if block.plan.methods[0] == DEFERRED:
         shares = block.plan.shares_block[0]
-        read_block((state, block, samples, first), n, threads, shares)
+        read_block((state, block, samples, first), n, team, shares)
         if block.plan.sparse[0] != 0:
             scatter_inputs(layout, block, n)
-        open_products((state, block, n), n_tiles(layout.strides[0], block.z), threads, shares)
+        open_products((state, block, n), n_tiles(layout.strides[0], block.z), team, shares)
 
 
 @jit(inline="early")
-def close_block(state, block, n, c, threads):
+def close_block(state, block, n, c, team):
     """Bring W up to date with n samples: the deferred terms, and the factor c."""
     for l in range(len(state.layout.strides)):
         layer = layer_at(state.params, state.layout, l)
         if block.plan.methods[l] == DEFERRED:
             tiles = n_tiles(layer.stride, layer.b)
-            close_products((state, block, n, c, l), tiles, threads, block.plan.shares_block[l])
+            close_products((state, block, n, c, l), tiles, team, block.plan.shares_block[l])
         elif block.plan.methods[l] != SEQUENTIAL and c != 1:
             W = layer.W.data
             scaled(c, W, W, len(W))
 
 
 @jit(entry=True)
-def train_deferred(packed, packed_block, samples, start, stop, loss_sum, threads):
+def train_deferred(packed, packed_block, samples, start, stop, loss_sum, team):
     """`train_sequential` with each layer by the method that the block gives.
 
     Parameters and result are those of `train_sequential`, and:
@@ -225,8 +225,8 @@ def train_deferred(packed, packed_block, samples, start, stop, loss_sum, threads
     packed_block : (n,) floating
         A `Block`, modified in place. Blocks are counted from ``start``: where a pass is cut into
         several calls, all but the last are of whole blocks.
-    threads : int or None
-        They change no bit. None compiles no parallel loops.
+    team : (k,) int64
+        `parallel.ALONE`, or a team, whose size changes no bit.
 
     Raises
     ------
@@ -242,7 +242,7 @@ def train_deferred(packed, packed_block, samples, start, stop, loss_sum, threads
     ahead = rows_ahead(block.length, state.layout.units[1], packed)
     for first in range(start, stop, block.length):
         n = min(block.length, stop - first)
-        open_block(state, block, samples, first, n, threads)
+        open_block(state, block, samples, first, n, team)
         c = T(1)
         for t in range(n):
             row = row_at(samples, first + t)
@@ -251,12 +251,12 @@ def train_deferred(packed, packed_block, samples, start, stop, loss_sum, threads
             at = Position(row, t, c, c * γ, -η * T(weight))
             label = load_target(samples, row, state.y)
             for l in range(L):
-                forward_layer(state, block, inputs, at, l, threads)
+                forward_layer(state, block, inputs, at, l, team)
             loss_sum += weight * loss_and_delta(state, label, samples.clip)
             for l in range(L - 1, -1, -1):
                 if l > 0:
-                    backward_layer(state, block, inputs, at, l, threads)
+                    backward_layer(state, block, inputs, at, l, team)
                 update_layer(state, block, inputs, at, γ, l)
             c = at.next_c
-        close_block(state, block, n, c, threads)
+        close_block(state, block, n, c, team)
     return loss_sum

@@ -39,7 +39,7 @@ from .linear import Term, add_row_sum, fill, multiply_add, rank_one, scaled
 from .memory import window
 from .norms import clip_by_steps, clip_factor
 from .packing import Reals, view
-from .parallel import in_parts, team
+from .parallel import in_parts, team_size
 from .products import add_marked
 from .samples import batch_weight, csr_row, n_samples, row_at
 from .scratch import LONGEST_BLOCK, QUARTERS, Batch, most_parts, require_batch, require_sums
@@ -120,24 +120,23 @@ _share_deltas = in_parts(share_deltas)
 
 
 @jit(inline="early")
-def differentiate_rows(state, batch, samples, stretch, threads):
+def differentiate_rows(state, batch, samples, stretch, team):
     """Forward and back: threads share the samples, or the quarters of layers cut into quarters."""
     L = len(state.layout.strides)
-    summed, workers, floor = -1, 1, 0
-    if threads is not None and threads > 1:
+    summed, workers, floor, threads = -1, 1, 0, team_size(team, 1)
+    if threads > 1:
         workers = quarter_workers(threads)
         for l in range(L):
             if batch.quarters.is_cut[l] != 0:
                 if l > 0:
                     span = Span(summed, workers, l, 0)
-                    _through_layers((state, batch, samples, stretch, span), threads, threads, 1)
-                _share_sums((state, batch, samples, stretch, l), workers, threads, 1)
+                    _through_layers((state, batch, samples, stretch, span), threads, team, 1)
+                _share_sums((state, batch, samples, stretch, l), workers, team, 1)
                 summed = floor = l
     span = Span(summed, workers, L, floor)
-    _through_layers((state, batch, samples, stretch, span), team(threads, 1), threads, 1)
-    if threads is not None:
-        for l in range(floor, 0, -1):
-            _share_deltas((state, batch, stretch.m, l), workers, threads, 1)
+    _through_layers((state, batch, samples, stretch, span), threads, team, 1)
+    for l in range(floor, 0, -1):
+        _share_deltas((state, batch, stretch.m, l), workers, team, 1)
 
 
 @jit
@@ -313,11 +312,11 @@ def close_batch(state, batch):
 
 
 @jit(inline="early")
-def learn(state, batch, samples, stretch, todo, threads):
+def learn(state, batch, samples, stretch, todo, team):
     """Take a stretch's samples forward and back, then do with the gradient what ``todo`` says."""
     if batch.is_listed != 0:  # what a longer stretch has left behind
         clear_marks(state.layout, batch, stretch.m)
-    differentiate_rows(state, batch, samples, stretch, threads)
+    differentiate_rows(state, batch, samples, stretch, team)
     clips = todo.action == STEP and batch.regularization.clip_norm < np.inf
     for turn in range(2 if clips else 1):
         now, rest = todo, stretch
@@ -328,11 +327,12 @@ def learn(state, batch, samples, stretch, todo, threads):
             now = Todo(STEP, c, todo.gradient, todo.penalties, todo.step)
             # No samples: the gradient is complete.
             rest = Stretch(stretch.first, 0, stretch.number, stretch.share)
-        _take_panels((state, batch, samples, rest, now), most_parts(batch, threads), threads, 1)
+        parts = most_parts(batch, team_size(team, 1))
+        _take_panels((state, batch, samples, rest, now), parts, team, 1)
 
 
 @jit(entry=True)
-def train_minibatch(packed, packed_batch, gradient, samples, start, stop, loss_sum, threads):
+def train_minibatch(packed, packed_batch, gradient, samples, start, stop, loss_sum, team):
     """A step for each batch of samples, or their gradient.
 
     Parameters and result are those of `train_sequential`, and:
@@ -345,9 +345,9 @@ def train_minibatch(packed, packed_batch, gradient, samples, start, stop, loss_s
         Batches are counted from the start of the pass, and the last may be smaller. If a pass is
         cut into several calls, each call but the last must end at the end of a batch or, if batches
         are longer than ``length``, at a multiple of ``length``.
-    threads : int or None
-        Their number changes no bit. With None no parallel loops are compiled. At most as many take
-        a step as the batch was made for.
+    team : (k,) int64
+        `parallel.ALONE`, or a team, whose size changes no bit. At most as many threads take a step
+        as the batch was made for.
 
     Raises
     ------
@@ -382,7 +382,7 @@ def train_minibatch(packed, packed_batch, gradient, samples, start, stop, loss_s
             action, c = PLAIN_STEP, γ
         stretch = Stretch(first, m, int(state.counts[2]), share)
         todo = Todo(action, c, gradient if is_wanted else batch.panels.gradient, penalties, step)
-        learn(state, batch, samples, stretch, todo, threads)
+        learn(state, batch, samples, stretch, todo, team)
         if steps:
             close_batch(state, batch)
         for t in range(m):

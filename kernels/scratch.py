@@ -362,9 +362,6 @@ def require_sums(batch, state, gradient):
 @jit
 def most_parts(batch, threads):
     """Threads that take panels: no more than there are panels of scratch, if each needs its own."""
-    if threads is None:
-        return 1
-    else:
-        panels = batch.panels
-        needs_own = batch.is_plain == 0 and panels.is_whole == 0
-        return min(threads, len(panels.gradient) // panels.size) if needs_own else threads
+    panels = batch.panels
+    needs_own = batch.is_plain == 0 and panels.is_whole == 0
+    return min(threads, len(panels.gradient) // panels.size) if needs_own else threads

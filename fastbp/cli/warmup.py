@@ -23,12 +23,12 @@ def add(commands: Any) -> None:
     command.add_argument("--dtype", nargs="+", default=("float32", "float64"),
                          help="of the networks to come; by default float32 float64")  # fmt: skip
     command.add_argument("--parallel", action="store_true",
-                         help="also the loops that run on threads")  # fmt: skip
+                         help="changes nothing: all kernels can use threads")  # fmt: skip
     command.set_defaults(run=_warmup)
 
 
 def _warmup(options: argparse.Namespace) -> int:
-    items = warming.everything(options.dtype, options.parallel)
+    items = warming.everything(options.dtype)
     began, n_compiled = time.perf_counter(), 0
     with progress_bar(None, len(items), " kernels") as bar:
         for item in items:
