@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp import threads
+from fastbp import kernels, threads
 
 # A call may last about 100 ms; half of it leaves room for a machine that slows down meanwhile.
 _TARGET_SECONDS = 0.05
@@ -85,6 +85,9 @@ class Crew:
         block: int = 1,
     ) -> None:
         """Have ``work(start, stop, team)`` do all of [start, stop), cut at whole blocks."""
+        if self.most == 1:
+            work(start, stop, kernels.ALONE)
+            return
         for first, last, size in self.parts(start, stop, block):
             began = time.perf_counter()
             threads.team(size, functools.partial(work, first, last))

@@ -41,12 +41,15 @@ def _quota() -> int:
 def available() -> int:
     """Number of threads that a kernel can use.
 
-    At most as many as the caller has set by `numba.set_num_threads` (by default NUMBA_NUM_THREADS,
-    which is the number of cores), as the process may run on, and as its control group's quota pays
-    for.
+    As many as the caller has set by `numba.set_num_threads`, by default NUMBA_NUM_THREADS. Where
+    that variable is not set, at most as many as there are cores that the process may run on, and
+    that its control group's quota pays for.
     """
+    most = kernels.loop_threads()
+    if "NUMBA_NUM_THREADS" in os.environ:
+        return most
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else MOST
-    return min(kernels.loop_threads(), cores, _quota())
+    return min(most, cores, _quota())
 
 
 # After a team was dismissed because others needed the cores, callers stay alone for so many
@@ -62,7 +65,7 @@ def team(n_threads: int, work: Callable[[NDArray[np.int64]], Result]) -> Result:
     until they are awake, the caller does their work, too.
     """
     most = min(n_threads, available())
-    if most <= 1 or time.perf_counter() < _rested["at"]:
+    if most <= 1 or time.monotonic() < _rested["at"]:
         return work(kernels.ALONE)
     members = kernels.make_team(most)
     try:
@@ -73,7 +76,7 @@ def team(n_threads: int, work: Callable[[NDArray[np.int64]], Result]) -> Result:
         return work(members)
     finally:  # should Ctrl-C prevent even this, they go home by themselves
         if kernels.dismiss(members):
-            _rested["at"] = time.perf_counter() + _REST
+            _rested["at"] = time.monotonic() + _REST
 
 
 # In floating-point operations: work worth sharing, some 400 µs, because on some machines a helper

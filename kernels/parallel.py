@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
@@ -60,7 +60,12 @@ def _address(name: str) -> int:
 
 
 def make_team(size: int) -> NDArray[np.int64]:
-    """A team of so many threads, the caller included, of whom none is there yet."""
+    """A team of so many threads, the caller included, of whom none is there yet.
+
+    Interpreted kernels are always alone.
+    """
+    if config.DISABLE_JIT:
+        return ALONE
     team: NDArray[np.int64] = aligned_zeros(_CLAIMS + _CLAIM * size, np.dtype(np.int64))
     team[_SIZE] = size
     team[_YIELD] = _address("sched_yield")
@@ -69,12 +74,12 @@ def make_team(size: int) -> NDArray[np.int64]:
 
 
 def dismiss(team: NDArray[np.int64]) -> bool:
-    """Have all members stop serving; whether the team had been dismissed for its slowness."""
-    team[_QUIT] = 1
-    return bool(team[_DISMISSED])
+    """Have all members stop serving; whether the team had kept its caller waiting for too long."""
+    team[_QUIT : _QUIT + 1] = 1
+    return bool(team[_DISMISSED : _DISMISSED + 1].any())
 
 
-# Words that several threads use at a time. Interpreted kernels are always alone.
+# Words that several threads use at a time.
 
 
 def _giving(result: Any) -> Callable:

@@ -928,8 +928,7 @@ def test_warmup_says_what_it_does(capsys):
         rf"{len(lines)} kernels are ready after \d+\.\d s: \d+ compiled, \d+ loaded\.\n", out
     ), out
     more = run(capsys, "warmup", "--parallel")[2]
-    assert "train_minibatch on threads, float64: " in more
-    assert " on threads" not in err
+    assert "train_minibatch, float64: " in more
     assert run(capsys, "warmup", "--dtype", "int8")[::2] == (
         2, "fastbp: error: dtype must be one of float32, float64; got 'int8'.\n"
     )  # fmt: skip
@@ -953,19 +952,13 @@ def test_warmup_says_if_nothing_is_kept():
     assert "1 compiled, 0 loaded.\nThey are not kept" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("layer", "consequence"),
-    [
-        ("workqueue", "the process aborts; 'pip install tbb' gives another layer"),
-        ("absent", "training on several threads fails"),
-    ],
-)
-def test_info_says_what_follows_from_the_threading_layer(layer, consequence):
-    command = [sys.executable, "-m", "fastbp.cli", "info"]
-    variables = os.environ | {"NUMBA_THREADING_LAYER": layer}
-    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
-    name = "none" if layer == "absent" else layer
-    assert re.search(rf"^threading +{name}\b.*{consequence}", done.stdout, re.M)
+def test_info_says_how_many_threads_there_are(capsys, monkeypatch):
+    monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
+    monkeypatch.setattr("fastbp.cli.info.quotas", lambda: iter((3.5, 1.25)))
+    assert re.search(r"^threads +\d+; the control group's quota is 1.25 cores$",
+                     run(capsys, "info")[1], re.M)  # fmt: skip
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "2")
+    assert re.search(r"^threads +\d+, as NUMBA_NUM_THREADS says$", run(capsys, "info")[1], re.M)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ compiled_only = pytest.mark.skipif(DISABLED, reason="nothing is compiled with NU
 
 
 def test_no_flag_is_set_outside_of_the_decorator():
-    option = r"(entry=True|holds_gil=True|strict=True|parallel=True|inline=False|inline=\"early\")"
+    option = r"(entry=True|holds_gil=True|strict=True|inline=False|inline=\"early\")"
     allowed = re.compile(rf"^ *@jit(\({option}(, {option})*\))?$")
     suspicious = re.compile(r"\bn?jit\b\s*\(|^\s*@\S*jit|fastmath|import.*\bnjit\b|numba\.n?jit")
     checked = 0
@@ -110,17 +110,13 @@ for kernel in (kernels.train_sequential, kernels.train_deferred, kernels.train_m
         code = kernel.inspect_llvm(signature)
         assert "fmuladd" in code
         found = set(re.findall(r"call [^\\n]*@(\\w*(?:alloc|NRT_)\\w*)\\(", code))
-        expected = {"allocate_sched", "deallocate_sched"} if "do_scheduling" in code else set()
-        assert found == expected, (kernel, found)
+        assert not found, (kernel, found)
 """
 
 
 @compiled_only
 def test_no_kernel_allocates():
-    """Entering a parallel loop, numba's own runtime takes some bytes for its schedule.
-
-    In a process of its own, for code that comes from the cache cannot be looked at.
-    """
+    """In a process of its own, for code that comes from the cache cannot be looked at."""
     subprocess.run(
         [sys.executable, "-c", ALLOCATIONS],
         check=True,
@@ -317,7 +313,6 @@ def test_a_place_that_is_lost_after_import(copy_of_the_package, tmp_path):
 PIECES = (
     "cache",
     "shipped",
-    "index",
     "counting",
     "wrappers",
     "callees",
@@ -326,37 +321,37 @@ PIECES = (
     "pool",
 )
 
-# Each piece has something to do: a callee with a literal argument, a parallel loop, an array.
+# Each piece has something to do: a callee with a literal argument, work in parts, an array.
 PIECEMEAL = """
-from numba import prange
 from ._jit import jit
 from .activations import leaky_relu
 from .linear import fill
 from .memory import window
+from .parallel import in_parts
 
 @jit(inline=False)
 def slope(z, times):
     return leaky_relu(z) * times
 
-@jit(parallel=True, inline=False)
-def on_threads(x, parts):
-    for part in prange(parts):
-        fill(window(x, 16 * part, 16), x.dtype.type(part), 0, 16)
+@jit
+def fill_part(x, part, parts):
+    fill(window(x, 16 * part, 16), x.dtype.type(part), 0, 16)
+
+fill_parts = in_parts(fill_part)
 
 @jit(entry=True)
-def probed(x, z):
-    on_threads(x, len(x) // 16)
+def probed(x, z, team):
+    fill_parts(x, len(x) // 16, team, 1)
     return slope(z, 2.0) + slope(z, 3) + x[-1]
 """
 
 PIECEMEAL_PROBE = """
 import numpy as np
-from fastbp.kernels import loop_threads, set_loop_threads
+from fastbp import threads
 from fastbp.kernels.probe import probed
-set_loop_threads(1)
-assert loop_threads() == 1
+assert threads.available() == 2
 x = np.zeros(64, np.float32)
-value = probed(x, 3.0)
+value = threads.team(2, lambda team: probed(x, 3.0, team))
 assert x.tolist() == np.repeat(range(4), 16).tolist()
 print(sum(probed.stats.cache_hits.values()), value, probed.stats.cache_path)
 """
@@ -384,8 +379,8 @@ def test_a_piece_that_numba_lacks_is_done_without(copy_of_the_package, tmp_path)
     source = source.replace('("acquire",', '("acquire_renamed",')
     numba_py.write_text(source, encoding="utf-8")
     check = "from fastbp.kernels import _numba as n\nparts = " + (
-        "(n._caching, n._results, n._loops, n._counting, n._wrappers, n._compiler, n._literals, "
-        "n._locking, n._pool)\n"
+        "(n._caching, n._results, n._functions, n._counting, n._wrappers, n._compiler, "
+        "n._literals, n._locking, n._pool)\n"
     )
     check += "assert not any(parts), parts\n"
     (copy_of_the_package / "fastbp" / "kernels" / "probe.py").write_text(PIECEMEAL)
@@ -399,8 +394,7 @@ def test_a_piece_that_numba_lacks_is_done_without(copy_of_the_package, tmp_path)
 def test_this_numba_has_every_private_piece():
     parts = {
         "cache": _numba._caching,
-        "shipped": _numba._loops,
-        "index": _numba._index,
+        "shipped": _numba._functions,
         "counting": _numba._counting,
         "wrappers": _numba._wrappers,
         "callees": _numba._compiler,
@@ -582,29 +576,3 @@ assert np.isclose(loss, history.train_loss[-1], rtol=1e-5)
 
 def test_kernels_can_be_called_from_compiled_code():
     subprocess.run([sys.executable, "-c", USED_BY_OTHERS], check=True)
-
-
-HAS_CODE = """
-import sys
-import numpy as np
-from fastbp import kernels
-from fastbp.kernels._numba import has_code
-
-arguments = np.zeros(4), 0, 4
-before = has_code(kernels.first_nonfinite, *arguments)
-kernels.first_nonfinite(*arguments)
-print(before, has_code(kernels.first_nonfinite, *arguments), has_code(kernels.first_nonfinite, 1))
-"""
-
-
-@compiled_only
-@pytest.mark.parametrize("without", ["shipped", "shipped,index", "shipped,cache"])
-def test_machine_code_is_known_to_be_there_before_it_is_loaded(without, tmp_path):
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "FASTBP_WITHOUT": without}
-    environment.pop("FASTBP_NO_CACHE", None)
-    for answer in ("False True False", f"{without == 'shipped'} True False"):
-        done = subprocess.run(
-            [sys.executable, "-c", HAS_CODE], env=environment, capture_output=True, text=True,
-            check=True, timeout=300,
-        )  # fmt: skip
-        assert done.stdout.strip() == answer

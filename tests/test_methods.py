@@ -130,17 +130,13 @@ def test_a_decay_near_one_is_the_kernels_own(generator):
     trainer.partial_fit(generator.normal(size=(5, 12)), np.arange(5) % 3)
 
 
-def called_up():
-    """A crew that may use two threads already."""
-    crew = pacing.Crew(2, fixed=False)
-    crew.record(1, 1, 2 * pacing._LOADING)
-    crew.call_up(lambda *_: None, 0, lambda: True)
-    crew._seconds.clear()
-    return crew
+def size_of(team):
+    """Number of its members, the caller included."""
+    return int(team[0]) if len(team) else 1
 
 
 def test_a_slower_team_is_tried_again():
-    crew = called_up()
+    crew = pacing.Crew(2, fixed=False)
     seen = []
     for _ in range(200):
         covered = 0
@@ -155,7 +151,7 @@ def test_a_slower_team_is_tried_again():
 
 def test_a_short_part_tells_nothing_against_a_long_one():
     """An epoch begins with a few samples, while the pool of threads wakes up."""
-    crew = called_up()
+    crew = pacing.Crew(2, fixed=False)
     for size in (1, 2):
         crew.record(size, 1000, 0.02 / size)
     crew.record(2, 10, 0.0009)
@@ -169,7 +165,7 @@ def test_a_short_part_tells_nothing_against_a_long_one():
 )
 def test_a_slow_start_is_forgotten(chunks, seconds, least):
     """Chunks too short to tell must not use up the trials."""
-    crew = called_up()
+    crew = pacing.Crew(2, fixed=False)
     taken = []
     for turn in range(7):
         for length in chunks:
@@ -182,7 +178,7 @@ def test_a_slow_start_is_forgotten(chunks, seconds, least):
 
 
 def test_a_moment_of_another_program_does_not_decide_for_long():
-    crew = called_up()
+    crew = pacing.Crew(2, fixed=False)
     taken = []
     for chunk in range(40):
         for start, stop, size in crew.parts(0, 1000, 10):
@@ -192,59 +188,45 @@ def test_a_moment_of_another_program_does_not_decide_for_long():
     assert taken.count(1) == 0
 
 
-def worked_off(crew, chunks, seconds_per_sample, has_code, ahead=0, length=1000):
+def worked_off(crew, chunks, seconds_per_sample, length=1000):
     """Sizes of the teams that take so many chunks, one after the other."""
     sizes = []
-    for k in range(chunks):
-        crew.call_up(lambda *_: None, (chunks - k) * length + ahead, has_code)
+    for _ in range(chunks):
         for start, stop, size in crew.parts(0, length, 10):
             crew.record(size, stop - start, (stop - start) * seconds_per_sample / size)
             sizes.append(size)
     return sizes
 
 
-@pytest.mark.parametrize("has_code", [True, False])
-@pytest.mark.parametrize("comes", ["it is known to come", "it is there already"])
-def test_parallel_code_waits_for_work_that_is_worth_it(has_code, comes):
-    """Work of 2 s is worth loading it, and only work of 20 s is worth compiling it."""
-    asked = []
-
-    def answer():
-        asked.append(1)
-        return has_code
-
-    for seconds, is_enough in ((0.4, False), (2, has_code), (20, True)):
-        asked.clear()
-        crew = pacing.Crew(2, False)
-        if comes == "it is known to come":
-            sizes = worked_off(crew, 2, 1e-4, answer, ahead=int(seconds / 1e-4))
-        else:
-            sizes = worked_off(crew, int(seconds / 0.1) + 1, 1e-4, answer)
-            assert sizes[0] == 1
-        assert (2 in sizes) == is_enough, seconds
-        assert crew.team == (2 if is_enough else 1)
-        assert len(asked) == (seconds > 1)  # it is looked for once, and not for a moment's work
+def test_both_are_timed_and_the_faster_one_goes_on():
+    crew = pacing.Crew(2, fixed=False)
+    assert crew.team == 1
+    sizes = worked_off(crew, 3, 1e-4)
+    assert sizes[:2] == [1, 2]
+    assert sizes[-1] == 2
+    assert crew.team == 2
 
 
-def test_threads_that_are_asked_for_do_not_wait():
-    crew = pacing.Crew(2, True)
-    assert set(worked_off(crew, 3, 1e-9, lambda: pytest.fail("it was asked for"))) == {2}
+def test_threads_that_are_asked_for_are_not_compared():
+    crew = pacing.Crew(2, fixed=True)
+    assert set(worked_off(crew, 3, 1e-9)) == {2}
+    assert crew.team == 2
 
 
 def test_one_thread_needs_no_crew():
     calls = []
     pacing.Crew(1, False).share(lambda *part: calls.append(part), 3, 8)
-    assert calls == [(3, 8, 1)]
+    assert calls == [(3, 8, kernels.ALONE)]
 
 
 def test_a_crew_works_off_all_in_order():
     calls = []
-    crew = called_up()
+    crew = pacing.Crew(2, fixed=False)
     crew.share(lambda *part: calls.append(part), 5, 500, 10)
     assert calls[0][0] == 5
     assert calls[-1][1] == 500
     assert all(a[1] == b[0] for a, b in itertools.pairwise(calls))
-    assert {n for *_, n in calls} == {1, min(2, threads.available())}
+    assert {size_of(team) for *_, team in calls} == {1, min(2, threads.available())}
 
 
 def test_a_decay_that_rounds_to_one_is_refused():
@@ -304,7 +286,8 @@ def test_threads_change_no_bit_of_a_layer_that_trainers_would_not_share(generato
     """Rows of one vector: their dot products are taken a vector at a time."""
     X, y = generator.normal(size=(40, 20)).astype(np.float32), generator.integers(0, 10, 40)
     results = []
-    for n_threads in (1, 2):
+
+    def train(team):
         network = Network((20, 301, 10), activation="tanh", seed=0)
         samples = network.samples(X, y)
         choice = plan.choose(
@@ -314,8 +297,11 @@ def test_threads_change_no_bit_of_a_layer_that_trainers_would_not_share(generato
         shared = choice.plan._replace(shares_block=shares, shares_sample=shares)
         block = kernels.make_block(network.layout, shared, 8, network.dtype)
         network.parameters.fields.rates[0] = 0.1
-        kernels.train_deferred(network.parameters.state, block, samples, 0, 40, 0.0, n_threads)
+        kernels.train_deferred(network.parameters.state, block, samples, 0, 40, 0.0, team)
         results.append(network.params.copy())
+
+    for n_threads in (1, 2):
+        threads.team(n_threads, train)
     np.testing.assert_array_equal(*results)
 
 
@@ -361,15 +347,12 @@ if __name__ == "__main__":
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="fork is not there")
-@pytest.mark.parametrize("layer", ["omp", "workqueue"])
 @pytest.mark.parametrize("code", [FORKED, FORKED_ALONE])
-def test_a_forked_child_trains_on(layer, code):
+def test_a_forked_child_trains_on(code):
     result = subprocess.run(
         [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=300,
-        env=os.environ | {"NUMBA_NUM_THREADS": "2", "NUMBA_THREADING_LAYER": layer},
+        env=os.environ | {"NUMBA_NUM_THREADS": "2"},
     )  # fmt: skip
-    if "No threading layer could be loaded" in result.stderr:
-        pytest.skip(f"the threading layer {layer} is not installed")
     assert result.stdout == "ok\n", result.stderr
 
 
@@ -394,14 +377,11 @@ print("ok")
 """
 
 
-@pytest.mark.parametrize("layer", ["omp", "workqueue"])
-def test_trainers_in_several_python_threads_do_not_clash(layer):
+def test_trainers_in_several_python_threads_do_not_clash():
     result = subprocess.run(
         [sys.executable, "-c", CONCURRENT], check=False, capture_output=True, text=True,
-        timeout=300, env=os.environ | {"NUMBA_NUM_THREADS": "2", "NUMBA_THREADING_LAYER": layer},
+        timeout=300, env=os.environ | {"NUMBA_NUM_THREADS": "2"},
     )  # fmt: skip
-    if "No threading layer could be loaded" in result.stderr:
-        pytest.skip(f"the threading layer {layer} is not installed")
     assert result.stdout == "ok\n", result.stderr
 
 
@@ -409,7 +389,7 @@ def test_the_callers_thread_mask_is_restored(generator):
     import numba
 
     before = numba.get_num_threads()
-    assert threads.team(1, lambda n: n) == 1
+    assert threads.team(1, size_of) == 1
     numba.set_num_threads(1)
     try:
         X = generator.normal(size=(64, 300))

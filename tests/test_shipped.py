@@ -22,46 +22,44 @@ LEVELS = shipped.levels()
 USABLE = shipped.usable_levels()
 here = pytest.mark.skipif(not USABLE, reason="this processor is of no level that code is made for")
 
-# A loop on threads, an array, and a number.
+# Work in parts, an array, and a number.
 KERNEL = """
-from numba import prange
 from ._jit import jit
 from .linear import fill
 from .memory import window
+from .parallel import in_parts
 
-@jit(parallel=True, inline=False)
-def on_threads(x, parts):
-    for part in prange(parts):
-        fill(window(x, 16 * part, 16), x.dtype.type(part), 0, 16)
+@jit
+def fill_part(x, part, parts):
+    fill(window(x, 16 * part, 16), x.dtype.type(part), 0, 16)
+
+fill_parts = in_parts(fill_part)
 
 @jit(entry=True)
-def probed(x):
+def probed(x, team):
     if len(x) > 64:
         raise ValueError("x is too long")
-    on_threads(x, len(x) // 16)
+    fill_parts(x, len(x) // 16, team, 1)
     return x[-1]
 """
 # It is all that the copy of the package compiles ahead.
 AHEAD = """
 from .probe import probed
 
-def everything(dtype, parallel):
-    yield Ahead(f"probed, {dtype}", probed, (np.zeros(16, dtype),))
+def everything(dtype):
+    yield Ahead(f"probed, {dtype}", probed, (np.zeros(16, dtype), ALONE))
 """
 CALLED = """
 import sys
 import numpy as np
-from fastbp.kernels import has_code
+from fastbp.kernels import ALONE
 from fastbp.kernels.probe import probed
 x = np.zeros(64, np.float32)
-known = has_code(probed, x)
-value = probed(x)
+value = probed(x, ALONE)
 assert x.tolist() == np.repeat(range(4), 16).tolist()
 hits = sum(probed.stats.cache_hits.values())
 print(hits, value, probed._cache.cache_path)
 """
-# Whether there is code is known before it is loaded, unless it is damaged.
-FORESEEN = CALLED + "assert known == (hits > 0), known\n"
 
 
 @pytest.fixture(scope="session")
@@ -112,7 +110,7 @@ def hits(root, cache, program=CALLED, **environment):
 @compiled_only
 def test_nothing_is_compiled_where_code_is_shipped(built, tmp_path):
     cache = tmp_path / "cache"
-    assert hits(built[0], cache, FORESEEN) == 1
+    assert hits(built[0], cache, CALLED) == 1
     assert not list(cache.rglob("*.nb[ic]"))
 
 
@@ -220,7 +218,8 @@ from pathlib import Path
 from numba import types
 from fastbp.kernels import shipped
 from fastbp.kernels.probe import probed
-name = shipped.name_of(probed.__wrapped__, (types.Array(types.float32, 1, "C"),))
+arguments = tuple(types.Array(kind, 1, "C") for kind in (types.float32, types.int64))
+name = shipped.name_of(probed.__wrapped__, arguments)
 content = next(shipped.found(name))
 types_of, reduced = pickle.loads(content)
 for level in shipped.usable_levels():
@@ -243,7 +242,7 @@ def test_whole_files_of_another_program_cost_a_compilation_only(package, tmp_pat
 @compiled_only
 def test_stale_code_is_not_found(package, tmp_path):
     """A helper in another file changes, or a setting; the cache of these is another one."""
-    assert hits(package, tmp_path / "cache", FORESEEN, NUMBA_OPT="2") == 0
+    assert hits(package, tmp_path / "cache", CALLED, NUMBA_OPT="2") == 0
     assert hits(package, tmp_path / "cache", FASTBP_WITHOUT="literals") == 0
     activations = package / "fastbp" / "kernels" / "activations.py"
     activations.write_text(activations.read_text(encoding="utf-8") + "\n# changed\n")
@@ -279,7 +278,7 @@ def test_code_in_the_place_of_another_platform_or_level_is_not_run(package, tmp_
 @pytest.mark.skipif("x86" not in LEVELS[-1], reason="other names of processors on ARM")
 def test_the_level_that_numba_is_told_is_the_only_one(package, tmp_path):
     for name in ("generic", "nehalem", "x86-64-v2"):
-        assert hits(package, tmp_path / name, FORESEEN, NUMBA_CPU_NAME=name) == 0
+        assert hits(package, tmp_path / name, CALLED, NUMBA_CPU_NAME=name) == 0
     assert hits(package, tmp_path / "v3", NUMBA_CPU_NAME="x86-64-v3") == 1
     assert hits(package, tmp_path / "sse", NUMBA_CPU_FEATURES="+sse4.2") == 0
     for path in files(package, "x86-64-v3"):
@@ -360,7 +359,7 @@ def test_every_entry_is_compiled_ahead():
     for dtype in ("float32", "float64"):
         ahead = {
             each
-            for item in kernels.everything(np.dtype(dtype), True)
+            for item in kernels.everything(np.dtype(dtype))
             if not isinstance(item, kernels.CFunctions)
             for each in item.compiled
         }
@@ -409,7 +408,7 @@ def use_everything(dtype):
 
 @compiled_only
 def test_what_is_compiled_ahead_is_all_that_is_used():
-    fastbp.warmup(parallel=True)
+    fastbp.warmup()
     before = signatures()
     assert all(before.values())
     for dtype in ("float32", "float64"):

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 import fastbp
-from fastbp import kernels
+from fastbp import kernels, threads
+from fastbp.quotas import quotas
 
 
 def add(commands: Any) -> None:
@@ -44,7 +45,7 @@ def _info(options: argparse.Namespace) -> int:
         ("processor", f"{_processor()} (LLVM: {binding.get_host_cpu_name()})"),
         ("SIMD", simd),
         ("cores", f"{_usable_cores()} usable of {os.cpu_count()}"),
-        ("threading", _threading()),
+        ("threads", _threads()),
         ("shipped", _shipped()),
         ("cache", _cache()),
     ]
@@ -67,27 +68,13 @@ def _usable_cores() -> int | None:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-# What each of numba's threading layers means for programs with parallel code of their own.
-_MAY = "other threads of a program may run numba's parallel code while fastbp trains"
-_LAYERS = {
-    "tbb": _MAY,
-    "omp": _MAY,
-    "workqueue": "if another thread of a program runs numba's parallel code while fastbp trains, "
-    "the process aborts; 'pip install tbb' gives another layer, and so does "
-    "NUMBA_THREADING_LAYER=omp where OpenMP is installed",
-}
-
-
-def _threading() -> str:
-    """The threading layer that numba chooses, and what it means for a program."""
-    import numba
-
-    try:
-        numba.get_num_threads()  # starts the pool
-        layer = numba.threading_layer()
-    except ValueError as error:  # NUMBA_THREADING_LAYER asks for what is not there
-        return f"none, and training on several threads fails: {' '.join(str(error).split())}"
-    return f"{layer}: {_LAYERS[layer]}"
+def _threads() -> str:
+    """How many threads kernels use at most, and why."""
+    if "NUMBA_NUM_THREADS" in os.environ:
+        return f"{threads.available()}, as NUMBA_NUM_THREADS says"
+    quota = min(quotas(), default=None)
+    limit = "" if quota is None else f"; the control group's quota is {quota:g} cores"
+    return f"{threads.available()}{limit}"
 
 
 def _shipped() -> str:
