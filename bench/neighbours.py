@@ -55,9 +55,9 @@ SECONDS, PART_SECONDS = 0.02, 10e-6
 GROUP = Path("/sys/fs/cgroup/cpu/fastbp_bench")
 
 
-def seconds_of(work):
+def seconds_of(work, *arguments):
     began = time.perf_counter()
-    work()
+    work(*arguments)
     return time.perf_counter() - began
 
 
@@ -126,13 +126,13 @@ def loop_ratios(layer, rounds):
     alone, shared = loops(layer)
     alone(1, 1), shared(1, 1)
     length = 64
-    while seconds_of(lambda: alone(length, 100)) / 200 < PART_SECONDS:
+    while seconds_of(alone, length, 100) / 200 < PART_SECONDS:
         length *= 2
     jobs = max(1, int(SECONDS / (2 * PART_SECONDS)))
     found = []
     for _ in range(rounds):
-        one = seconds_of(lambda: alone(length, jobs))
-        found.append(seconds_of(lambda: shared(length, jobs)) / one)
+        one = seconds_of(alone, length, jobs)
+        found.append(seconds_of(shared, length, jobs) / one)
     return {layer: found}
 
 
@@ -150,21 +150,17 @@ def fit_ratios(rounds):
                                n_threads=n_threads)
             for n_threads in (1, *CHOICES.values())
         }  # fmt: skip
-        rows = 256
-        trainers[1].partial_fit(X[:rows], y[:rows])
-        while rows < len(X) and seconds_of(
-            lambda rows=rows: trainers[1].partial_fit(X[:rows], y[:rows])
-        ) < SECONDS / 2:  # fmt: skip
+        rows, part = 256, (X[:256], y[:256])
+        trainers[1].partial_fit(*part)
+        while rows < len(X) and seconds_of(trainers[1].partial_fit, *part) < SECONDS / 2:
             rows *= 2
+            part = X[:rows], y[:rows]
         for trainer in trainers.values():
-            trainer.partial_fit(X[:rows], y[:rows])
+            trainer.partial_fit(*part)
         for choice in CHOICES:
             found[f"{name}, {choice}"] = []
         for _ in range(rounds):
-            seconds = {
-                n: seconds_of(lambda t=t, rows=rows: t.partial_fit(X[:rows], y[:rows]))
-                for n, t in trainers.items()
-            }
+            seconds = {n: seconds_of(t.partial_fit, *part) for n, t in trainers.items()}
             for choice, n_threads in CHOICES.items():
                 found[f"{name}, {choice}"].append(seconds[n_threads] / seconds[1])
         networks = {t.network.params.tobytes() for t in trainers.values()}
@@ -281,8 +277,9 @@ def tables(rounds):
             found = ratios_in(condition, layer, variables, rounds) or {layer: []}
             loops_found[name, layer] = found[layer]
         fits_found[name] = ratios_in(condition, "fits", {}, rounds) or {}
-        print(name, {layer: cell(loops_found[name, layer]) for layer in LOOPS},
-              {what: cell(found) for what, found in fits_found[name].items()}, flush=True)  # fmt: skip
+        print(name, *(f"{layer}: {cell(loops_found[name, layer])};" for layer in LOOPS),
+              *(f"{what}: {cell(found)};" for what, found in fits_found[name].items()),
+              flush=True)  # fmt: skip
     yield table([
         ["bare loop, two threads / one", *LOOPS],
         *([name, *(cell(loops_found[name, layer]) for layer in LOOPS)] for name in CONDITIONS),

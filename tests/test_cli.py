@@ -902,7 +902,7 @@ def test_check_fails_on_a_wrong_gradient(capsys, monkeypatch):
 def test_info(capsys):
     code, out, _ = run(capsys, "info")
     assert code == 0
-    for word in ("processor", "SIMD", "cores", "threading", "numba", "shipped", "cache"):
+    for word in ("processor", "SIMD", "cores", "threads", "numba", "shipped", "cache"):
         assert re.search(rf"^{word} +\S", out, re.M), word
 
 
