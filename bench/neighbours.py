@@ -70,11 +70,11 @@ def loops(layer):
         return team_loops()
     from numba import njit, prange
 
-    @njit(fastmath=True)
+    @njit
     def part_of(x, part, rounds):
         s = x[part * 8]
         for _ in range(rounds):
-            s = np.sqrt(s + 1.0)
+            s = 1.0 / (1.0 + s)
         x[part * 8] = s
 
     @njit(parallel=True)
@@ -99,12 +99,12 @@ def team_loops():
     from fastbp.kernels._jit import jit
     from fastbp.kernels.parallel import ALONE, in_parts
 
-    @jit
+    @jit(strict=True)
     def part_of(task, part, parts):
         x, rounds = task
         s = x[part * 8]
         for _ in range(rounds):
-            s = np.sqrt(s + 1.0)
+            s = 1.0 / (1.0 + s)
         x[part * 8] = s
 
     shared = in_parts(part_of)
@@ -150,13 +150,12 @@ def fit_ratios(rounds):
                                n_threads=n_threads)
             for n_threads in (1, *CHOICES.values())
         }  # fmt: skip
-        rows, part = 256, (X[:256], y[:256])
-        trainers[1].partial_fit(*part)
-        while rows < len(X) and seconds_of(trainers[1].partial_fit, *part) < SECONDS / 2:
+        rows = 128
+        while rows < len(X):
             rows *= 2
             part = X[:rows], y[:rows]
-        for trainer in trainers.values():
-            trainer.partial_fit(*part)
+            if min(seconds_of(t.partial_fit, *part) for t in trainers.values()) > SECONDS / 2:
+                break
         for choice in CHOICES:
             found[f"{name}, {choice}"] = []
         for _ in range(rounds):
@@ -267,12 +266,13 @@ def cell(found):
     return f"{np.median(found):.2f} / {np.percentile(found, 95):.2f}"
 
 
-def tables(rounds):
+def tables(rounds, names):
     """Lines of both tables, printed as they come."""
     from report import table
 
     loops_found, fits_found = {}, {}
-    for name, condition in CONDITIONS.items():
+    for name in names:
+        condition = CONDITIONS[name]
         for layer, variables in LOOPS.items():
             found = ratios_in(condition, layer, variables, rounds) or {layer: []}
             loops_found[name, layer] = found[layer]
@@ -282,14 +282,14 @@ def tables(rounds):
               flush=True)  # fmt: skip
     yield table([
         ["bare loop, two threads / one", *LOOPS],
-        *([name, *(cell(loops_found[name, layer]) for layer in LOOPS)] for name in CONDITIONS),
+        *([name, *(cell(loops_found[name, layer]) for layer in LOOPS)] for name in names),
     ])  # fmt: skip
     yield ""
     columns = [f"{net}, {choice}" for net in FITS for choice in CHOICES]
     yield table([
         ["training, time over one thread's", *columns],
         *([name, *(cell(fits_found[name].get(column)) for column in columns)]
-          for name in CONDITIONS),
+          for name in names),
     ])  # fmt: skip
 
 
@@ -297,6 +297,7 @@ def main():
     """Measure all conditions, or be the process in which one is measured."""
     parser = argparse.ArgumentParser(description="Measure threads beside busy neighbours.")
     parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--conditions", nargs="+", default=list(CONDITIONS), metavar="NAME")
     parser.add_argument("--write", action="store_true", help="write docs/kernels.md")
     parser.add_argument("--child", dest="what", help=argparse.SUPPRESS)
     parser.add_argument("--awake", help=argparse.SUPPRESS)
@@ -307,7 +308,7 @@ def main():
     from machine import describe
     from report import conditions_of, write_block
 
-    lines = list(tables(options.rounds))
+    lines = list(tables(options.rounds, options.conditions))
     lines += [
         "",
         f"Median / 95th percentile of {options.rounds} rounds. {conditions_of(describe())}",

@@ -26,6 +26,7 @@ MOST = 1024
 
 def _note_fork() -> None:
     _helpers.clear()  # the parent's, which the child does not have
+    _kept.clear()
 
 
 if hasattr(os, "register_at_fork"):
@@ -56,6 +57,8 @@ def available() -> int:
 # seconds: a short call would lose as much to every team.
 _REST = 0.1
 _rested = {"at": 0.0}
+# Teams by their size, while nobody works with them.
+_kept: dict[int, NDArray[np.int64]] = {}
 
 
 def team(n_threads: int, work: Callable[[NDArray[np.int64]], Result]) -> Result:
@@ -67,16 +70,22 @@ def team(n_threads: int, work: Callable[[NDArray[np.int64]], Result]) -> Result:
     most = min(n_threads, available())
     if most <= 1 or time.monotonic() < _rested["at"]:
         return work(kernels.ALONE)
-    members = kernels.make_team(most)
-    try:
+    # The members of the last team look for work for some ms before they go home. Nobody else can
+    # take it meanwhile; a new one costs some 50 µs, and as long again until it is awake.
+    members = _kept.pop(most, kernels.ALONE)
+    if not kernels.is_complete(members):
+        kernels.dismiss(members)
+        members = kernels.make_team(most)
         with contextlib.suppress(RuntimeError):  # no thread to be had
             pool = _pool(most - 1)
             for member in range(1, most):
                 pool.submit(kernels.serve, members, member)
-        return work(members)
-    finally:  # should Ctrl-C prevent even this, they go home by themselves
-        if kernels.dismiss(members):
-            _rested["at"] = time.monotonic() + _REST
+    result = work(members)
+    if kernels.is_slow(members):
+        _rested["at"] = time.monotonic() + _REST
+    else:
+        _kept[most] = members
+    return result
 
 
 # In floating-point operations: work worth sharing, some 400 µs, because on some machines a helper

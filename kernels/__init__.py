@@ -23,7 +23,7 @@ from .memory import aligned_zeros
 from .minibatch import train_minibatch
 from .objects import host_cpu, host_features, objects, symbol
 from .packing import HEADER_BYTES, fields
-from .parallel import ALONE, dismiss, make_team, serve
+from .parallel import ALONE, dismiss, is_complete, is_slow, make_team, serve
 from .samples import IN_ORDER, Inputs, Samples, dense_inputs, read_only
 from .scratch import (
     LONGEST_BLOCK,
@@ -94,6 +94,8 @@ __all__ = [
     "host_cpu",
     "host_features",
     "infer",
+    "is_complete",
+    "is_slow",
     "kind_of",
     "learn_one",
     "levels",

@@ -36,13 +36,14 @@ _BEGAN, _WAITED = 13, 14  # when the first job was shared, and for how long 0 ha
 _DONE = 16  # parts of the job that are done
 _JOB = 24  # number of the job
 _QUIT = 32  # whether members are to stop serving
-_CLAIMS, _CLAIM = 40, 8  # a line per member: what it has not begun
+_PRESENT = 40  # how many serve
+_CLAIMS, _CLAIM = 48, 8  # a line per member: what it has not begun
 _TIME = 1  # in that line: seconds and nanoseconds of its clock
 # What is not begun: 32 bits for the number of the job, 16 for the next part, 16 for the last + 1.
 _MOST_PARTS = (1 << 16) - 1
-# So often a thread looks again before it offers its core to others: some 5 µs. It goes home after
-# so many nanoseconds without a job.
-_LOOKS, _IDLE = 64, 20_000_000
+# So often a thread looks again before it offers its core to others, which takes some µs. It goes
+# home after so many nanoseconds without a job.
+_LOOKS, _IDLE = 64, 5_000_000
 # A team is dismissed once it has kept its caller waiting for longer than the first, in ns, and a
 # share of the time since the first job.
 _PATIENCE, _SHARE = 500_000, 4
@@ -73,10 +74,22 @@ def make_team(size: int) -> NDArray[np.int64]:
     return team
 
 
-def dismiss(team: NDArray[np.int64]) -> bool:
-    """Have all members stop serving; whether the team had kept its caller waiting for too long."""
+def dismiss(team: NDArray[np.int64]) -> None:
+    """Have all members stop serving."""
     team[_QUIT : _QUIT + 1] = 1
+
+
+def is_slow(team: NDArray[np.int64]) -> bool:
+    """Whether the team has kept its caller waiting for too long."""
     return bool(team[_DISMISSED : _DISMISSED + 1].any())
+
+
+def is_complete(team: NDArray[np.int64]) -> bool:
+    """Whether all members are still there after earlier work, for which nobody had to wait long."""
+    is_there = len(team) > 0 and team[_PRESENT] == team[_SIZE] - 1 and not is_slow(team)
+    if is_there:
+        team[_BEGAN] = team[_WAITED] = 0
+    return bool(is_there)
 
 
 # Words that several threads use at a time.
@@ -104,10 +117,10 @@ def _write(builder, team, place, word):
     builder.store_atomic(word, team.at(place), "release", 8)
 
 
-@instruction(_giving(types.none), lambda team, place: None)
-def _count(builder, team, place):
-    """Add 1 to a word."""
-    builder.atomic_rmw("add", team.at(place), INT64(1), "acq_rel")
+@instruction(_giving(types.none), lambda team, place, number: None)
+def _add(builder, team, place, number):
+    """Add a number to a word."""
+    builder.atomic_rmw("add", team.at(place), number, "acq_rel")
 
 
 @instruction(_giving(types.boolean), lambda team, place, word, new: True)
@@ -230,7 +243,7 @@ def _take_parts(team, me):
             if _replace(team, place, claim, claim + (1 << 16)):
                 if _do_part(function, task, (claim >> 16) & _MOST_PARTS, parts):
                     _write(team, _FAILED, 1)
-                _count(team, _DONE)
+                _add(team, _DONE, 1)
             claim = _read(team, place)
 
 
@@ -265,6 +278,7 @@ def _share(team, function, task, parts):
 def serve(team, me):
     """Be member ``me`` of a team, until `dismiss`, or until there has been no job for a while."""
     job, looks, since = 0, 0, 0
+    _add(team, _PRESENT, 1)
     while _read(team, _QUIT) == 0:
         if _read(team, _JOB) != job:
             job = _read(team, _JOB)
@@ -274,9 +288,10 @@ def serve(team, me):
         if looks == _LOOKS:
             since = _now(team, me)
         elif looks > _LOOKS and looks % _LOOKS == 0 and _now(team, me) - since > _IDLE:
-            return
+            break
         _step_back(team, looks)
         looks += 1
+    _add(team, _PRESENT, -1)
 
 
 def in_parts(piece: Callable[..., Any]) -> Any:

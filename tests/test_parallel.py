@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from fastbp.kernels import ALONE, dismiss, make_team, serve
+from fastbp.kernels import ALONE, dismiss, is_complete, is_slow, make_team, serve
 from fastbp.kernels._jit import jit
 from fastbp.kernels.parallel import in_parts, team_size
 
@@ -171,7 +171,7 @@ def test_who_keeps_the_caller_waiting_gets_no_more_work():
         with team_of(2, 1) as team:
             if dawdle_on(np.zeros(2), 100_000_000, team) == 1:
                 assert result(100, 7, team, 1)[2][1:].tolist() == 3 * list(range(7))
-                assert dismiss(team)
+                assert is_slow(team)
                 return
     pytest.fail("no team was dismissed")
 
@@ -183,7 +183,7 @@ def test_a_member_without_work_goes_home():
     member.start()
     member.join(60)
     assert not member.is_alive()
-    assert not dismiss(team)
+    assert not is_complete(team)
 
 
 @jit(entry=True)
@@ -199,4 +199,6 @@ def test_a_team_is_those_threads_that_share(size, shares, expected):
 
 def test_who_is_alone_is_a_team_of_one():
     assert size_of(ALONE, 1) == 1
-    assert not dismiss(ALONE)
+    assert not is_complete(ALONE)
+    assert not is_slow(ALONE)
+    dismiss(ALONE)
