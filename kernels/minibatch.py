@@ -63,6 +63,9 @@ from .views import layer_at, matrix, rows_at, shifted, transposed, width_at
 PLAIN_STEP, SUM_UP, STEP = range(3)
 # Rows of a group are a multiple of this, as products take them.
 _ROWS = 8
+# Outputs and δ of so many samples, a multiple of `_ROWS`, stay in the first-level cache. It pays if
+# all weights, which are read again for each group, fit the second-level cache.
+_GROUP, _CACHED_BYTES = 32, 1024 * 1024
 # A clip factor below this has lost digits, or is 0, in the parameters' dtype.
 _LEAST_FACTOR = constant(1e-30, 1e-290)
 
@@ -78,13 +81,20 @@ class Todo(NamedTuple):
 
 
 @jit
+def group_length(state, share):
+    """How many samples of a thread's ``share`` go through all layers before the next ones do."""
+    is_small = len(state.params) * state.params.itemsize <= _CACHED_BYTES
+    return min(_GROUP, share) if is_small else share
+
+
+@jit
 def through_layers(task, part, parts):
-    """Take a thread's group of samples forward through ``span`` and, from the output, back."""
+    """Take a thread's samples forward through ``span`` and, from the output, back."""
     state, batch, samples, stretch, span = task
-    group = (stretch.m + _ROWS * parts - 1) // (_ROWS * parts) * _ROWS
-    lo = part * group
-    n = min(group, stretch.m - lo)
-    if n > 0:
+    share = (stretch.m + _ROWS * parts - 1) // (_ROWS * parts) * _ROWS
+    stop, group = min((part + 1) * share, stretch.m), group_length(state, share)
+    for lo in range(part * share, stop, group):
+        n = min(group, stop - lo)
         forward_rows(state, batch, samples, stretch, lo, n, span)
         if span.end == len(state.layout.strides):
             output_rows(state, batch, samples, stretch, lo, n)
