@@ -9,7 +9,7 @@ from numba.core import cgutils
 from numba.core.errors import TypingError
 
 from .instructions import INT32, INT64, alike, instruction
-from .vectors import is_single, lane_numbers, spread
+from .vectors import call_llvm, is_single, lane_numbers, spread
 
 
 def _packed(a, first, places, values, count):
@@ -181,3 +181,24 @@ def significand(builder, x):
     bits, kind, form = _bits(builder, x)
     bits = builder.and_(builder.add(bits, kind(form.lift)), kind(2**form.fraction - 1))
     return builder.bitcast(builder.add(bits, kind(form.encode(0.5**0.5))), x.type)
+
+
+# Bits of 1/√x are about this less half of the bits of x (Lomont, *Fast inverse square root*, 2003).
+_ROOT_BITS = 0x5FE6EB50C7B537A9
+
+
+@instruction(alike, np.sqrt)
+def root(builder, x):
+    """√x to an ulp, for x ≥ 0: of float64 sooner than `square_root`, which holds up divisions."""
+    if is_single(x):
+        return call_llvm(builder, "sqrt", x)
+    bits, kind, _ = _bits(builder, x)
+    y = builder.bitcast(builder.sub(kind(_ROOT_BITS), builder.lshr(bits, kind(1))), x.type)
+    half = builder.fmul(x.type(0.5), x)
+    for _ in range(3):  # Newton's method: errors of 3e-2, 2e-3, 5e-6 and 3e-11
+        hy = builder.fneg(builder.fmul(half, y))
+        y = builder.fmul(y, call_llvm(builder, "fmuladd", hy, y, x.type(1.5)))
+    s = builder.fmul(x, y)
+    error = call_llvm(builder, "fmuladd", builder.fneg(s), s, x)
+    s = call_llvm(builder, "fmuladd", error, builder.fmul(x.type(0.5), y), s)
+    return builder.select(builder.fcmp_ordered("<", x, x.type(float("inf"))), s, x)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ._jit import jit
-from .bits import flush_subnormals, restore_subnormals
+from .bits import flush_subnormals, restore_subnormals, root
 from .memory import window
 from .norms import SHRINK, limit_norm, scaled_penalty, shrunk_norm
 from .packing import view
@@ -59,7 +59,7 @@ class Step(NamedTuple):
     scale: float  # of the first moment, or of the gradient
     inner_scale: float  # of the gradient before it enters SGD's moment
     gradient_scale: float  # of the gradient in NAdam
-    root: float  # of √v, where v is corrected for its start at zero
+    root_scale: float  # of √v, where v is corrected for its start at zero
     decay: float  # λ of λ w, which is added to a weight's gradient; 0 if decoupled
     keep: float  # factor of weights: 1 − η·λ if weight decay is decoupled, else 1
     is_first: bool
@@ -268,7 +268,7 @@ def rmsprop(p, step, w, g, moments, λ, keep):
             first = fma(α, load(like, m, k), β * d)
             store(m, k, first)
             second = maximum(like, fma(-first, first, second))  # rounding may make it negative
-        d = d / (square_root(second) + ε)
+        d = d / (root(second) + ε)
         if p[2] != 0:
             d = fma(μ, load(like, b, k), d)
             store(b, k, d)
@@ -285,7 +285,7 @@ def adagrad(p, step, w, g, moments, λ, keep):
         d = fma(λ, load(like, w, k), load(like, g, k))
         second = fma(d, d, load(like, v, k))
         store(v, k, second)
-        d = d / (square_root(second) + ε)
+        d = d / (root(second) + ε)
         store(w, k, fma(-η, d, keep * load(like, w, k)))
 
 
@@ -303,7 +303,7 @@ def adadelta(p, step, w, g, moments, λ, keep):
         d = fma(λ, load(like, w, k), load(like, g, k))
         second = fma(ρ, load(like, v, k), rest * d * d)
         store(v, k, second)
-        d = d * square_root(load(like, u, k) + ε) / square_root(second + ε)
+        d = d * root(load(like, u, k) + ε) / root(second + ε)
         store(u, k, fma(ρ, load(like, u, k), rest * d * d))
         store(w, k, fma(-η, d, keep * load(like, w, k)))
 
@@ -318,7 +318,7 @@ def adam(p, step, w, g, moments, λ, keep):
     """
     T, like = g.dtype.type, zeros(g, 1)
     η, now = broadcast(like, step.scale), broadcast(like, step.gradient_scale)
-    root, ε = broadcast(like, step.root), broadcast(like, T(p[2]))
+    scale, ε = broadcast(like, step.root_scale), broadcast(like, T(p[2]))
     β1, rest1 = broadcast(like, T(p[0])), broadcast(like, T(1 - p[0]))
     β2, rest2 = broadcast(like, T(p[1])), broadcast(like, T(1 - p[1]))
     m, v, most = moments
@@ -331,5 +331,5 @@ def adam(p, step, w, g, moments, λ, keep):
         if len(most) > 0:
             second = maximum(load(like, most, k), second)
             store(most, k, second)
-        d = fma(η, first, now * d) / fma(root, square_root(second), ε)
+        d = fma(η, first, now * d) / fma(scale, root(second), ε)
         store(w, k, fma(keep, load(like, w, k), -d))
