@@ -240,13 +240,14 @@ class Fit:
     def _train(self, endings: contextlib.ExitStack) -> None:
         """All epochs, or until stopped."""
         n = self.samples.inputs.n
+        this = None
         for k in range(self.epochs):
             if self._turns.stopped:
                 break
             order = self._workings.orders.of(n, self.trainer.options_of(self._network).shuffle)
             eta = self.trainer.learning_rate_of(self._network)  # once, as calls may differ
             options = self.trainer.options_of(self._network, eta)
-            this = self._runs.begin(self._network, self.samples, order, eta, options)
+            this = self._runs.begin(self._network, self.samples, order, eta, options, this)
             if k == 0:
                 this.load()  # before the bar, which shows how fast it goes
                 self.watch.load(self._network)

@@ -26,6 +26,9 @@ from fastbp.samples import FloatArray
 
 Order = NDArray[np.int64]
 
+# Operations a second that `paced` reckons with, until it has measured the speed.
+_SLOW = 5e8
+
 
 class Way(NamedTuple):
     """How a kind of pass is computed: by which kernel, with which scratch and threads."""
@@ -378,11 +381,16 @@ class Runs:
         order: Order,
         learning_rate: float,
         options: Options,
+        after: Pass | None = None,
     ) -> Pass:
         """Begin a pass, with the last run if that fits; `end` gives the run back.
 
-        Until then the run is not kept here, so that a nested pass gets scratch of its own.
+        Until then the run is not kept here, so that a nested pass gets scratch of its own. A pass
+        ``after`` another one over the same inputs does not look at them again.
         """
+        if after is not None and self._goes_on(after, network, samples, learning_rate, options):
+            self._spare = None
+            return Pass(after.run, samples, order, learning_rate, options)
         state: OptimizerState | None = None
         kind: Any = None
         is_single = options.batch_size == 1 or samples.inputs.X.shape[0] == 1
@@ -408,6 +416,23 @@ class Runs:
         self._last = run.way, run.crew
         return Pass(run, samples, order, learning_rate, options)
 
+    def _goes_on(
+        self,
+        after: Pass,
+        network: Network,
+        samples: kernels.Samples,
+        learning_rate: float,
+        options: Options,
+    ) -> bool:
+        """Whether the last pass was as the next one is to be, over the same inputs."""
+        run = after.run
+        return (
+            run is self._spare
+            and run.state is self.state
+            and samples.inputs is after.samples.inputs
+            and run.made_for[:3] == (network, learning_rate, options.of_steps)
+        )
+
     def _crew_for(self, network: Network, way: Way, n_threads: int | None) -> Crew:
         """The last crew if it was for the same work, for which alone its measurements hold."""
         key = id(network), way.method, way.block, way.n_threads, n_threads
@@ -419,3 +444,4 @@ class Runs:
         """Call after a complete pass; the run of another is dropped: it may be within a batch."""
         self.penalty = this.penalty
         self._spare = this.run
+        this.run.operations = int(this.seconds / this.done * _SLOW)

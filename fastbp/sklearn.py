@@ -748,7 +748,8 @@ class _Engine(BaseMultilayerPerceptron):
         kind = trainer.network.dtype
         # A rate that underflows becomes the smallest number above 0.
         rate = max(float(self._optimizer.learning_rate), _SMALLEST[kind])
-        trainer.learning_rate = checks.rate("learning_rate_init", rate, kind)
+        if trainer.learning_rate != rate:
+            trainer.learning_rate = checks.rate("learning_rate_init", rate, kind)
 
     def _next_rate(self) -> None:
         """Have scikit-learn's optimizer find the rate of the next epoch."""
