@@ -3,11 +3,12 @@
 python bench/calls.py            prints the tables
 python bench/calls.py --write    writes them into docs/training.md too
 
-Predictions are probabilities of 784-128-10, float32, by `Network.predict_proba`, by torch without
-gradients and by onnxruntime, the latter two from the array to the array as well. The gradient is
-that of the smallest of SimpleChains.jl's published cases: 24-8-2, tanh, squared error, 200 rows,
-float64. Small calls are of 8-16-4, float32, where what a call costs by itself shows most;
-scikit-learn's estimators have one hidden layer of 16 units, and everything else as they have it by
+Predictions are probabilities of three networks, float32, by `Network.predict_proba`, by torch
+without gradients and by onnxruntime, the latter two from the array to the array as well, on one
+thread or all, whichever takes less time. The gradient is that of the smallest of SimpleChains.jl's
+published cases: 24-8-2, tanh, squared error, 200 rows, float64. Small calls are of 8-16-4, float32,
+where what a call costs by itself shows most; scikit-learn's estimators have one hidden layer of 16
+units, and everything else as they have it by
 default. Results must agree before anything is timed; the systems alternate, with pauses in which
 their threads fall asleep.
 """
@@ -26,7 +27,8 @@ from fastbp import Network, Trainer, kernels
 
 ROUNDS = 15
 ROUND_SECONDS = 0.1
-SIZES = (784, 128, 10)
+PREDICTED = (784, 128, 10), (64, 32, 10), (8, 16, 4)
+PREDICTED_ROWS = (1, 32, 10_000)
 GRADIENT = (24, 8, 2), 200
 SMALL, FEW = (8, 16, 4), 32
 
@@ -111,7 +113,7 @@ def onnx_predictor(network, X, threads):
     tensor = onnx.helper.make_tensor_value_info
     kind = onnx.TensorProto.FLOAT
     graph = onnx.helper.make_graph(
-        nodes, "network", [tensor("x", kind, [None, SIZES[0]])], [tensor(last, kind, None)],
+        nodes, "network", [tensor("x", kind, [None, network.sizes[0]])], [tensor(last, kind, None)],
         constants,
     )  # fmt: skip
     opset = [onnx.helper.make_opsetid("", 17)]
@@ -127,29 +129,35 @@ def onnx_predictor(network, X, threads):
 def predictions():
     """Table of predictions."""
     generator = np.random.default_rng(0)
-    network = Network(SIZES, seed=0)
-    rows = [["784-128-10, rows", "fastbp", "fastbp, kernel alone", "torch", "onnxruntime"]]
-    for n in (1, 32, 10_000):
-        X = generator.standard_normal((n, SIZES[0]), dtype=np.float32) / 3
-        expected = network.predict_proba(X)
-        functions = {"fastbp": lambda X=X: network.predict_proba(X)}
-        for name, build in (("torch", torch_predictor), ("onnxruntime", onnx_predictor)):
-            for threads in sorted({1, cores()}):
-                try:
-                    functions[name, threads] = build(network, X, threads)
-                except ImportError as reason:
-                    print(f"{name} left out: {reason}")
-        for function in functions.values():
-            np.testing.assert_allclose(function(), expected, rtol=1e-3, atol=1e-6)
-        seconds = medians(functions)
-        alone = kernel_seconds(network, X)
-        cells = [f"{figure(seconds['fastbp'] * 1e6)} µs", f"{figure(alone * 1e6)} µs"]
-        for name in ("torch", "onnxruntime"):
-            found = [value for key, value in seconds.items() if key[0] == name]
-            best = min(found, default=None)
-            cells.append(best_cell(best, seconds["fastbp"]))
-        rows.append([f"{n:,}", *cells])
+    rows = [["network, rows", "fastbp", "fastbp, kernel alone", "torch", "onnxruntime"]]
+    for sizes in PREDICTED:
+        network = Network(sizes, seed=0)
+        for n in PREDICTED_ROWS:
+            X = generator.standard_normal((n, sizes[0]), dtype=np.float32) / 3
+            name = "-".join(map(str, sizes))
+            rows.append([f"{name}, {n:,}", *predicted(network, X)])
     return table(rows)
+
+
+def predicted(network, X):
+    """Cells of a row of that table."""
+    expected = network.predict_proba(X)
+    functions = {"fastbp": lambda: network.predict_proba(X)}
+    for name, build in (("torch", torch_predictor), ("onnxruntime", onnx_predictor)):
+        for threads in sorted({1, cores()}):
+            try:
+                functions[name, threads] = build(network, X, threads)
+            except ImportError as reason:
+                print(f"{name} left out: {reason}")
+    for function in functions.values():
+        np.testing.assert_allclose(function(), expected, rtol=1e-3, atol=1e-6)
+    seconds = medians(functions)
+    alone = kernel_seconds(network, X)
+    cells = [f"{figure(seconds['fastbp'] * 1e6)} µs", f"{figure(alone * 1e6)} µs"]
+    for name in ("torch", "onnxruntime"):
+        found = [value for key, value in seconds.items() if key[0] == name]
+        cells.append(best_cell(min(found, default=None), seconds["fastbp"]))
+    return cells
 
 
 def best_cell(best, ours):
@@ -167,16 +175,6 @@ def kernel_seconds(network, X):
     times = max(1, 1000 // len(X))
     arguments = network.parameters.state, batch, samples, out
     return medians({"kernel": lambda: infer_often(times, *arguments)})["kernel"] / times
-
-
-def small_predictions():
-    """Table of one row of small networks."""
-    rows = [["one row", "kernel"]]
-    for sizes in ((8, 16, 4), (64, 32, 10)):
-        network = Network(sizes, seed=0)
-        alone = kernel_seconds(network, np.ones((1, sizes[0]), np.float32))
-        rows.append(["-".join(map(str, sizes)), f"{figure(alone * 1e9)} ns"])
-    return table(rows)
 
 
 def small_data(n):
@@ -315,7 +313,7 @@ def main():
     parser = argparse.ArgumentParser(description="Time single calls.")
     parser.add_argument("--write", action="store_true", help="write docs/training.md too")
     options = parser.parse_args()
-    tables = (predictions, small_predictions, small_calls, estimators, gradient)
+    tables = (predictions, small_calls, estimators, gradient)
     text = "\n\n".join([*(measured() for measured in tables), conditions_of(describe())])
     print(text)
     if options.write:
