@@ -8,9 +8,11 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import config, types
 from numba.core import cgutils
+from numba.core.codegen import get_host_cpu_features
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
@@ -58,6 +60,19 @@ def giving(result: Any) -> Callable:
     return typing
 
 
+@functools.cache
+def _has_wide_registers() -> bool:
+    """Whether LLVM puts a vector of 64 bytes into one register."""
+    features = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
+    target = llvm.Target.from_triple(llvm.get_process_triple())
+    machine = target.create_target_machine(config.CPU_NAME or llvm.get_host_cpu_name(), features)
+    module, kind = ir.Module(), ir.VectorType(ir.FloatType(), 16)
+    function = ir.Function(module, ir.FunctionType(kind, [kind, kind]), "f")
+    builder = ir.IRBuilder(function.append_basic_block())
+    builder.ret(builder.fadd(*function.args))
+    return "zmm" in machine.emit_assembly(llvm.parse_assembly(str(module)))
+
+
 class Array:
     """A C-contiguous array in emitted code."""
 
@@ -67,6 +82,11 @@ class Array:
         self.data = self._model.get(builder, value, "data")
         self.itemsize = kind.dtype.bitwidth // 8
         self.vector = ir.VectorType(self.data.type.pointee, VECTOR_BYTES // self.itemsize)
+
+    @property
+    def fits_register(self) -> bool:
+        """Whether a vector is a single register of the processor that is compiled for."""
+        return _has_wide_registers()
 
     @property
     def shape(self) -> Any:
@@ -83,6 +103,15 @@ class Array:
             self.check(last, self.shape[0])
         pointer = builder.gep(self.data, [index])
         return builder.bitcast(pointer, kind.as_pointer()) if kind else pointer
+
+    def prefetch(self, index: Any) -> None:
+        """Ask for the cache line of an element; the index may be out of bounds."""
+        builder = self._builder
+        address = builder.bitcast(builder.gep(self.data, [index]), cgutils.voidptr_t)
+        kind = ir.FunctionType(ir.VoidType(), [address.type, INT32, INT32, INT32])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [address.type], kind)
+        # To read; to be used soon, but not at once: the second level; data.
+        builder.call(function, [address, INT32(0), INT32(2), INT32(1)])
 
     def check_span(self, start: Any, length: Any, whole: Any) -> None:
         """Under NUMBA_BOUNDSCHECK: the span lies in the whole. It may be empty at the end."""
@@ -120,6 +149,17 @@ def borrowed(context: Any, builder: Any, kind: Any, data: Any, length: Any) -> A
     return array
 
 
+def _operand(context: Any, builder: Any, kind: Any, value: Any) -> Any:
+    """What emitting code is given for a value: an `Array`, or a named tuple of operands."""
+    if isinstance(kind, types.Array):
+        return Array(context, builder, kind, value)
+    if isinstance(kind, types.BaseNamedTuple):
+        members = cgutils.unpack_tuple(builder, value)
+        parts = zip(kind.types, members, strict=True)
+        return kind.instance_class(*(_operand(context, builder, *part) for part in parts))
+    return value
+
+
 def instruction(typing: Callable, stand_in: Callable) -> Callable:
     """Decorator of a function that emits an operation's code, given the builder and the operands.
 
@@ -132,8 +172,8 @@ def instruction(typing: Callable, stand_in: Callable) -> Callable:
 
     Notes
     -----
-    An operand that is an array is given as an `Array`. Code that makes a flat array returns its
-    data and its length; code that makes a tuple returns that.
+    An operand that is an array is given as an `Array`, also in a named tuple. Code that makes a
+    flat array returns its data and its length; code that makes a tuple returns that.
     """
 
     def decorate(emit: Callable) -> Any:
@@ -142,13 +182,8 @@ def instruction(typing: Callable, stand_in: Callable) -> Callable:
             return typing(*operands), generate
 
         def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            result = emit(
-                builder,
-                *(
-                    Array(context, builder, kind, value) if isinstance(kind, types.Array) else value
-                    for kind, value in zip(signature.args, values, strict=True)
-                ),
-            )
+            operands = zip(signature.args, values, strict=True)
+            result = emit(builder, *(_operand(context, builder, *each) for each in operands))
             kind = signature.return_type
             if isinstance(kind, types.Array):
                 return borrowed(context, builder, kind, *result)

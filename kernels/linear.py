@@ -18,6 +18,7 @@ from ._jit import jit
 from .bits import pack_nonzeros
 from .memory import no_places
 from .packing import Reals
+from .tiles import STRIP_ROWS, Rows, few_rows, many_rows, strip_room, tile_rows, tile_vectors
 from .vectors import (
     add_totals,
     broadcast,
@@ -25,13 +26,14 @@ from .vectors import (
     dots,
     fma,
     lanes,
+    length,
     load,
     store,
     total,
     where_below,
     zeros,
 )
-from .views import shifted
+from .views import Matrix, matrix, shifted
 
 
 class Entries(NamedTuple):
@@ -152,9 +154,9 @@ def _add_rows_narrow(like, W, entries, out, k):
     store(out, k, load(like, out, k) + ((s0 + s1) + (s2 + s3)))
 
 
-# `multiply_add` takes at most this many rows of W at a time: a tile of them stays in the
-# second-level cache while all rows of X are multiplied by it.
-PANEL = 128
+# `multiply_add` copies strips of W to be contiguous for at least this many rows of X: where rows of
+# W are powers of two apart, few of them fit the nearest cache at a time.
+_COPIED_ROWS = 64
 
 
 @jit(inline=False)
@@ -162,72 +164,84 @@ def multiply_add(W, X, base, out, m, n, width, scale):
     """out = scale (base + X W): m rows of ``width`` columns, n being the rows of W, at least 1.
 
     X may be transposed; the others' rows are whole vectors. ``base`` must be ``out`` itself or not
-    overlap it; if its rows are 0 apart it is one row for all, such as a bias. Each element of W
-    that is loaded is used for four rows of ``out``, if there are as many.
+    overlap it; if its rows are 0 apart it is one row for all, such as a bias. A strip of W, a few
+    vectors of its rows, stays in the nearest cache while all rows of X pass.
     """
-    v = lanes(W.data)
-    four, two, one = zeros(W.data, 4), zeros(W.data, 2), zeros(W.data, 1)
-    panels = (n + PANEL - 1) // PANEL
+    v, room, one = lanes(W.data), strip_room(W.data), zeros(W.data, 1)
+    panels = (n + STRIP_ROWS - 1) // STRIP_ROWS
     panel = (n + panels - 1) // panels
     for j in range(0, n, panel):
         count = min(panel, n - j)
         c = scale if j + count == n else W.data.dtype.type(1)
-        rows, x = shifted(W, j * W.across), shifted(X, j * X.along)
-        for r in range(0, m - 1, 4):
-            xr, b, o = _row(x, r), _row(base, r), _row(out, r)
-            k = 0
-            while k + 2 * v <= width:
-                _four_rows(two, shifted(rows, k), xr, shifted(b, k), shifted(o, k), count, m - r, c)
-                k += 2 * v
-            if k < width:
-                _four_rows(one, shifted(rows, k), xr, shifted(b, k), shifted(o, k), count, m - r, c)
-        if m % 4 == 1:
-            xr, b, o = _row(x, m - 1), _row(base, m - 1), _row(out, m - 1)
-            k = 0
+        w, x, k = shifted(W, j * W.across), shifted(X, j * X.along), 0
+        if m == 1:
             # A sum waits for its previous addition at every row of W: four are taken in turns.
             while k + 4 * v <= width:
-                _one_row(four, shifted(rows, k), xr, shifted(b, k), shifted(o, k), count, c)
+                like = zeros(W.data, 4)
+                _one_row(like, shifted(w, k), x, shifted(base, k), shifted(out, k), count, c)
                 k += 4 * v
             while k < width:
-                _one_row(one, shifted(rows, k), xr, shifted(b, k), shifted(o, k), count, c)
+                _one_row(one, shifted(w, k), x, shifted(base, k), shifted(out, k), count, c)
                 k += v
+        while k < width:
+            left = (width - k) // v
+            strip = Strip(shifted(w, k), x, shifted(base, k), shifted(out, k), room)
+            if tile_vectors(W.data) == 3 and (left == 3 or left > 4):
+                k += _multiply_strip(zeros(W.data, 3), strip, m, count, c)
+            elif tile_vectors(W.data) == 3 and left > 1:
+                k += _multiply_strip(zeros(W.data, 2), strip, m, count, c)
+            else:
+                k += _multiply_strip(one, strip, m, count, c)
         base = out  # the next panel adds to the sums so far
+
+
+class Strip(NamedTuple):
+    """A few columns of `multiply_add`."""
+
+    W: Matrix
+    X: Matrix
+    base: Matrix
+    out: Matrix
+    room: Reals  # for a copy of W
+
+
+@jit
+def _multiply_strip(like, strip, m, count, scale):
+    """`multiply_add` of as many columns as ``like`` has, for ``count`` rows of W; how many."""
+    W, X, base, out, room = strip
+    v, width = lanes(W.data), length(like)
+    rest = shifted(W, width)  # the next strip
+    if m >= _COPIED_ROWS:
+        _copy_rows(like, W, count, room)
+        W = matrix(room, width)
+    r = 0
+    while r < m:
+        # One line of each row of the next strip is asked for by each of the first tiles.
+        ahead = shifted(rest, min(r // tile_rows(W.data) * v, width - v))
+        x, b, o = _row(X, r), _row(base, r), _row(out, r)
+        if m - r > 4:
+            many_rows(like, W, x, b, o, ahead, Rows(count, m - r, scale))
+            r += tile_rows(W.data)
+        else:
+            few_rows(like, W, x, b, o, ahead, Rows(count, m - r, scale))
+            r += 4
+    return width
+
+
+@jit
+def _copy_rows(like, W, count, out):
+    """Copy as many columns of W as ``like`` has to a contiguous ``out``."""
+    zero, w, o = zeros(out, 1), W.place, 0
+    for _ in range(count):
+        for k in range(0, length(like), lanes(out)):
+            store(out, o + k, load(zero, W.data, w + k))
+        w += W.across
+        o += length(like)
 
 
 @jit(inline="early")
 def _row(M, r):
     return shifted(M, r * M.across)
-
-
-@jit
-def _four_rows(like, W, X, base, out, count, left, scale):
-    """A few vectors of the next four rows of `multiply_add`; ``left`` rows are not done yet."""
-    # With two or three rows left, the last of them is computed again.
-    third, fourth = int(left > 2), int(left > 3)
-    w, x0, b0, o0 = W.place, X.place, base.place, out.place
-    x1, b1, o1 = x0 + X.across, b0 + base.across, o0 + out.across
-    x2, b2, o2 = x1 + third * X.across, b1 + third * base.across, o1 + third * out.across
-    x3, b3, o3 = x2 + fourth * X.across, b2 + fourth * base.across, o2 + fourth * out.across
-    s0 = load(like, base.data, b0)
-    s1 = load(like, base.data, b1)
-    s2 = load(like, base.data, b2)
-    s3 = load(like, base.data, b3)
-    for _ in range(count):
-        row = load(like, W.data, w)
-        s0 = fma(broadcast_item(like, X.data, x0), row, s0)
-        s1 = fma(broadcast_item(like, X.data, x1), row, s1)
-        s2 = fma(broadcast_item(like, X.data, x2), row, s2)
-        s3 = fma(broadcast_item(like, X.data, x3), row, s3)
-        x0 += X.along
-        x1 += X.along
-        x2 += X.along
-        x3 += X.along
-        w += W.across
-    c = broadcast(like, scale)
-    store(out.data, o0, c * s0)
-    store(out.data, o1, c * s1)
-    store(out.data, o2, c * s2)
-    store(out.data, o3, c * s3)
 
 
 @jit

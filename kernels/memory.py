@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import carray, types
-from numba.core import cgutils
 from numba.core.errors import TypingError
 from numpy.typing import NDArray
 
@@ -74,8 +73,4 @@ def no_places(builder):
 @instruction(giving(types.none), lambda array, index: None)
 def prefetch(builder, array, index):
     """Prefetch the cache line of ``array[index]``; the index may be out of bounds."""
-    address = builder.bitcast(builder.gep(array.data, [index]), cgutils.voidptr_t)
-    kind = ir.FunctionType(ir.VoidType(), [address.type, INT32, INT32, INT32])
-    function = builder.module.declare_intrinsic("llvm.prefetch", [address.type], kind)
-    # To read; to be used soon, but not at once: the second level; data.
-    builder.call(function, [address, INT32(0), INT32(2), INT32(1)])
+    array.prefetch(index)

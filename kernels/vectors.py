@@ -122,6 +122,12 @@ def lanes(builder, array):
     return INT64(array.vector.count)
 
 
+@instruction(lambda like: types.int64(like), lambda like: len(like))
+def length(builder, like):
+    """Elements of a vector, as a compile-time constant."""
+    return INT64(like.type.count)
+
+
 @intrinsic  # not an `instruction`, whose operands are not known to be literals
 def _zeros(typing_context, array, count):
     """``count`` vectors side by side, of ``array``'s dtype; ``count`` is a literal."""

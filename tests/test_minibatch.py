@@ -61,6 +61,15 @@ def call_multiply_add(W, stride, X, n, across, along, m, base, base_stride, out,
     )  # fmt: skip
 
 
+@njit(error_model="numpy")
+def call_product(W, stride, X, n, across, along, m, base, base_stride, out, width):
+    matrix, half = views.Matrix, W.dtype.type(0.5)
+    linear.multiply_add(
+        matrix(W, 0, stride, 1), matrix(X, 0, across, along), matrix(base, 0, base_stride, 1),
+        matrix(out, 0, stride, 1), m, n, width, half,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("m", range(1, 10))
 def test_products_of_any_number_of_rows(dtype, m, generator):
@@ -97,6 +106,37 @@ def test_products_of_any_number_of_rows(dtype, m, generator):
             row = X[t * n : (t + 1) * n].copy()
             call_multiply_add(W, stride, row, n, n, 1, 1, base, 0, alone, scale)
             np.testing.assert_array_equal(alone, got[t])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_products_of_every_shape(dtype, generator):
+    """All rests of rows, columns and sums; strips that are copied; X by columns; a base for all."""
+    kind = np.dtype(dtype)
+    v = 64 // kind.itemsize
+
+    def array(n):
+        values = kernels.aligned_zeros(n, kind)
+        values[:] = generator.integers(-8, 9, size=n)  # sums are exact in any order
+        return values
+
+    shapes = [
+        (m, vectors, 1 + (7 * m + vectors) % 20) for m in range(1, 21) for vectors in range(1, 8)
+    ]
+    shapes += [(m, 4, n) for m in (3, 64, 71) for n in (1, 127, 128, 129, 256, 300)]
+    for m, vectors, n in shapes:
+        width, across = vectors * v, (vectors + 1) * v
+        W, X, base = array(n * across), array(m * n), array(m * across)
+        whole = W.reshape(n, across)[:, :width]
+        for columns in (False, True):
+            for base_across in (0, across):
+                rows = X.reshape(n, m).T if columns else X.reshape(m, n)
+                out = array(m * across)
+                expected = out.reshape(m, across).copy()
+                start = base.reshape(m, across)[:, :width] if base_across else base[:width]
+                expected[:, :width] = kind.type(0.5) * (start + rows @ whole)
+                x_steps = (1, m) if columns else (n, 1)
+                call_product(W, across, X, n, *x_steps, m, base, base_across, out, width)
+                np.testing.assert_array_equal(out.reshape(m, across), expected)
 
 
 def problem(sizes, n, seed=0, density=1.0):
