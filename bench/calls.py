@@ -69,7 +69,7 @@ def differentiate_often(times, state, batch, samples, n, gradient):
     loss = 0.0
     for _ in range(times):
         gradient[:] = 0
-        loss = kernels.train_minibatch(state, batch, gradient, samples, 0, n, 0.0, None)
+        loss = kernels.train_minibatch(state, batch, gradient, samples, 0, n, 0.0, kernels.ALONE)
     return loss
 
 

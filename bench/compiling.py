@@ -62,29 +62,25 @@ def first_prediction():
     return lambda: network.predict(X)
 
 
-def serial_kernels():
+def all_kernels():
     return lambda: fastbp.warmup(DTYPE)
 
 
-def parallel_loops():
-    fastbp.warmup(DTYPE)
-    calls = entries(2)
-    return lambda: [calls[name]() for name in ON_THREADS]
-
-
-def entries(threads):
+def entries():
     """A call of each kernel, by name."""
     network, X, y = problem()
     layout, dtype = network.parameters.layout, network.dtype
     state, samples = network.parameters.state, network.samples(X, y)
     none, out = state[:0], np.empty((len(X), 4), dtype)
     block = kernels.make_block(layout, kernels.Plan(*np.zeros((4, 2), int)), 8, dtype)
-    batch = kernels.make_batch(layout, 8, dtype, threads=threads or 1)
+    batch = kernels.make_batch(layout, 8, dtype, threads=1)
     return {
         "train_sequential": lambda: kernels.train_sequential(state, samples, 0, 8, 0.0),
-        "train_deferred": lambda: kernels.train_deferred(state, block, samples, 0, 8, 0.0, threads),
+        "train_deferred": lambda: kernels.train_deferred(
+            state, block, samples, 0, 8, 0.0, kernels.ALONE
+        ),
         "train_minibatch": lambda: kernels.train_minibatch(
-            state, batch, none, samples, 0, 8, 0.0, threads
+            state, batch, none, samples, 0, 8, 0.0, kernels.ALONE
         ),
         "infer": lambda: kernels.infer(state, batch, samples, 0, 8, out, True),
     }
@@ -94,16 +90,10 @@ USES = {
     "fit": first_fit,
     "gradient": first_gradient,
     "prediction": first_prediction,
-    "serial": serial_kernels,
-    "parallel": parallel_loops,
+    "all": all_kernels,
 }
-SERIAL = "train_sequential", "train_deferred", "train_minibatch", "infer"
-ON_THREADS = "train_deferred", "train_minibatch"
-CASES = (
-    USES
-    | {name: lambda name=name: entries(None)[name] for name in SERIAL}
-    | {f"{name}_on_threads": lambda name=name: entries(2)[name] for name in ON_THREADS}
-)
+ENTRIES = "train_sequential", "train_deferred", "train_minibatch", "infer"
+CASES = USES | {name: lambda name=name: entries()[name] for name in ENTRIES}
 
 
 class Profile(event.Listener):

@@ -6,9 +6,9 @@ What the columns are stands in docs/loops.md.
 """
 
 import argparse
-import itertools
 
 import numpy as np
+from limits import flops, limit, rates
 from machine import describe, seconds
 from report import conditions_of, figure, write_block
 
@@ -108,7 +108,7 @@ def batch_nanoseconds(sizes, batch_size):
     arguments = network.parameters.state, batch, samples
 
     def train(n, state, batch, samples):
-        kernels.train_minibatch(state, batch, state[:0], samples, 0, n, 0.0, None)
+        kernels.train_minibatch(state, batch, state[:0], samples, 0, n, 0.0, kernels.ALONE)
 
     train(BATCH_ROWS, *arguments)  # which transposes the weights, too
     for phase in (batch_forward, batch_forward_and_loss, batch_all_but_step, train):
@@ -132,7 +132,7 @@ def nanoseconds(sizes):
         kernels.train_sequential(state, samples, 0, n, 0.0)
 
     def train_deferred(n, state, samples):
-        kernels.train_deferred(state, block, samples, 0, n, 0.0, None)
+        kernels.train_deferred(state, block, samples, 0, n, 0.0, kernels.ALONE)
 
     for phase in (forward, forward_and_loss, all_but_update, update, train, train_deferred):
 
@@ -153,14 +153,22 @@ def main():
     for sizes in NETS:
         cells = ["-".join(map(str, sizes)), *(figure(value) for value in nanoseconds(sizes))]
         lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", "| net | batch | forward | and loss | and backward | whole step | GFLOP/s |",
-              "|---|---:|---:|---:|---:|---:|---:|"]  # fmt: skip
+    lines += ["", "| net | batch | forward | and loss | and backward | whole step | GFLOP/s "
+              "| limit by FMAs | by bytes | share |",
+              "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|"]  # fmt: skip
+    measured = rates()
     for sizes in BATCH_NETS:
-        products = [n_in * n_out for n_in, n_out in itertools.pairwise(sizes)]
         for batch_size in BATCH_SIZES:
             values = list(batch_nanoseconds(sizes, batch_size))
-            values.append((6 * sum(products) - 2 * products[0]) / values[-1])
-            cells = ["-".join(map(str, sizes)), str(batch_size), *map(figure, values)]
+            values.append(flops(sizes) / values[-1])
+            least = limit(measured, sizes, batch_size)
+            limits = (
+                figure(1000 * least.by_fmas),
+                f"{figure(1000 * least.by_bytes)} ({least.level})",
+            )
+            share = 1000 * least.microseconds / values[-2]
+            cells = ["-".join(map(str, sizes)), str(batch_size), *map(figure, values), *limits,
+                     f"{share:.0%}"]  # fmt: skip
             lines.append("| " + " | ".join(cells) + " |")
     conditions = conditions_of(describe())
     lines += ["", f"ns per sample, float32, dense random rows, one core. {conditions}"]

@@ -8,13 +8,15 @@ import argparse
 import json
 import re
 import statistics
-from itertools import pairwise
 from pathlib import Path
 
 from chart import chart
+from limits import flops, limit
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS = "fastbp"
+# Systems that use one core.
+ALONE = ("fastbp, 1 thread", "plain Numba")
 
 
 def write_block(document, benchmark, text):
@@ -69,12 +71,6 @@ def kinds(problem):
 
 def kind_name(batch_size, optimizer):
     return f"batch {batch_size}" + (f", {optimizer.capitalize()}" if optimizer != "sgd" else "")
-
-
-def flops(net):
-    """Of one sample: the first layer passes no gradient on."""
-    products = [n_in * n_out for n_in, n_out in pairwise(net)]
-    return 6 * sum(products) - 2 * products[0]
 
 
 def summary(report):
@@ -143,15 +139,20 @@ def conditions_of(machine):
 
 
 def details(report):
-    """Every figure: settings, GFLOP/s, share of the peak, compilation."""
+    """Every figure: limits, GFLOP/s, shares of them, compilation, settings."""
     lines = [
-        "| net | steps | system | µs | GFLOP/s | of one core's peak | compilation, s | rows "
-        "| settings |",
-        "|---|---|---|---:|---:|---:|---:|---:|---|",
+        "| net | steps | system | µs | GFLOP/s | limit by FMAs, µs | by bytes, µs | share "
+        "| compilation, s | rows | settings |",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---|",
     ]
+    machine = report["machine"]
     for problem in report["problems"]:
         for entry in problem["entries"]:
             rate = flops(problem["net"]) / median_of(entry) / 1e3
+            least = limit(
+                machine, problem["net"], entry["batch_size"], entry["optimizer"], problem["zeros"],
+                1 if entry["system"] in ALONE else machine["cores"],
+            )  # fmt: skip
             settings = "; ".join(f"{k}: {plain(v)}" for k, v in entry["settings"].items())
             cells = (
                 title(problem),
@@ -159,7 +160,8 @@ def details(report):
                 entry["system"],
                 figure(median_of(entry)),
                 figure(rate),
-                f"{rate / report['machine']['peak_gflops']:.0%}",
+                *least.cells,
+                f"{least.microseconds / median_of(entry):.0%}",
                 f"{entry['compile_seconds']:.2f}",
                 entry["rows"],
                 settings,

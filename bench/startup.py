@@ -29,8 +29,7 @@ COMPILED = {
     "fit": "first fit of a small network, one sample a step",
     "gradient": "first `value_and_grad`",
     "prediction": "first `predict`",
-    "serial": "all kernels of one dtype, without threads",
-    "parallel": "their parallel loops after that",
+    "all": "all kernels of one dtype",
 }
 
 IMPORT = "import time; t = time.perf_counter(); import {}; print(time.perf_counter() - t)"
@@ -49,19 +48,7 @@ import time
 import fastbp
 print(fastbp.warmup("float32"))
 """
-LOADING = WARMUP.replace('"float32"', "parallel=True")
-PARALLEL = (
-    WARMUP
-    + """
-import numpy as np
-X = np.random.default_rng(0).random((256, 784), dtype=np.float32)
-began = time.perf_counter()
-for batch_size in (1, 256):
-    network = fastbp.Network((784, 512, 512, 10), seed=0)
-    fastbp.Trainer(network, batch_size=batch_size, n_threads=2).partial_fit(X, np.arange(256) % 10)
-print(time.perf_counter() - began)
-"""
-)
+LOADING = WARMUP.replace('"float32"', "")
 INTERRUPTED = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
@@ -130,7 +117,6 @@ def waiting(rounds):
         "import and first fit, code cached": statistics.median(warm),
         "import and first fit, empty cache": cold_seconds("-c", FIT),
         "`warmup` of float32, empty cache: all kernels": cold_seconds("-c", WARMUP),
-        "parallel loops after that, where a net first uses them": cold_seconds("-c", PARALLEL),
         "Ctrl-C to KeyboardInterrupt, 784-512-512-10, median": statistics.median(latency),
         "the same, longest": max(latency),
     }
@@ -139,9 +125,7 @@ def waiting(rounds):
             "import and first fit, empty cache, machine code shipped": cold_seconds(
                 "-c", FIT, without=""
             ),
-            "`warmup` of both dtypes and parallel loops, ditto": cold_seconds(
-                "-c", LOADING, without=""
-            ),
+            "`warmup` of both dtypes, ditto": cold_seconds("-c", LOADING, without=""),
         }
     return table([["", "seconds"], *([name, f"{value:.2f}"] for name, value in rows.items())])
 

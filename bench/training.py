@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from machine import PAUSE, describe, peak_gflops
+from limits import rates
+from machine import PAUSE, describe
 from peers import SYSTEMS
 
 from fastbp import Network, load_dataset
@@ -230,7 +231,7 @@ def main():
     restart(options.threads)
     images = load_dataset(options.images)[:2] if options.images else None
     report = {
-        "machine": describe() | {"peak_gflops": peak_gflops("float32")},
+        "machine": describe() | rates(),
         "protocol": {"rounds": options.rounds, "seconds": options.seconds, "rtol": RTOL},
         "problems": [],
     }

@@ -75,12 +75,14 @@ def test_a_label_that_is_no_class_gives_a_loss_of_nan(label, smoothing):
         none = np.zeros(2, np.int64)
         plan = kernels.Plan(np.full(2, kernels.DEFERRED), none, none, none)
         block = kernels.make_block(layout, plan, 4, dtype)
-        losses.append(kernels.train_deferred(state, block, samples, 0, 4, 0.0, None))
+        losses.append(kernels.train_deferred(state, block, samples, 0, 4, 0.0, kernels.ALONE))
         for size in (1, 4):
             batch = kernels.make_batch(layout, size, dtype)
             no_gradient = network.params[:0]
             losses.append(
-                kernels.train_minibatch(state, batch, no_gradient, samples, 0, 4, 0.0, None)
+                kernels.train_minibatch(
+                    state, batch, no_gradient, samples, 0, 4, 0.0, kernels.ALONE
+                )
             )
         batch = kernels.make_batch(layout, 4, dtype, purpose="inference")
         no_outputs = np.empty((0, 3), np.float32)

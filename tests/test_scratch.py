@@ -33,10 +33,10 @@ def batch_of(network, **options):
     return kernels.make_batch(network.layout, N, network.dtype, **options)
 
 
-def train(network, batch, samples, threads=None, gradient=None):
+def train(network, batch, samples, team=kernels.ALONE, gradient=None):
     state = network.parameters.state
     gradient = state[:0] if gradient is None else gradient
-    return kernels.train_minibatch(state, batch, gradient, samples, 0, N, 0.0, threads)
+    return kernels.train_minibatch(state, batch, gradient, samples, 0, N, 0.0, team)
 
 
 @pytest.mark.parametrize("sizes", [SIZES, (300, 70, 5), (3, 2)])
@@ -47,11 +47,11 @@ def train(network, batch, samples, threads=None, gradient=None):
 ])  # fmt: skip
 def test_more_threads_than_a_batch_is_made_for_change_nothing(options, threads, sizes):
     results = []
-    for team in (None, threads, 2, 4, 7):
+    for size in (1, threads, 2, 4, 7):
         network, samples = problem(options.get("inputs", "dense"), sizes)
         network.parameters.fields.rates[0] = 0.1
         batch, is_spoilt = guarded(batch_of(network, threads=threads, **options))
-        loss = train(network, batch, samples, team)
+        loss = train(network, batch, samples, kernels.make_team(size))
         assert not is_spoilt()
         results.append((loss, network.params.tobytes()))
     assert len(set(results)) == 1
@@ -68,7 +68,9 @@ def test_a_block_is_never_longer_than_marks_are(length):
     block = kernels.make_block(network.layout, plan, length, network.dtype)
     packed, is_spoilt = guarded(block)
     assert kernels.fields(packed, kernels.Block).length == min(length, kernels.LONGEST_BLOCK)
-    kernels.train_deferred(network.parameters.state, packed, samples, 0, N, 0.0, 3)
+    kernels.train_deferred(
+        network.parameters.state, packed, samples, 0, N, 0.0, kernels.make_team(3)
+    )
     assert not is_spoilt()
     np.testing.assert_allclose(network.params, expected.params, rtol=1e-3, atol=1e-5)
 
@@ -91,7 +93,7 @@ def test_scratch_for_another_layout_is_refused(sizes):
     plan = kernels.Plan([kernels.DEFERRED] * (len(sizes) - 1), none, none, none)
     block = kernels.make_block(other.layout, plan, 8, other.dtype)
     with pytest.raises(ValueError, match="a Block must be made for the layout"):
-        kernels.train_deferred(state, block, samples, 0, N, 0.0, None)
+        kernels.train_deferred(state, block, samples, 0, N, 0.0, kernels.ALONE)
     np.testing.assert_array_equal(network.params, before)
 
 
@@ -108,8 +110,10 @@ def test_rows_of_another_width_are_refused(n_in, kind):
     batch, out = batch_of(network, inputs=kind), np.empty((N, 3), dtype)
     for call in (
         lambda: kernels.train_sequential(packed, samples, 0, N, 0.0),
-        lambda: kernels.train_deferred(packed, block, samples, 0, N, 0.0, None),
-        lambda: kernels.train_minibatch(packed, batch, state[:0], samples, 0, N, 0.0, None),
+        lambda: kernels.train_deferred(packed, block, samples, 0, N, 0.0, kernels.ALONE),
+        lambda: kernels.train_minibatch(
+            packed, batch, state[:0], samples, 0, N, 0.0, kernels.ALONE
+        ),
         lambda: kernels.infer(packed, batch, samples, 0, N, out, False),
     ):
         with pytest.raises(ValueError, match="as many inputs as the network"):
@@ -127,8 +131,10 @@ def test_more_samples_than_there_are_are_refused(kind):
     batch, out = batch_of(network, inputs=kind), np.empty((N + 1, 3), dtype)
     for call in (
         lambda: kernels.train_sequential(state, samples, 0, N + 1, 0.0),
-        lambda: kernels.train_deferred(state, block, samples, 0, N + 1, 0.0, None),
-        lambda: kernels.train_minibatch(state, batch, state[:0], samples, 0, N + 1, 0.0, None),
+        lambda: kernels.train_deferred(state, block, samples, 0, N + 1, 0.0, kernels.ALONE),
+        lambda: kernels.train_minibatch(
+            state, batch, state[:0], samples, 0, N + 1, 0.0, kernels.ALONE
+        ),
         lambda: kernels.infer(state, batch, samples, 0, N + 1, out, False),
     ):
         with pytest.raises(ValueError, match="at most the number of samples"):
@@ -161,7 +167,7 @@ def test_a_block_for_dense_rows_is_refused_for_csr(method):
     plan = kernels.Plan([method] * 2, [0, 0], [0, 0], [0, 0])
     block = kernels.make_block(network.layout, plan, 8, network.dtype)
     with pytest.raises(ValueError, match="zero-skipping first layer"):
-        kernels.train_deferred(network.parameters.state, block, samples, 0, N, 0.0, None)
+        kernels.train_deferred(network.parameters.state, block, samples, 0, N, 0.0, kernels.ALONE)
 
 
 def test_what_a_batch_has_no_room_for_is_refused():
@@ -186,9 +192,9 @@ def test_a_state_without_room_for_moments_is_refused():
     rule[:] = kernels.ADAM, 0, 2
     batch = batch_of(network)
     with pytest.raises(ValueError, match="no room for the moments"):
-        kernels.train_minibatch(state, batch, state[:0], samples, 0, N, 0.0, None)
+        kernels.train_minibatch(state, batch, state[:0], samples, 0, N, 0.0, kernels.ALONE)
     rule[:] = kernels.SGD, 0, 1
-    kernels.train_minibatch(state, batch, state[:0], samples, 0, N, 0.0, None)
+    kernels.train_minibatch(state, batch, state[:0], samples, 0, N, 0.0, kernels.ALONE)
 
 
 @pytest.mark.parametrize("shape", [(N - 1, 3), (N, 2), (N, 4), (1, 3)])
