@@ -181,7 +181,7 @@ def test_what_a_batch_has_no_room_for_is_refused():
     for options, length in (({}, n), ({"is_plain": True}, n), ({"purpose": "gradient"}, n - 1)):
         with pytest.raises(ValueError, match="a gradient must have all parameters"):
             train(network, batch_of(network, **options), samples, kernels.ALONE, gradient[:length])
-    train(network, batch_of(network, purpose="gradient"), samples, 3, gradient)
+    train(network, batch_of(network, purpose="gradient"), samples, kernels.make_team(3), gradient)
     assert gradient.any()
 
 
