@@ -61,6 +61,8 @@ def _of_rows(
 
 # A call of at most so many multiply-adds, some 10 µs, is neither cut nor shared by threads.
 _SHORT = 100_000
+# Rows whose outputs such a call keeps at a time.
+_FEW = 32
 
 
 class Parameters:
@@ -224,9 +226,21 @@ class Parameters:
         """
         n = len(inputs.X) or inputs.n  # sparse rows have no X
         outputs = np.empty((n, self.sizes[-1]), self.dtype)
+        is_few = 0 < len(inputs.X) * self.size <= _SHORT and is_plain(inputs.X, self.dtype)
+        if is_few and self._infer_few(inputs.X, outputs, check):
+            return outputs
         samples = kernels.Samples(inputs, NO_LABELS, self._no_targets, NO_WEIGHTS)
         self.infer(samples, outputs, n_threads, check, given)
         return outputs
+
+    def _infer_few(self, X: FloatArray, outputs: FloatArray, check: bool) -> bool:
+        """Fill ``outputs`` by a call that costs little; whether X and they are finite."""
+        batch = self._taken("few", ())
+        if batch is None:
+            batch = self._batch(_FEW, False, False, "inference")
+        is_finite: bool = kernels.infer_rows(self.state, batch, X, outputs, check)
+        self._kept["few"] = (), batch
+        return is_finite
 
     def _refuse_outputs(self, samples: kernels.Samples, n_threads: int | None) -> NoReturn:
         """Say which outputs are NaN or infinity, from which no prediction can be made."""
@@ -283,11 +297,15 @@ class Parameters:
         """
         inputs, targets = samples.inputs, samples.targets
         n, is_sparse = len(outputs) or inputs.n, inputs.is_sparse
-        is_listed = self.may_list and plan.lists_zeros(self.layout, self.dtype, inputs)
+        is_short = n * self.size <= _SHORT
+        is_listed = (
+            self.may_list and not is_short and plan.lists_zeros(self.layout, self.dtype, inputs)
+        )
         kind = min(n, kernels.LONGEST_STRETCH), is_listed, is_sparse
         spare = self._taken("infer", kind) or []
         converts = not is_plain(inputs.X, self.dtype)
-        converts |= len(targets) > 0 and not is_plain(targets, self.dtype)
+        if len(targets) > 0:
+            converts |= not is_plain(targets, self.dtype)
         spoilt = []  # blocks with outputs that are not finite
 
         def block(start: int, stop: int) -> tuple[float, int]:
@@ -308,7 +326,7 @@ class Parameters:
                 spoilt.append(start)
             return loss_sum, n_correct
 
-        if n * self.size <= _SHORT:
+        if is_short:
             loss_sum, n_correct = block(0, n)
         else:
             loss_sum, n_correct = 0.0, 0

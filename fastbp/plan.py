@@ -19,8 +19,8 @@ from fastbp import kernels, threads
 from fastbp.kernels import DEFERRED, METHODS, SEQUENTIAL, SKIPPING
 
 # Rows sampled to estimate X's share of zeros: more before training, fewer before one cheap forward
-# pass.
-_SAMPLED_ROWS, _ROWS_FOR_ONE_LOOK = 256, 32
+# pass, which must have at least a multiple of them.
+_SAMPLED_ROWS, _ROWS_FOR_ONE_LOOK, _LEAST_ROWS = 256, 8, 32
 # From this share of zeros on, finding zeros costs less than multiplying by them.
 _SPARSE = 0.4
 # Share of zeros expected behind a ReLU.
@@ -123,9 +123,7 @@ def first_layer_kind(
 
 def lists_zeros(layout: kernels.Layout, dtype: np.dtype, inputs: kernels.Inputs) -> bool:
     """`skips_zeros` for one forward pass; False for so few rows that finding out takes longer."""
-    return (
-        inputs.n >= _ROWS_FOR_ONE_LOOK and skips_zeros(layout, dtype, inputs, _ROWS_FOR_ONE_LOOK)[0]
-    )
+    return inputs.n >= _LEAST_ROWS and skips_zeros(layout, dtype, inputs, _ROWS_FOR_ONE_LOOK)[0]
 
 
 def _zeros_matter(

@@ -14,7 +14,7 @@ from .ahead import Ahead, CFunctions, everything
 from .calls import apply, learn_one, predict_one, set_learning_rate, vjp
 from .deferred import train_deferred
 from .finite import first_nonfinite
-from .inference import infer
+from .inference import infer, infer_rows
 from .instructions import VECTOR_BYTES
 from .lanes import Lanes, make_lanes, train_lanes
 from .layout import DEFERRED, METHODS, SEQUENTIAL, SKIPPING, Layout, make_layout
@@ -94,6 +94,7 @@ __all__ = [
     "host_cpu",
     "host_features",
     "infer",
+    "infer_rows",
     "is_complete",
     "is_slow",
     "kind_of",

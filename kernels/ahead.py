@@ -16,7 +16,7 @@ from . import compiling
 from .calls import apply, learn_one, predict_one, set_learning_rate, vjp
 from .deferred import train_deferred
 from .finite import first_nonfinite
-from .inference import infer
+from .inference import infer, infer_rows
 from .lanes import make_lanes, train_lanes
 from .layout import make_layout
 from .minibatch import train_minibatch
@@ -100,6 +100,7 @@ def everything(dtype: np.dtype) -> Iterator[Ahead | CFunctions]:
         yield entry(first_nonfinite, values, 0, 0, what=what)
     yield entry(train_sequential, state, *pass_)
     yield entry(infer, state, batch, samples, 0, 0, np.empty((0, 2), dtype), False)
+    yield entry(infer_rows, state, batch, one_row.X, np.empty((1, 2), dtype), False)
     yield entry(train_deferred, state, block, *pass_, ALONE)
     yield entry(train_minibatch, state, batch, state[:0], *pass_, ALONE)
     yield entry(train_single, state, *pass_)

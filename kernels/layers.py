@@ -27,6 +27,10 @@ from .scratch import QUARTERS
 from .vectors import lanes
 from .views import layer_at, matrix, rows_at, shifted, width_at
 
+# Outputs and δ of so many samples stay in the first-level cache. It pays if all weights, which are
+# read again for each group, fit the second-level cache.
+_GROUP, _CACHED_BYTES = 32, 1024 * 1024
+
 
 class Stretch(NamedTuple):
     """A run of samples of a batch, whose outputs and δ are kept at the same time."""
@@ -235,6 +239,13 @@ def drop_units(layout, batch, l, lo, n, number):
     A = rows_at(batch.a, layout, batch.length, l, lo, n)
     M = rows_at(batch.mask, layout, batch.length, l, lo, n)
     times(A, M, rows_at(batch.masked, layout, batch.length, l, lo, n), len(A))
+
+
+@jit
+def group_length(state, share):
+    """How many samples of a ``share`` go through all layers before the next ones do."""
+    is_small = len(state.params) * state.params.itemsize <= _CACHED_BYTES
+    return min(_GROUP, share) if is_small else share
 
 
 @jit

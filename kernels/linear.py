@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ._jit import jit
 from .bits import pack_nonzeros
-from .memory import no_places
+from .memory import no_places, window
 from .packing import Reals
 from .tiles import STRIP_ROWS, Rows, few_rows, many_rows, strip_room, tile_rows, tile_vectors
 from .vectors import (
@@ -537,3 +537,15 @@ def copy(x, out, n):
     while k < n:
         out[k] = x[k]
         k += 1
+
+
+@jit
+def copy_rows(A, stride, out, n, m):
+    """The first n elements of each of m rows of A, ``stride`` apart, to ``out``, without gaps."""
+    v, zero = lanes(out), zeros(out, 1)
+    for t in range(m):
+        for k in range(0, n, v):
+            if t * n + k + v <= m * n:  # what is beyond the row's end, the next row overwrites
+                store(out, t * n + k, load(zero, A, t * stride + k))
+            else:
+                copy(window(A, t * stride + k, n - k), window(out, t * n + k, n - k), min(v, n - k))

@@ -70,6 +70,37 @@ def no_places(builder):
     return ir.Constant(INT32.as_pointer(), None), INT64(0)
 
 
+def _empty(dtype: Any, element: Any, readonly: bool = True) -> Any:
+    """Operation that gives an empty flat array, of the type of one from Python."""
+    kind = types.Array(dtype, 1, "C", readonly=readonly)
+
+    @instruction(lambda: kind(), lambda: np.empty(0, str(dtype)))
+    def empty(builder):
+        return ir.Constant(element.as_pointer(), None), INT64(0)
+
+    return empty
+
+
+no_indices, no_starts = _empty(types.int32, INT32), _empty(types.int64, INT64)
+no_weights, no_order = _empty(types.float64, ir.DoubleType()), _empty(types.int64, INT64, False)
+
+
+def _read_only(array: Any, ndim: int) -> Any:
+    return types.Array(array.dtype, ndim, "C", readonly=True)(array)
+
+
+@instruction(lambda array: _read_only(array, 1), lambda array: np.empty(0, array.dtype))
+def no_values(builder, array):
+    """Empty flat array of ``array``'s dtype, read-only."""
+    return ir.Constant(array.data.type, None), INT64(0)
+
+
+@instruction(lambda array: _read_only(array, 2), lambda array: np.empty((0, 0), array.dtype))
+def no_rows(builder, array):
+    """Empty matrix of ``array``'s dtype, read-only."""
+    return ir.Constant(array.data.type, None), INT64(0)
+
+
 @instruction(giving(types.none), lambda array, index: None)
 def prefetch(builder, array, index):
     """Prefetch the cache line of ``array[index]``; the index may be out of bounds."""

@@ -27,6 +27,7 @@ from .layers import (
     Stretch,
     clear_marks,
     forward_rows,
+    group_length,
     input_matrix,
     layer_deltas,
     layer_sums,
@@ -63,9 +64,6 @@ from .views import layer_at, matrix, rows_at, shifted, transposed, width_at
 PLAIN_STEP, SUM_UP, STEP = range(3)
 # Rows of a group are a multiple of this, as products take them.
 _ROWS = 8
-# Outputs and δ of so many samples, a multiple of `_ROWS`, stay in the first-level cache. It pays if
-# all weights, which are read again for each group, fit the second-level cache.
-_GROUP, _CACHED_BYTES = 32, 1024 * 1024
 # A clip factor below this has lost digits, or is 0, in the parameters' dtype.
 _LEAST_FACTOR = constant(1e-30, 1e-290)
 
@@ -78,13 +76,6 @@ class Todo(NamedTuple):
     gradient: Reals  # where it is summed up: for all parameters, or in one panel per thread
     penalties: Penalties
     step: Step
-
-
-@jit
-def group_length(state, share):
-    """How many samples of a thread's ``share`` go through all layers before the next ones do."""
-    is_small = len(state.params) * state.params.itemsize <= _CACHED_BYTES
-    return min(_GROUP, share) if is_small else share
 
 
 @jit

@@ -7,7 +7,17 @@ from numpy.typing import NDArray
 
 from ._jit import jit
 from .linear import Entries
-from .memory import matrix_rows, prefetch, window
+from .memory import (
+    matrix_rows,
+    no_indices,
+    no_order,
+    no_rows,
+    no_starts,
+    no_values,
+    no_weights,
+    prefetch,
+    window,
+)
 from .vectors import lanes
 
 
@@ -63,6 +73,13 @@ _NO_INDPTR = read_only(np.empty(0, np.int64))
 def dense_inputs(X: NDArray[np.floating], dtype: np.dtype | None = None) -> Inputs:
     """``X``, C-contiguous (n, n_0), as kernels take it; or any X that is yet to be converted."""
     return Inputs(X, _NO_DATA[dtype or X.dtype], _NO_INDICES, _NO_INDPTR)
+
+
+@jit
+def rows_alone(X):
+    """`Samples` of dense rows, of the type that those made in Python have."""
+    inputs = Inputs(X, no_values(X), no_indices(), no_starts())
+    return Samples(inputs, no_starts(), no_rows(X), no_weights(), no_order(), 1.0, 0.0, 0.0)
 
 
 # Bytes of rows to prefetch into a core's second-level cache, which leaves room for everything else.
