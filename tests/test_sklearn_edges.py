@@ -11,6 +11,7 @@ import pytest
 import scipy.sparse
 import sklearn.neural_network as theirs
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import accuracy_score
 
 import fastbp
 import fastbp.sklearn as ours
@@ -546,3 +547,20 @@ def test_scikit_learn_fits_what_ours_does_with_a_large_alpha():
     settings = SMALL | {"solver": "sgd", "batch_size": 1, "alpha": 100, "learning_rate_init": 0.01}
     for module in (ours, theirs):
         module.MLPClassifier(**settings).fit(X, y)
+
+
+@pytest.mark.parametrize("kind", ["two", "text", "labels"])
+@pytest.mark.parametrize("is_weighted", [False, True])
+def test_the_score_of_an_epoch_is_scikit_learns_accuracy(kind, is_weighted):
+    generator = np.random.default_rng(0)
+    X = generator.normal(size=(90, 4))
+    y = {
+        "two": np.repeat([3, 5], 45),
+        "text": np.repeat(["a", "bb", "c"], 30),
+        "labels": generator.integers(0, 2, (90, 3)),
+    }[kind]
+    weights = generator.random(90) if is_weighted else None
+    model = MLPClassifier((4,), random_state=0, max_iter=2).fit(X, y)
+    score = model._score(X, y, weights)
+    assert score == accuracy_score(y, model.predict(X), sample_weight=weights)
+    assert type(score) is float

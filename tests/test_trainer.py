@@ -16,7 +16,7 @@ import pytest
 from naive import Naive
 
 import fastbp
-from fastbp import DivergenceError, Network, Trainer, kernels, optimizers, pacing
+from fastbp import DivergenceError, Network, Trainer, kernels, optimizers, pacing, plan
 
 
 @pytest.fixture
@@ -67,6 +67,18 @@ def test_epochs_in_one_fit_or_in_several_are_the_same(blobs):
     for _ in range(3):
         trainer.fit(*blobs, epochs=1, progress=False)
     np.testing.assert_array_equal(apart.params, together.params)
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 8}, {"optimizer": "adam", "batch_size": 8}])
+def test_a_fit_looks_for_zeros_once(options, generator, monkeypatch):
+    real, looks = plan.zero_share, []
+    monkeypatch.setattr(plan, "zero_share", lambda *a: looks.append(a) or real(*a))
+    X, y = generator.normal(size=(50, 64)), generator.integers(0, 10, 50)
+    trainer = Trainer(Network((64, 64, 10), seed=0), seed=0, **options)
+    trainer.fit(X, y, epochs=4, progress=False)
+    assert len(looks) == 1
+    trainer.fit(X * (X > 0), y, epochs=2, progress=False)
+    assert len(looks) == 2
 
 
 def test_chunk_sizes_change_no_bit(blobs, monkeypatch):
