@@ -314,10 +314,10 @@ def test_padding_stays_zero():
 )
 @pytest.mark.parametrize("batch_size", [1, 2])
 @pytest.mark.parametrize(
-    "optimizer", [optimizers.SGD(momentum=0.5), optimizers.Adam(beta1=0.5, beta2=0.5)], ids=repr
+    "optimizer", [optimizers.SGD(momentum=0.7), optimizers.Adam(beta1=0.7, beta2=0.7)], ids=repr
 )
 def test_moments_of_inputs_that_became_zero_end_at_zero(optimizer, batch_size):
-    X, y = problem((3, 5, 3), 600)
+    X, y = problem((3, 5, 3), 900)
     X[10:, 1] = 0
     network = Network((3, 5, 3), activation="tanh", dtype="float32", seed=0)
     trainer = Trainer(network, optimizer, batch_size=batch_size, shuffle=False)
