@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from fastbp import kernels, threads
 from fastbp.kernels import DEFERRED, METHODS, SEQUENTIAL, SKIPPING
+from fastbp.optimizers import SGD, Optimizer
 
 # Rows sampled to estimate X's share of zeros: more before training, fewer before one cheap forward
 # pass, which must have at least a multiple of them.
@@ -165,6 +166,38 @@ _ALONE_BYTES = 256 * 1024
 def steps_alone(layout: kernels.Layout, dtype: np.dtype) -> bool:
     """Whether a step for a single dense row is taken as `kernels.learn_one` takes it."""
     return int(layout.blocks[-1]) * dtype.itemsize <= _ALONE_BYTES
+
+
+# The same of networks whose optimizer keeps moments.
+_STEPPED_BYTES = 1024 * 1024
+
+
+class Lagging(NamedTuple):
+    """How the first layer's weights lag behind, where an optimizer steps after each sample."""
+
+    length: int = 0
+    """Samples after which all catch up; 0 if none lags."""
+    is_listed: bool = False
+    """Whether zeros of dense X are left out."""
+    why: str = ""
+
+
+def alone(
+    layout: kernels.Layout, dtype: np.dtype, inputs: kernels.Inputs, optimizer: Optimizer
+) -> Lagging | None:
+    """How `kernels.train_single` takes the steps, or None if they are left to batches of one."""
+    n_bytes, first = int(layout.blocks[-1]) * dtype.itemsize, _layer_bytes(layout, dtype, 0)
+    lags = isinstance(optimizer, SGD) and optimizer.momentum > 0 and optimizer.dampening == 0
+    if not lags or inputs.n == 1:
+        is_small = n_bytes <= _STEPPED_BYTES and not inputs.is_sparse
+        return Lagging() if is_small else None
+    zeros = zero_share(inputs) if zeros_matter(layout, dtype) else 0.0
+    skips = inputs.is_sparse or zeros >= _SPARSE
+    if n_bytes - (first if skips else 0) > _STEPPED_BYTES:
+        return None
+    what = "X is sparse" if inputs.is_sparse else f"{zeros:.0%} of X is zero"
+    why = f"weights of zero inputs catch up later: {what}" if skips else ""
+    return Lagging(kernels.LAGGING_BLOCK, skips and not inputs.is_sparse, why)
 
 
 def _most_threads(n_threads: int | None) -> int:

@@ -86,10 +86,13 @@ def _kind_of_samples(
     return is_one, *plan.first_layer_kind(parameters.layout, network.dtype, inputs, asked)
 
 
-def _by_rule(optimizer: Optimizer) -> Way:
+def _by_rule(network: Network, optimizer: Optimizer, lagging: plan.Lagging) -> Way:
     """An optimizer's step after each sample."""
-    line = f"single samples, {optimizer}"
-    return Way("train_single", (), 1, 1, "sequential", lambda team: (line,))
+    lines = (f"single samples, {optimizer}", *filter(None, [lagging.why]))
+    lag = kernels.make_lag(
+        network.parameters.layout, network.dtype, lagging.length, lagging.is_listed
+    )
+    return Way("train_single", (lag,), max(1, lagging.length), 1, "sequential", lambda team: lines)
 
 
 class _Batches(NamedTuple):
@@ -398,16 +401,19 @@ class Runs:
             kind = _kind_of_samples(network, samples.inputs, options)
         else:
             state = self.optimizer_state(network, options.optimizer)
-            takes_alone = is_single and network.parameters.is_small and not samples.inputs.is_sparse
-            if not (takes_alone and options.is_unregularized):
+            if is_single and options.is_unregularized:
+                kind = plan.alone(
+                    network.parameters.layout, network.dtype, samples.inputs, options.optimizer
+                )
+            if kind is None:
                 kind, why = _batches_of(network, samples, learning_rate, options)
         made_for = network, learning_rate, options.of_steps, state, kind
         run, self._spare = self._spare, None
         if run is None or run.made_for != made_for:
             if state is None:
                 way = _by_samples(network, samples.inputs, learning_rate, options)
-            elif kind is None:
-                way = _by_rule(options.optimizer)
+            elif isinstance(kind, plan.Lagging):
+                way = _by_rule(network, options.optimizer, kind)
             else:
                 way = _by_batches(kind, why, learning_rate, options, state, self._orders.key)
             run = Run(

@@ -16,6 +16,7 @@ from .deferred import train_deferred
 from .finite import first_nonfinite
 from .inference import infer, infer_rows
 from .instructions import VECTOR_BYTES
+from .lagging import LAGGING_BLOCK, Lag, make_lag
 from .lanes import Lanes, make_lanes, train_lanes
 from .layout import DEFERRED, METHODS, SEQUENTIAL, SKIPPING, Layout, make_layout
 from .losses import CLASSIFICATION, LEGAL_OUTPUTS, LOSSES
@@ -55,6 +56,7 @@ __all__ = [
     "HEADER_BYTES",
     "HIDDEN",
     "IN_ORDER",
+    "LAGGING_BLOCK",
     "LEGAL_OUTPUTS",
     "LONGEST_BLOCK",
     "LONGEST_STRETCH",
@@ -73,6 +75,7 @@ __all__ = [
     "Block",
     "CFunctions",
     "Inputs",
+    "Lag",
     "Lanes",
     "Layout",
     "Plan",
@@ -104,6 +107,7 @@ __all__ = [
     "loop_threads",
     "make_batch",
     "make_block",
+    "make_lag",
     "make_lanes",
     "make_layout",
     "make_state",

@@ -17,6 +17,7 @@ from .calls import apply, learn_one, predict_one, set_learning_rate, vjp
 from .deferred import train_deferred
 from .finite import first_nonfinite
 from .inference import infer, infer_rows
+from .lagging import make_lag
 from .lanes import make_lanes, train_lanes
 from .layout import make_layout
 from .minibatch import train_minibatch
@@ -103,7 +104,7 @@ def everything(dtype: np.dtype) -> Iterator[Ahead | CFunctions]:
     yield entry(infer_rows, state, batch, one_row.X, np.empty((1, 2), dtype), False)
     yield entry(train_deferred, state, block, *pass_, ALONE)
     yield entry(train_minibatch, state, batch, state[:0], *pass_, ALONE)
-    yield entry(train_single, state, *pass_)
+    yield entry(train_single, state, make_lag(layout, dtype), *pass_)
     yield entry(train_lanes, make_lanes(layout, dtype), samples, 0, 0)
     yield entry(penalty_of, state, 0.0, 0.0)
     yield entry(forward, state, one_row, 0)

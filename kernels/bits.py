@@ -115,6 +115,7 @@ class _Format(NamedTuple):
     integer: Any
     fraction: int  # bits
     bias: int
+    reciprocal: int  # of which bits of x are taken off for those of 1 / x
 
     @property
     def whole(self) -> float:
@@ -131,8 +132,8 @@ class _Format(NamedTuple):
         return int(self.real(value).view(self.integer))
 
 
-_SINGLE = _Format(np.float32, np.int32, 23, 127)
-_DOUBLE = _Format(np.float64, np.int64, 52, 1023)
+_SINGLE = _Format(np.float32, np.int32, 23, 127, 0x7EF311C3)
+_DOUBLE = _Format(np.float64, np.int64, 52, 1023, 0x7FDE623822FC16E6)
 
 
 def _bits(builder, x):
@@ -141,6 +142,21 @@ def _bits(builder, x):
     if isinstance(x.type, ir.VectorType):
         kind = ir.VectorType(kind, x.type.count)
     return builder.bitcast(x, kind), kind, form
+
+
+def _rough(x: Any) -> Any:
+    form = _SINGLE if x.dtype == np.float32 else _DOUBLE
+    return (form.integer(form.reciprocal) - x.view(form.integer)).view(x.dtype)
+
+
+@instruction(alike, _rough)
+def rough_inverse(builder, x):
+    """1 / x to 12 %, for an x > 0 of which that is a normal number.
+
+    Bits are a logarithm, linear between powers of two.
+    """
+    bits, kind, form = _bits(builder, x)
+    return builder.bitcast(builder.sub(kind(form.reciprocal), bits), x.type)
 
 
 @instruction(alike, np.rint)

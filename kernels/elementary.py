@@ -25,17 +25,25 @@ import numpy as np
 from numba import config
 
 from ._jit import jit
-from .bits import exponent, nearest, power_of_two, significand
+from .bits import (
+    exponent,
+    nearest,
+    power_of_two,
+    rough_inverse,
+    significand,
+)
 from .memory import window
 from .vectors import (
     broadcast,
     clamp,
     constant,
     fma,
+    is_float32,
     lanes,
     largest,
     load,
     maximum,
+    minimum,
     polynomial,
     store,
     sum_and_error,
@@ -172,6 +180,30 @@ def log1p(x):
     result = where(x < T(math.inf), result, x)
     result = where(abs(x) > _LINEAR(x), result, x)
     return where(x > T(-1), result, where(x == T(-1), T(-math.inf), T(math.nan)))
+
+
+# Beyond, 1/x of float32 is below the normal numbers.
+_ONE, _LARGEST = constant(1.0, 1.0), constant(1e38, math.inf)
+
+
+@jit(strict=True)
+def quotient(n, x):
+    """n / x of vectors, for x > 0, with an error of at most 2 ulp; of float32 without a division.
+
+    The unit that divides also takes roots, and in an optimizer's step has no time for both: of
+    float32 it takes the root, and of float64 it divides (see `bits.root`). Of an x so large that 1/x
+    is below the normal numbers, digits are lost.
+    """
+    if not is_float32(x):
+        return n / x
+    one = _ONE(x)
+    x = minimum(_LARGEST(x), x)
+    y = rough_inverse(x)
+    e = fma(-x, y, one)
+    y = fma(y, e, y)
+    y = fma(y, e * e, y)  # of fourth order
+    q = n * y
+    return fma(fma(-x, q, n), y, q)
 
 
 @jit(strict=True)

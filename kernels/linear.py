@@ -488,16 +488,6 @@ def times(x, y, out, n):
         store(out, k, load(zero, x, k) * load(zero, y, k))
 
 
-@jit(strict=True)
-def outer(scale, x, δ, out):
-    """Write scale·x δᵀ to ``out``, a row of len(δ) elements per entry of x."""
-    zero, n = zeros(out, 1), len(δ)
-    for k in range(0, n, lanes(out)):
-        d = broadcast(zero, scale) * load(zero, δ, k)
-        for i in range(len(x)):
-            store(out, i * n + k, broadcast_item(zero, x, i) * d)
-
-
 @jit
 def fill(out, value, start, stop):
     """out[start:stop] = value, in place."""

@@ -54,6 +54,7 @@ from .updates import (
     clipped_norm,
     limit_norms,
     penalty,
+    stored,
     take_step,
 )
 from .vectors import constant, lanes, transpose
@@ -202,7 +203,7 @@ def finish(state, batch, todo, g, place, is_weight, part):
         if adjusts(todo.penalties, clip_value, todo.c):
             w = window(state.params, place, len(g))
             adjust(todo.penalties, clip_value, todo.c, w, g, len(g), is_weight)
-        take_step(state, todo.step, g, place, len(g), is_weight)
+        take_step(state, todo.step, stored(g, is_weight), place)
     elif todo.action == SUM_UP and batch.regularization.clip_norm < np.inf:
         batch.panels.norms[part] = clipped_norm(clip_value, g, len(g))
 

@@ -316,7 +316,8 @@ def _panels(layout: Layout, dtype: np.dtype, inputs: str, purpose: str, threads:
 
 
 @jit
-def _is_for(layout, sizes):
+def is_for(layout, sizes):
+    """Whether something was made for networks of these sizes, and the layout is of one."""
     if len(sizes) != len(layout.sizes):
         return False
     for l in range(len(sizes)):
@@ -329,7 +330,7 @@ def _is_for(layout, sizes):
 def require_block(block, layout, samples, stop):
     """Refuse a block that is not for these samples of this network."""
     require_samples(samples, layout, stop)
-    if not _is_for(layout, block.sizes):
+    if not is_for(layout, block.sizes):
         raise ValueError("a Block must be made for the layout of the network that uses it.")
     if len(samples.inputs.indptr) > 0 and block.plan.methods[0] != SKIPPING:
         raise ValueError("a Block for CSR rows must have a zero-skipping first layer.")
@@ -339,7 +340,7 @@ def require_block(block, layout, samples, stop):
 def require_batch(batch, layout, samples, stop):
     """Refuse a batch that is not for these samples of this network."""
     require_samples(samples, layout, stop)
-    if not _is_for(layout, batch.sizes):
+    if not is_for(layout, batch.sizes):
         raise ValueError("a Batch must be made for the layout of the network that uses it.")
     if (batch.is_sparse != 0) != (len(samples.inputs.indptr) > 0):
         raise ValueError("a Batch must be made for CSR rows if it is used for them, and only then.")

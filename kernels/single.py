@@ -11,8 +11,9 @@ import numpy as np
 
 from ._jit import jit
 from .activations import SOFTMAX, times_derivative
+from .lagging import Lag, close_lag, keep_delta, lagging_sums, require_lag, set_steps
 from .layout import Layout
-from .linear import Term, add_dots, add_scaled, all_entries, copy, fill, outer, rank_one
+from .linear import Term, add_dots, add_scaled, all_entries, copy, fill, rank_one, scaled
 from .losses import BINARY_CROSS_ENTROPY, CROSS_ENTROPY, POISSON
 from .memory import matrix_rows, no_places, window
 from .norms import EPS, SHRINK, factor_for
@@ -40,7 +41,7 @@ from .statuses import (
     WRONG_X,
     WRONG_Y,
 )
-from .updates import SGD, begin_step, clipped_norm, take_step
+from .updates import SGD, Rows, begin_step, clipped_norm, stored, take_step
 from .vectors import fma, lanes, load, total, zeros
 from .views import layer_at, units_at
 
@@ -115,23 +116,21 @@ def can_step(state, weight):
 
 
 @jit(inline="early")
-def step_by_rule(state, weight):
-    """The optimizer's step with the gradient of a sample that has been forward and back."""
-    T, layout, g = state.params.dtype.type, state.layout, state.gradient
-    step, scale = begin_step(state, T(state.rates[1]), True), T(weight)
+def step_by_rule(state, weight, lags):
+    """The optimizer's step with the gradient of a sample that has been forward and back.
+
+    If the first layer's weights lag behind, they have theirs later.
+    """
+    T, layout = state.params.dtype.type, state.layout
+    step = begin_step(state, T(state.rates[1]), True)
     for l in range(len(layout.strides)):
-        layer, block = layer_at(state.params, layout, l), layout.blocks[l]
         a, δ = units_at(state.a, layout, l), units_at(state.delta, layout, l + 1)
-        rows = len(g) // layer.stride
-        for top in range(0, layer.n_in, rows):
-            n = min(rows, layer.n_in - top)
-            part = window(g, 0, n * layer.stride)
-            outer(scale, window(a, top, n), δ, part)
-            take_step(state, step, part, block + top * layer.stride, len(part), True)
-        part = window(g, 0, layer.stride)
-        fill(part, T(0), 0, layer.stride)
-        add_scaled(scale, δ, part, layer.stride)
-        take_step(state, step, part, block + layer.n_in * layer.stride, layer.stride, False)
+        if weight != 1:
+            scaled(T(weight), δ, δ, len(δ))
+        top = layout.sizes[l] if l == 0 and lags else 0
+        n = layout.sizes[l] - top
+        rows = Rows(window(a, top, n), δ, n + 1, n)  # the biases are the last
+        take_step(state, step, rows, layout.blocks[l] + top * layout.strides[l])
     state.counts[2] += 1
 
 
@@ -161,7 +160,7 @@ def step_one(state, weight):
         step_above_first(state, scale, decay)
         step_first_of(state, all_entries(x, state.layout.sizes[0]), scale, decay)
     else:
-        step_by_rule(state, weight)
+        step_by_rule(state, weight, False)
 
 
 @jit(strict=True)
@@ -299,9 +298,9 @@ def apply(packed, gradient):
     step = begin_step(state, T(state.rates[1]), True)
     for l in range(len(layout.strides)):
         n, place = layout.sizes[l] * layout.strides[l], layout.blocks[l]
-        take_step(state, step, window(gradient, place, n), place, n, True)
+        take_step(state, step, stored(window(gradient, place, n), True), place)
         n, place = layout.strides[l], place + n
-        take_step(state, step, window(gradient, place, n), place, n, False)
+        take_step(state, step, stored(window(gradient, place, n), False), place)
     return DONE
 
 
@@ -317,17 +316,44 @@ def set_learning_rate(packed, η):
 
 
 @jit(entry=True)
-def train_single(packed, samples, start, stop, loss_sum):
-    """A step of the state's optimizer after each sample; arguments as `train_sequential`'s."""
-    state, inputs = view(packed, State), samples.inputs
+def train_single(packed, packed_lag, samples, start, stop, loss_sum):
+    """A step of the state's optimizer after each sample.
+
+    Parameters and result are those of `train_sequential`, and:
+
+    packed_lag : (n,) floating
+        A `Lag`, modified in place. If its length is not 0, the optimizer must be SGD with momentum
+        and without dampening, and blocks are counted from ``start``: where a pass is cut into
+        several calls, all but the last are of whole blocks. Only then X may be sparse.
+
+    Raises
+    ------
+    ValueError
+        If the lag is for another network.
+    """
+    state, lag, inputs = view(packed, State), view(packed_lag, Lag), samples.inputs
     require_samples(samples, state.layout, stop)
+    require_lag(lag, state, samples, stop - start)
+    lags = lag.length > 0
+    if lags:
+        set_steps(state, lag)
     ahead, n_in = rows_ahead(STEPS_AHEAD, state.layout.units[1], packed), state.layout.sizes[0]
+    place = 0
     for t in range(start, stop):
         row = row_at(samples, t)
         weight = sample_weight(samples, row)
         expect(samples, t + ahead, 0, n_in)
-        first_sums(state, inputs, row)
+        if lags:
+            lagging_sums(state, lag, inputs, row, place)
+        else:
+            first_sums(state, inputs, row)
+            copy(matrix_rows(inputs.X, row, 1), units_at(state.a, state.layout, 0), n_in)
         loss_sum += weight * differentiate(state, samples, row)
-        copy(matrix_rows(inputs.X, row, 1), units_at(state.a, state.layout, 0), n_in)
-        step_by_rule(state, weight)
+        step_by_rule(state, weight, lags)
+        if lags:
+            keep_delta(state, lag, place)
+            place += 1
+            if place == lag.length or t + 1 == stop:
+                close_lag(state, lag, place)
+                place = 0
     return loss_sum

@@ -13,8 +13,6 @@ from .packing import Doubles, Int64s, Reals, pack
 
 # The most moments that any optimizer keeps for each parameter.
 MOST_MOMENTS = 3
-# About how much of its gradient a sample's step has at hand: it stays in the nearest cache.
-_GRADIENT = 2048
 
 
 class State(NamedTuple):
@@ -31,7 +29,6 @@ class State(NamedTuple):
     z: Reals  # ditto: sums before the activation
     delta: Reals  # ditto: ∂loss/∂z
     y: Reals  # (n_L,) target
-    gradient: Reals  # of some rows of a layer's weights, or of its biases
     # The same of a sample that is predicted while another one is learned:
     predicted_a: Reals
     predicted_z: Reals
@@ -53,7 +50,5 @@ def make_state(
     """
     n, units = int(layout.blocks[-1]), int(layout.units[-1])
     n_out = int(layout.sizes[-1])
-    most, widest = int(np.diff(layout.blocks).max()), int(layout.strides.max())
-    gradient = max(widest, min(most, _GRADIENT))
-    scratch = units, units, units, n_out, gradient, units, units
+    scratch = units, units, units, n_out, units, units
     return pack(State(layout, 3, 3, 5, 3, *scratch, n, n_moments * n), dtype)

@@ -1,8 +1,10 @@
 """Optimizers: one update rule each, and their integer codes.
 
 Formulas, defaults and names are those of ``torch.optim``; ``fastbp.optimizers`` cites the papers.
-A rule updates a range of whole vectors: parameters w, their gradient g, and up to three moments of
-the same length. Values shared by all parameters of a step are computed once per step, in float64.
+A rule updates rows of whole vectors: parameters w, and up to three moments of the same length. The
+gradient is an outer product whose elements are computed as they are met: that of one sample is
+never stored, and that of a batch has a single row. Values shared by all parameters of a step are
+computed once per step, in float64.
 Padding is zero in all of these arrays, and stays zero because eps is above 0.
 
 Arithmetic is strict, and fused multiply-adds are written out. Under fast-math LLVM would choose
@@ -17,9 +19,10 @@ import numpy as np
 
 from ._jit import jit
 from .bits import flush_subnormals, restore_subnormals, root
+from .elementary import quotient
 from .memory import window
 from .norms import SHRINK, limit_norm, scaled_penalty, shrunk_norm
-from .packing import view
+from .packing import Reals, view
 from .state import State
 from .vectors import (
     broadcast,
@@ -44,6 +47,10 @@ SGD, RMSPROP, ADAGRAD, ADADELTA, ADAM, NADAM = range(6)
 _LEAST_SQUARES, _LEAST_NORM = constant(1e-25, 1e-280), constant(1e-15, 1e-140)
 # Weights whose squares are added in their own dtype: of a million, a float32 sum has lost digits.
 _SUMMED = 4096
+
+
+# An eps below the normal numbers would be 0, and so would the denominators of padding.
+_LEAST_EPS = constant(2.0**-124, 2.0**-1020)
 
 
 class Penalties(NamedTuple):
@@ -200,136 +207,182 @@ def moment(state, i, place, n):
     return window(state.moments, start + place if exists else 0, n if exists else 0)
 
 
-@jit(inline=False)
-def take_step(state, step, g, place, n, is_weight):
-    """Update n parameters from ``place`` on by their gradient g.
+class Rows(NamedTuple):
+    """Rows of parameters, one after the other, and their gradient: x[i] δ of row i.
 
-    Weight decay applies to weights, not to biases.
+    Past the end of x it is δ itself, such as that of the biases, or a gradient that is stored.
     """
-    T = g.dtype.type
-    like, code, p = zeros(g, 1), state.rule[0], state.settings
+
+    x: Reals
+    δ: Reals
+    n: int
+    weights: int  # how many of them are weights; the others are biases, which do not decay
+
+
+@jit(inline="early")
+def stored(g, is_weight):
+    """A stored gradient as a single row."""
+    return Rows(window(g, 0, 0), g, 1, int(is_weight))
+
+
+@jit
+def factors(like, step, rows, i):
+    """Factor of δ in row i's gradient, λ, and the factor of the parameters themselves."""
+    T, is_weight = rows.δ.dtype.type, i < rows.weights
+    return (
+        broadcast(like, rows.x[i] if i < len(rows.x) else T(1)),
+        broadcast(like, step.decay if is_weight else T(0)),
+        broadcast(like, step.keep if is_weight else T(1)),
+    )
+
+
+@jit
+def eps(like, given):
+    """The ε of an optimizer in every lane."""
+    return broadcast(like, max(given, _LEAST_EPS(given)))
+
+
+@jit(inline=False)
+def take_step(state, step, rows, place):
+    """Update the parameters from ``place`` on by their gradient."""
+    code, p, n = state.rule[0], state.settings, rows.n * len(rows.δ)
     w = window(state.params, place, n)
     moments = moment(state, 0, place, n), moment(state, 1, place, n), moment(state, 2, place, n)
-    λ = broadcast(like, step.decay if is_weight else T(0))
-    keep = broadcast(like, step.keep if is_weight else T(1))
     # A moment that decays comes to lie below the normal numbers and stays there, for 0.9 times the
     # smallest rounds to itself; x86 takes a hundred cycles more for each of them.
     mode = flush_subnormals()
     if code == SGD:
-        sgd(p, step, w, g, moments, λ, keep)
+        sgd(p, step, w, rows, moments)
     elif code == RMSPROP:
-        rmsprop(p, step, w, g, moments, λ, keep)
+        rmsprop(p, step, w, rows, moments)
     elif code == ADAGRAD:
-        adagrad(p, step, w, g, moments, λ, keep)
+        adagrad(p, step, w, rows, moments)
     elif code == ADADELTA:
-        adadelta(p, step, w, g, moments, λ, keep)
+        adadelta(p, step, w, rows, moments)
     else:
-        adam(p, step, w, g, moments, λ, keep)
+        adam(p, step, w, rows, moments)
     restore_subnormals(mode)
 
 
 @jit(strict=True)
-def sgd(p, step, w, g, moments, λ, keep):
+def sgd(p, step, w, rows, moments):
     """With b ← μ b + (1 − τ) g, at first g: w ← w − η b, or w − η (g + μ b) with Nesterov.
 
     With `fastbp.optimizers.SGD.velocity`, η g replaces g, and 1 replaces η.
     """
-    T, like = g.dtype.type, zeros(g, 1)
-    η, μ, τ = broadcast(like, step.scale), broadcast(like, T(p[0])), broadcast(like, T(1 - p[1]))
+    T, like, δ = w.dtype.type, zeros(w, 1), rows.δ
+    η, μ = broadcast(like, step.scale), broadcast(like, T(p[0]))
+    # At first all b are zero.
+    τ = broadcast(like, T(1 if step.is_first else 1 - p[1]))
     inner = broadcast(like, step.inner_scale)
-    b = moments[0]
-    for k in range(0, len(w), lanes(w)):
-        x = keep * load(like, w, k)
-        d = inner * fma(λ, load(like, w, k), load(like, g, k))
-        if len(b) > 0:
-            first = d if step.is_first else fma(μ, load(like, b, k), τ * d)
-            store(b, k, first)
-            d = fma(μ, first, d) if p[2] != 0 else first
-        store(w, k, fma(-η, d, x))
+    b, is_nesterov = moments[0], p[2] != 0
+    for i in range(rows.n):
+        x, λ, keep = factors(like, step, rows, i)
+        j = i * len(δ)
+        for k in range(0, len(δ), lanes(w)):
+            d = inner * fma(λ, load(like, w, j + k), x * load(like, δ, k))
+            if len(b) > 0:
+                first = fma(μ, load(like, b, j + k), τ * d)
+                store(b, j + k, first)
+                d = fma(μ, first, d) if is_nesterov else first
+            store(w, j + k, fma(-η, d, keep * load(like, w, j + k)))
 
 
 @jit(strict=True)
-def rmsprop(p, step, w, g, moments, λ, keep):
+def rmsprop(p, step, w, rows, moments):
     """With v ← α v + (1 − α) g²: w ← w − η g / (√v + ε).
 
     If centred, √(v − m²) replaces √v, where m is the running mean of g; with momentum,
     b ← μ b + g / (√v + ε) and w ← w − η b.
     """
-    T, like = g.dtype.type, zeros(g, 1)
-    η, ε = broadcast(like, step.scale), broadcast(like, T(p[1]))
+    T, like, δ = w.dtype.type, zeros(w, 1), rows.δ
+    η, ε = broadcast(like, step.scale), eps(like, T(p[1]))
     α, β = broadcast(like, T(p[0])), broadcast(like, T(1 - p[0]))
     μ = broadcast(like, T(p[2]))
     v, b, m = moments
-    for k in range(0, len(w), lanes(w)):
-        d = fma(λ, load(like, w, k), load(like, g, k))
-        second = fma(α, load(like, v, k), β * d * d)
-        store(v, k, second)
-        if p[3] != 0:
-            first = fma(α, load(like, m, k), β * d)
-            store(m, k, first)
-            second = maximum(like, fma(-first, first, second))  # rounding may make it negative
-        d = d / (root(second) + ε)
-        if p[2] != 0:
-            d = fma(μ, load(like, b, k), d)
-            store(b, k, d)
-        store(w, k, fma(-η, d, keep * load(like, w, k)))
+    is_centered, has_momentum = p[3] != 0, p[2] != 0
+    for i in range(rows.n):
+        x, λ, keep = factors(like, step, rows, i)
+        j = i * len(δ)
+        for k in range(0, len(δ), lanes(w)):
+            d = fma(λ, load(like, w, j + k), x * load(like, δ, k))
+            second = fma(α, load(like, v, j + k), β * d * d)
+            store(v, j + k, second)
+            if is_centered:
+                first = fma(α, load(like, m, j + k), β * d)
+                store(m, j + k, first)
+                second = maximum(like, fma(-first, first, second))  # rounding may make it negative
+            d = d / (root(second) + ε)
+            if has_momentum:
+                d = fma(μ, load(like, b, j + k), d)
+                store(b, j + k, d)
+            store(w, j + k, fma(-η, d, keep * load(like, w, j + k)))
 
 
 @jit(strict=True)
-def adagrad(p, step, w, g, moments, λ, keep):
+def adagrad(p, step, w, rows, moments):
     """With v ← v + g²: w ← w − η g / (√v + ε)."""
-    T, like = g.dtype.type, zeros(g, 1)
-    η, ε = broadcast(like, step.scale), broadcast(like, T(p[1]))
+    T, like, δ = w.dtype.type, zeros(w, 1), rows.δ
+    η, ε = broadcast(like, step.scale), eps(like, T(p[1]))
     v = moments[0]
-    for k in range(0, len(w), lanes(w)):
-        d = fma(λ, load(like, w, k), load(like, g, k))
-        second = fma(d, d, load(like, v, k))
-        store(v, k, second)
-        d = d / (root(second) + ε)
-        store(w, k, fma(-η, d, keep * load(like, w, k)))
+    for i in range(rows.n):
+        x, λ, keep = factors(like, step, rows, i)
+        j = i * len(δ)
+        for k in range(0, len(δ), lanes(w)):
+            d = fma(λ, load(like, w, j + k), x * load(like, δ, k))
+            second = fma(d, d, load(like, v, j + k))
+            store(v, j + k, second)
+            d = d / (root(second) + ε)
+            store(w, j + k, fma(-η, d, keep * load(like, w, j + k)))
 
 
 @jit(strict=True)
-def adadelta(p, step, w, g, moments, λ, keep):
+def adadelta(p, step, w, rows, moments):
     """With v ← ρ v + (1 − ρ) g² and d = g √(u + ε) / √(v + ε): w ← w − η d.
 
     Then u ← ρ u + (1 − ρ) d².
     """
-    T, like = g.dtype.type, zeros(g, 1)
-    η, ε = broadcast(like, step.scale), broadcast(like, T(p[1]))
+    T, like, δ = w.dtype.type, zeros(w, 1), rows.δ
+    η, ε = broadcast(like, step.scale), eps(like, T(p[1]))
     ρ, rest = broadcast(like, T(p[0])), broadcast(like, T(1 - p[0]))
     v, u, _ = moments
-    for k in range(0, len(w), lanes(w)):
-        d = fma(λ, load(like, w, k), load(like, g, k))
-        second = fma(ρ, load(like, v, k), rest * d * d)
-        store(v, k, second)
-        d = d * root(load(like, u, k) + ε) / root(second + ε)
-        store(u, k, fma(ρ, load(like, u, k), rest * d * d))
-        store(w, k, fma(-η, d, keep * load(like, w, k)))
+    for i in range(rows.n):
+        x, λ, keep = factors(like, step, rows, i)
+        j = i * len(δ)
+        for k in range(0, len(δ), lanes(w)):
+            d = fma(λ, load(like, w, j + k), x * load(like, δ, k))
+            second = fma(ρ, load(like, v, j + k), rest * d * d)
+            store(v, j + k, second)
+            d = d * root(load(like, u, j + k) + ε) / root(second + ε)
+            store(u, j + k, fma(ρ, load(like, u, j + k), rest * d * d))
+            store(w, j + k, fma(-η, d, keep * load(like, w, j + k)))
 
 
 @jit(strict=True)
-def adam(p, step, w, g, moments, λ, keep):
+def adam(p, step, w, rows, moments):
     """With m ← β₁ m + (1 − β₁) g and v ← β₂ v + (1 − β₂) g²: w ← w − η m̂ / (√v̂ + ε).
 
     m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ); with ``uncorrected_eps``, ε / √(1 − β₂ᵗ) replaces
     ε. AMSGrad uses the largest v so far. NAdam looks ahead: a sum of m and g, with the factors of
     `Step`, replaces η m̂.
     """
-    T, like = g.dtype.type, zeros(g, 1)
+    T, like, δ = w.dtype.type, zeros(w, 1), rows.δ
     η, now = broadcast(like, step.scale), broadcast(like, step.gradient_scale)
-    scale, ε = broadcast(like, step.root_scale), broadcast(like, T(p[2]))
+    scale, ε = broadcast(like, step.root_scale), eps(like, T(p[2]))
     β1, rest1 = broadcast(like, T(p[0])), broadcast(like, T(1 - p[0]))
     β2, rest2 = broadcast(like, T(p[1])), broadcast(like, T(1 - p[1]))
     m, v, most = moments
-    for k in range(0, len(w), lanes(w)):
-        d = fma(λ, load(like, w, k), load(like, g, k))
-        first = fma(β1, load(like, m, k), rest1 * d)
-        second = fma(β2, load(like, v, k), rest2 * d * d)
-        store(m, k, first)
-        store(v, k, second)
-        if len(most) > 0:
-            second = maximum(load(like, most, k), second)
-            store(most, k, second)
-        d = fma(η, first, now * d) / fma(scale, root(second), ε)
-        store(w, k, fma(keep, load(like, w, k), -d))
+    for i in range(rows.n):
+        x, λ, keep = factors(like, step, rows, i)
+        j = i * len(δ)
+        for k in range(0, len(δ), lanes(w)):
+            d = fma(λ, load(like, w, j + k), x * load(like, δ, k))
+            first = fma(β1, load(like, m, j + k), rest1 * d)
+            second = fma(β2, load(like, v, j + k), rest2 * d * d)
+            store(m, j + k, first)
+            store(v, j + k, second)
+            if len(most) > 0:
+                second = maximum(load(like, most, j + k), second)
+                store(most, j + k, second)
+            d = quotient(fma(η, first, now * d), fma(scale, root(second), ε))
+            store(w, j + k, fma(keep, load(like, w, j + k), -d))

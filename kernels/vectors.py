@@ -203,6 +203,12 @@ def maximum(builder, a, b):
     return builder.select(builder.fcmp_ordered(">", a, b), a, b)
 
 
+@instruction(alike, lambda a, b: np.where(a < b, a, b))
+def minimum(builder, a, b):
+    """The smaller of each lane; ``b`` if one is NaN."""
+    return builder.select(builder.fcmp_ordered("<", a, b), a, b)
+
+
 @instruction(alike, lambda test, value: np.where(test <= 0, np.zeros_like(value), value))
 def where_positive(builder, test, value):
     """``value`` where ``test`` is above zero or NaN, and 0 elsewhere."""
@@ -383,6 +389,12 @@ def _estrin(coefficients: Sequence[Any], x: Any, square: Callable, fma: Callable
 def is_single(x: Any) -> bool:
     """Whether a number or a vector in emitted code is of float32."""
     return bool(getattr(x.type, "element", x.type) == ir.FloatType())
+
+
+@instruction(lambda x: types.boolean(x), lambda x: x.dtype == np.float32)
+def is_float32(builder, x):
+    """Whether a number or a vector is of float32, as a compile-time constant."""
+    return ir.IntType(1)(is_single(x))
 
 
 def polynomial(single: Sequence[float], double: Sequence[float]) -> Any:

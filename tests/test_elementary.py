@@ -379,3 +379,30 @@ def test_roots_of_special_values(dtype):
     np.testing.assert_array_equal(roots[:3], x[:3])
     assert (roots[3:] >= 0).all()
     assert (roots[3:] <= 2 * np.sqrt(x[3:])).all()
+
+
+@numba.njit(fastmath=set(_jit.FASTMATH), error_model="numpy")
+def divide(n, x, out):
+    like = vectors.zeros(x, 1)
+    for k in range(0, len(x), vectors.lanes(x)):
+        given = vectors.load(like, n, k), vectors.load(like, x, k)
+        vectors.store(out, k, elementary.quotient(given[0], given[1]))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_quotients(dtype, generator):
+    """All over the range of normal numbers, and where a square has overflowed."""
+    kind, limits = np.dtype(dtype), np.finfo(dtype)
+    count = 64 if DISABLED else 64_000
+    low, high = np.log2(float(limits.tiny)) + 2, np.log2(float(limits.max)) - 3
+    x = (2.0 ** generator.uniform(low, high, count)).astype(kind)
+    n = generator.normal(size=count).astype(kind)
+    x[:3], out = (limits.tiny * 4, np.inf, limits.max), np.empty(count, kind)
+    divide(n, x, out)
+    exact = n.astype(np.longdouble) / x
+    usual = abs(exact) > 4 * limits.tiny
+    assert usual.sum() > count / 2
+    np.testing.assert_allclose(out[usual], exact[usual], rtol=2 * limits.eps)
+    assert np.all(abs(out[~usual]) <= 8 * limits.tiny)
+    divide(np.zeros_like(n), x, out)
+    assert not out.any()
