@@ -49,10 +49,12 @@ def forward_and_loss(n, packed, samples):
 @jit(entry=True)
 def all_but_update(n, packed, samples):
     state, loss_sum = view(packed, State), 0.0
+    total = sequential.LossSum(loss_sum, 0)
     for row in range(n):
         sequential.first_sums(state, samples.inputs, row)
-        loss_sum += sequential.differentiate(state, samples, row)
-    return loss_sum
+        label = sequential.differentiate(state, samples, row)
+        total = sequential.add_loss(state, samples, row, label, total)
+    return total.value
 
 
 @jit(entry=True)

@@ -170,6 +170,8 @@ def steps_alone(layout: kernels.Layout, dtype: np.dtype) -> bool:
 
 # The same of networks whose optimizer keeps moments.
 _STEPPED_BYTES = 1024 * 1024
+# With shorter blocks, to bring all weights up to date takes longer than lagging saves.
+_LEAST_LAG = 8
 
 
 class Lagging(NamedTuple):
@@ -188,7 +190,9 @@ def alone(
     """How `kernels.train_single` takes the steps, or None if they are left to batches of one."""
     n_bytes, first = int(layout.blocks[-1]) * dtype.itemsize, _layer_bytes(layout, dtype, 0)
     lags = isinstance(optimizer, SGD) and optimizer.momentum > 0 and optimizer.dampening == 0
-    if not lags or inputs.n == 1:
+    # Penalties are sampled between blocks, so a pass must have many of them.
+    length = min(kernels.LAGGING_BLOCK, (1 << (inputs.n // 32).bit_length()) // 2)
+    if not lags or length < _LEAST_LAG:
         is_small = n_bytes <= _STEPPED_BYTES and not inputs.is_sparse
         return Lagging() if is_small else None
     zeros = zero_share(inputs) if zeros_matter(layout, dtype) else 0.0
@@ -197,7 +201,7 @@ def alone(
         return None
     what = "X is sparse" if inputs.is_sparse else f"{zeros:.0%} of X is zero"
     why = f"weights of zero inputs catch up later: {what}" if skips else ""
-    return Lagging(kernels.LAGGING_BLOCK, skips and not inputs.is_sparse, why)
+    return Lagging(length, skips and not inputs.is_sparse, why)
 
 
 def _most_threads(n_threads: int | None) -> int:

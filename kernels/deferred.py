@@ -54,7 +54,7 @@ from .products import (
 )
 from .samples import csr_row, expect, load_target, row_at, rows_ahead, sample_weight
 from .scratch import Block, require_block
-from .sequential import loss_and_delta
+from .sequential import LossSum, add_loss, complete_sum, last_delta
 from .state import State
 from .views import layer_at, units_at
 
@@ -240,6 +240,7 @@ def train_deferred(packed, packed_block, samples, start, stop, loss_sum, team):
     γ = T(1) - η * T(state.rates[1])
     L = len(state.layout.strides)
     ahead = rows_ahead(block.length, state.layout.units[1], packed)
+    total = LossSum(loss_sum, 0)
     for first in range(start, stop, block.length):
         n = min(block.length, stop - first)
         open_block(state, block, samples, first, n, team)
@@ -252,11 +253,12 @@ def train_deferred(packed, packed_block, samples, start, stop, loss_sum, team):
             label = load_target(samples, row, state.y)
             for l in range(L):
                 forward_layer(state, block, inputs, at, l, team)
-            loss_sum += weight * loss_and_delta(state, label, samples.clip)
+            last_delta(state, label)
+            total = add_loss(state, samples, first + t, label, total)
             for l in range(L - 1, -1, -1):
                 if l > 0:
                     backward_layer(state, block, inputs, at, l, team)
                 update_layer(state, block, inputs, at, γ, l)
             c = at.next_c
         close_block(state, block, n, c, team)
-    return loss_sum
+    return complete_sum(state, samples, stop, total).value

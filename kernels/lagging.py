@@ -31,7 +31,7 @@ from .updates import SGD, begin_step, moment
 from .vectors import broadcast_item, fma, lanes, load, store, zeros
 from .views import layer_at, units_at
 
-# Samples after which all rows of the first layer catch up.
+# The most samples after which all rows of the first layer catch up.
 LAGGING_BLOCK = 64
 # Numbers that describe some steps: M^k by rows, and M^(k−1) c.
 _NUMBERS = 6

@@ -10,6 +10,8 @@ work on rows [start, stop) and carry their sums from call to call, one sample af
 that cutting the work into chunks changes no bit of a result.
 """
 
+from typing import NamedTuple
+
 from ._jit import jit
 from .activations import activate, times_derivative
 from .linear import (
@@ -23,7 +25,7 @@ from .linear import (
     rank_one,
     rank_one_add_rows,
 )
-from .losses import loss_value, output_delta
+from .losses import EXACT_FROM, clipped, loss_value, output_delta, take_logarithms
 from .memory import matrix_rows, no_places
 from .packing import view
 from .samples import (
@@ -79,15 +81,66 @@ def forward(packed, inputs, row):
 
 
 @jit(inline="early")
-def loss_and_delta(state, label, clip):
-    """Loss of the sample that has just gone forward, and δ_L = ∂loss/∂z_L."""
+def loss_of(state, label, clip):
+    """Loss of the sample that has just gone forward."""
+    L = len(state.layout.strides)
+    z, a = units_at(state.z, state.layout, L), units_at(state.a, state.layout, L)
+    return loss_value(state.layout.loss, z, a, state.y, label, state.layout.sizes[L], clip)
+
+
+@jit(inline="early")
+def last_delta(state, label):
+    """δ_L = ∂loss/∂z_L of the sample that has just gone forward."""
     layout = state.layout
     L = len(layout.strides)
     z, a = units_at(state.z, layout, L), units_at(state.a, layout, L)
     δ, n = units_at(state.delta, layout, L), layout.sizes[L]
-    loss = loss_value(layout.loss, z, a, state.y, label, n, clip)
     output_delta(layout.loss, layout.activations[L - 1], z, a, state.y, label, δ, n)
+
+
+@jit(inline="early")
+def loss_and_delta(state, label, clip):
+    """Loss of the sample that has just gone forward, and its δ_L."""
+    loss = loss_of(state, label, clip)
+    last_delta(state, label)
     return loss
+
+
+class LossSum(NamedTuple):
+    """Weighted losses of the samples of a pass so far, summed up one after the other."""
+
+    value: float
+    waiting: int  # the last samples, whose losses are not in it yet: see `State.waiting`
+
+
+@jit
+def complete_sum(state, samples, stop, loss_sum):
+    """The sum with the losses that have been waiting, up to the pass's sample ``stop``."""
+    n, value = loss_sum.waiting, loss_sum.value
+    take_logarithms(state.waiting, n)
+    for t in range(n):
+        weight = sample_weight(samples, row_at(samples, stop - n + t))
+        value += weight * state.waiting[t]
+    return LossSum(value, 0)
+
+
+@jit(inline="early")
+def add_loss(state, samples, t, label, loss_sum):
+    """The sum with the loss of the pass's sample t, which has just gone forward."""
+    L = len(state.layout.strides)
+    p = state.a.dtype.type(0)
+    if label >= 0:
+        p = clipped(units_at(state.a, state.layout, L)[label], samples.clip)
+    if p > EXACT_FROM:
+        state.waiting[loss_sum.waiting] = p
+        loss_sum = LossSum(loss_sum.value, loss_sum.waiting + 1)
+        if loss_sum.waiting == len(state.waiting):
+            loss_sum = complete_sum(state, samples, t + 1, loss_sum)
+    else:
+        before = complete_sum(state, samples, t, loss_sum)
+        weight = sample_weight(samples, row_at(samples, t))
+        loss_sum = LossSum(before.value + weight * loss_of(state, label, samples.clip), 0)
+    return loss_sum
 
 
 @jit(inline="early")
@@ -156,12 +209,12 @@ def step_first_and_next_sums(state, inputs, row, next_row, scale, decay):
 
 @jit(inline="early")
 def differentiate(state, samples, row):
-    """Every a and δ of a sample from its z_1, all in the state; its loss."""
+    """Every a and δ of a sample from its z_1, all in the state; its class number, or −1."""
     label = load_target(samples, row, state.y)
     forward_from_first_sums(state)
-    loss = loss_and_delta(state, label, samples.clip)
+    last_delta(state, label)
     layer_deltas(state)
-    return loss
+    return label
 
 
 @jit(strict=True)
@@ -209,12 +262,14 @@ def train_sequential(packed, samples, start, stop, loss_sum):
     decay = T(1) - η * T(state.rates[1])
     is_sparse = len(inputs.indptr) > 0
     ahead = rows_ahead(STEPS_AHEAD, state.layout.units[1], packed)
+    total = LossSum(loss_sum, 0)
     for t in range(start, stop):
         row = row_at(samples, t)
         weight = sample_weight(samples, row)
         if t == start or is_sparse:
             first_sums(state, inputs, row)
-        loss_sum += weight * differentiate(state, samples, row)
+        label = differentiate(state, samples, row)
+        total = add_loss(state, samples, t, label, total)
         scale = step_scale(η, weight)
         step_above_first(state, scale, decay)
         if t + 1 == stop or is_sparse:
@@ -223,4 +278,4 @@ def train_sequential(packed, samples, start, stop, loss_sum):
             expect(samples, t + ahead, 0, state.layout.sizes[0])
             next_row = row_at(samples, t + 1)
             step_first_and_next_sums(state, inputs, row, next_row, scale, decay)
-    return loss_sum
+    return complete_sum(state, samples, stop, total).value

@@ -21,6 +21,9 @@ from .packing import Reals, is_packed, view, view_unchecked
 from .samples import expect, require_samples, row_at, rows_ahead, sample_weight
 from .sequential import (
     STEPS_AHEAD,
+    LossSum,
+    add_loss,
+    complete_sum,
     differentiate,
     first_sums,
     first_sums_of,
@@ -338,7 +341,7 @@ def train_single(packed, packed_lag, samples, start, stop, loss_sum):
     if lags:
         set_steps(state, lag)
     ahead, n_in = rows_ahead(STEPS_AHEAD, state.layout.units[1], packed), state.layout.sizes[0]
-    place = 0
+    place, total = 0, LossSum(loss_sum, 0)
     for t in range(start, stop):
         row = row_at(samples, t)
         weight = sample_weight(samples, row)
@@ -348,7 +351,8 @@ def train_single(packed, packed_lag, samples, start, stop, loss_sum):
         else:
             first_sums(state, inputs, row)
             copy(matrix_rows(inputs.X, row, 1), units_at(state.a, state.layout, 0), n_in)
-        loss_sum += weight * differentiate(state, samples, row)
+        label = differentiate(state, samples, row)
+        total = add_loss(state, samples, t, label, total)
         step_by_rule(state, weight, lags)
         if lags:
             keep_delta(state, lag, place)
@@ -356,4 +360,4 @@ def train_single(packed, packed_lag, samples, start, stop, loss_sum):
             if place == lag.length or t + 1 == stop:
                 close_lag(state, lag, place)
                 place = 0
-    return loss_sum
+    return complete_sum(state, samples, stop, total).value

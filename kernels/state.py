@@ -14,6 +14,9 @@ from .packing import Doubles, Int64s, Reals, pack
 # The most moments that any optimizer keeps for each parameter.
 MOST_MOMENTS = 3
 
+# So many are taken at a time: in a loop of vectors one takes a fraction of the time it takes alone.
+LOGARITHMS = 64
+
 
 class State(NamedTuple):
     """What a network in training consists of; `view` and `fields` give it by these names."""
@@ -29,6 +32,7 @@ class State(NamedTuple):
     z: Reals  # ditto: sums before the activation
     delta: Reals  # ditto: ∂loss/∂z
     y: Reals  # (n_L,) target
+    waiting: Doubles  # (LOGARITHMS,) probabilities of classes, whose logarithms are not taken yet
     # The same of a sample that is predicted while another one is learned:
     predicted_a: Reals
     predicted_z: Reals
@@ -50,5 +54,5 @@ def make_state(
     """
     n, units = int(layout.blocks[-1]), int(layout.units[-1])
     n_out = int(layout.sizes[-1])
-    scratch = units, units, units, n_out, units, units
+    scratch = units, units, units, n_out, LOGARITHMS, units, units
     return pack(State(layout, 3, 3, 5, 3, *scratch, n, n_moments * n), dtype)

@@ -45,16 +45,16 @@ def assert_equal_to_the_oracle(X, y, weights, optimizer, decay, given):
 @pytest.mark.parametrize("velocity", [False, True])
 def test_every_form_equals_the_oracle(velocity, nesterov, kind, decay):
     n_in = 700 if kind == "listed" else 20  # zeros of few weights are not listed
-    X, y, weights = problem(n_in, 150, 1.0 if kind == "dense" else 0.1)
+    X, y, weights = problem(n_in, 300, 1.0 if kind == "dense" else 0.1)
     optimizer = optimizers.SGD(momentum=0.9, nesterov=nesterov, velocity=velocity)
     given = scipy.sparse.csr_array(X) if kind == "sparse" else X
     trainer = assert_equal_to_the_oracle(X, y, weights, optimizer, decay, given)
     assert ("catch up" in trainer.summary()) == (kind != "dense")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
-    st.integers(1, 30), st.integers(1, 140), st.floats(0, 1), st.floats(0.01, 1), st.booleans(),
+    st.integers(1, 30), st.integers(250, 400), st.floats(0, 1), st.floats(0.01, 1), st.booleans(),
     st.booleans(), st.integers(0, 99),
 )  # fmt: skip
 def test_any_size(n_in, n, density, momentum, nesterov, is_sparse, seed):
@@ -66,10 +66,10 @@ def test_any_size(n_in, n, density, momentum, nesterov, is_sparse, seed):
 
 @pytest.mark.parametrize("is_sparse", [False, True])
 def test_chunks_of_whole_blocks_change_no_bit(is_sparse, monkeypatch):
-    X, y, _ = problem(700, 300, 0.1)
+    X, y, _ = problem(700, 600, 0.1)
     rows = scipy.sparse.csr_array(X) if is_sparse else X
-    block, results = kernels.LAGGING_BLOCK, []
-    for cuts in ([300], [block, 3 * block, 300]):
+    block, results = 16, []
+    for cuts in ([600], [block, 3 * block, 600]):
         network = Network((700, 9, 3), seed=0)
 
         def paced(n, operations, step=1, pieces=1, cuts=cuts):
@@ -88,12 +88,12 @@ def test_chunks_of_whole_blocks_change_no_bit(is_sparse, monkeypatch):
 
 
 def test_a_row_with_an_input_twice_has_their_sum():
-    parts = np.full(6, 0.5), np.tile([0, 0, 1], 2), np.array([0, 3, 6])
-    rows = scipy.sparse.csr_array(parts, shape=(2, 2))
+    parts = np.full(900, 0.5), np.tile([0, 0, 1], 300), np.arange(0, 903, 3)
+    rows = scipy.sparse.csr_array(parts, shape=(300, 2))
     networks = [Network((2, 3, 2), dtype="float64", seed=0) for _ in range(2)]
     for network, X in zip(networks, (rows, rows.toarray()), strict=True):
         Trainer(network, optimizers.SGD(momentum=0.9), batch_size=1, seed=0).fit(
-            X, [0, 1], epochs=3, progress=False
+            X, np.arange(300) % 2, epochs=2, progress=False
         )
     np.testing.assert_allclose(networks[0].params, networks[1].params, **TIGHT)
 
@@ -119,7 +119,7 @@ def test_who_lags():
         inputs = network.samples(X, np.zeros(X.shape[0], int)).inputs
         return plan.alone(network.parameters.layout, network.dtype, inputs, optimizer)
 
-    X, _, _ = problem(700, 40, 0.1)
+    X, _, _ = problem(700, 300, 0.1)
     momentum = optimizers.SGD(momentum=0.9)
     assert alone((700, 9, 3), X, momentum).is_listed
     assert not alone((700, 9, 3), X + 1, momentum).is_listed
@@ -127,7 +127,7 @@ def test_who_lags():
     for optimizer in (optimizers.Adam(), optimizers.SGD(momentum=0.9, dampening=0.1)):
         assert alone((700, 9, 3), X, optimizer).length == 0
         assert alone((700, 9, 3), scipy.sparse.csr_array(X), optimizer) is None
-    assert alone((700, 9, 3), X[:1], momentum).length == 0  # as `learn_one` takes it
+    assert alone((700, 9, 3), X[:200], momentum).length == 0
     assert alone((700, 2000, 3), X, momentum) is not None
     assert alone((700, 2000, 3), X + 1, momentum) is None
     assert alone((700, 1000, 1000, 3), X, momentum) is None
