@@ -191,8 +191,8 @@ def quotient(n, x):
     """n / x of vectors, for x > 0, with an error of at most 2 ulp; of float32 without a division.
 
     The unit that divides also takes roots, and in an optimizer's step has no time for both: of
-    float32 it takes the root, and of float64 it divides (see `bits.root`). Of an x so large that 1/x
-    is below the normal numbers, digits are lost.
+    float32 it takes the root, and of float64 it divides (see `bits.root`). Of an x so large that
+    1/x is below the normal numbers, digits are lost.
     """
     if not is_float32(x):
         return n / x
