@@ -13,7 +13,7 @@ from machine import describe, seconds
 from report import conditions_of, figure, write_block
 
 from fastbp import Network, kernels
-from fastbp.kernels import Batch, State, layers, sequential
+from fastbp.kernels import Batch, State, layers, narrow, sequential
 from fastbp.kernels._jit import jit
 from fastbp.kernels.layers import Span, Stretch
 from fastbp.kernels.minibatch import through_layers
@@ -65,23 +65,41 @@ def update(n, packed, samples):
         sequential.step_first(state, samples.inputs, row, T(0), T(1))
 
 
+@jit
+def forward_batch(state, batch, samples, stretch, judges):
+    """Forward, as rows of samples or as groups of them; with ``judges``, losses and δ as well."""
+    span = Span(-1, 1, len(state.layout.strides), 0)
+    if batch.group == 0:
+        layers.forward_rows(state, batch, samples, stretch, 0, stretch.m, span)
+        if judges:
+            layers.output_rows(state, batch, samples, stretch, 0, stretch.m)
+    for number in range(n_groups(batch, stretch.m)):
+        group = narrow.group_at(batch, stretch.m, number, state.params)
+        narrow.load_group(state.layout, batch, samples, stretch, group)
+        narrow.forward_group(state, batch, group)
+        if judges:
+            narrow.judge_group(state, batch, samples, stretch, group)
+
+
+@jit
+def n_groups(batch, m):
+    return (m + batch.group - 1) // batch.group if batch.group > 0 else 0
+
+
 @jit(entry=True)
 def batch_forward(n, packed, packed_batch, samples):
     state, batch = view(packed, State), view(packed_batch, Batch)
-    L = len(state.layout.strides)
     for first in range(0, n, batch.size):
         stretch = Stretch(first, batch.size, 0, 1 / batch.size)
-        layers.forward_rows(state, batch, samples, stretch, 0, batch.size, Span(-1, 1, L, 0))
+        forward_batch(state, batch, samples, stretch, False)
 
 
 @jit(entry=True)
 def batch_forward_and_loss(n, packed, packed_batch, samples):
     state, batch = view(packed, State), view(packed_batch, Batch)
-    L = len(state.layout.strides)
     for first in range(0, n, batch.size):
         stretch = Stretch(first, batch.size, 0, 1 / batch.size)
-        layers.forward_rows(state, batch, samples, stretch, 0, batch.size, Span(-1, 1, L, 0))
-        layers.output_rows(state, batch, samples, stretch, 0, batch.size)
+        forward_batch(state, batch, samples, stretch, True)
 
 
 @jit(entry=True)
@@ -90,7 +108,10 @@ def batch_all_but_step(n, packed, packed_batch, samples):
     L = len(state.layout.strides)
     for first in range(0, n, batch.size):
         stretch = Stretch(first, batch.size, 0, 1 / batch.size)
-        through_layers((state, batch, samples, stretch, Span(-1, 1, L, 0)), 0, 1)
+        if batch.group == 0:
+            through_layers((state, batch, samples, stretch, Span(-1, 1, L, 0)), 0, 1)
+        for number in range(n_groups(batch, batch.size)):
+            narrow.through_group((state, batch, samples, stretch), number, 1)
 
 
 def problem(sizes, n):

@@ -282,30 +282,29 @@ def _softmax_turned(z, a, n, start):
     v = lanes(z)
     zero = zeros(z, 1)
     transpose(z, start, v, a, start, v)
-    softmax_lanes(a, a, n, start)
+    softmax_lanes(a, a, n, start, v)
     for k in range(n, v):
         store(a, start + k * v, zero)
     transpose(a, start, v, a, start, v)
 
 
 @jit(strict=True)
-def softmax_lanes(z, a, n, start):
-    """`softmax` of n vectors from ``start`` on, in each lane; z and a may be the same."""
-    v = lanes(z)
+def softmax_lanes(z, a, n, start, step):
+    """`softmax` in each lane of n vectors, ``step`` apart from ``start`` on; z and a may be one."""
     zero = zeros(z, 1)
     m = load(zero, z, start)
     for k in range(1, n):
-        m = maximum(m, load(zero, z, start + k * v))
+        m = maximum(m, load(zero, z, start + k * step))
     s = zero
     lost = zero
     for k in range(n):
-        e = exp_difference(load(zero, z, start + k * v), m)
+        e = exp_difference(load(zero, z, start + k * step), m)
         s, error = sum_and_error(s, e)
         lost = lost + error
-        store(a, start + k * v, e)
+        store(a, start + k * step, e)
     s = s + lost
     for k in range(n):
-        store(a, start + k * v, load(zero, a, start + k * v) / s)
+        store(a, start + k * step, load(zero, a, start + k * step) / s)
 
 
 @jit(strict=True)

@@ -24,7 +24,8 @@ from .activations import SOFTMAX, activate, times_derivative
 from .elementary import log, softmax_lanes
 from .instructions import VECTOR_BYTES
 from .layout import Layout, frozen
-from .losses import CROSS_ENTROPY, EXACT_FROM, loss_value, output_delta
+from .linear import copy_whole
+from .losses import CROSS_ENTROPY, EXACT_FROM, cross_entropy_lanes, loss_value, output_delta
 from .memory import matrix_rows, prefetch, window
 from .packing import Doubles, Int64s, Reals, pack, view
 from .samples import load_target, require_samples
@@ -136,19 +137,13 @@ def inputs_at(pack, t):
 @jit
 def load_samples(pack, samples, t, steps):
     """Inputs, target and weight of each lane's sample t; those of idle lanes stay as they are."""
-    v, zero = lanes(pack.params), zeros(pack.params, 1)
+    v = lanes(pack.params)
     n_in, width = pack.layout.sizes[0], len(pack.rows) // lanes(pack.params)
     X = matrix_rows(samples.inputs.X, 0, len(samples.inputs.X))
     for q in range(v):
         if t < pack.counts[q]:
             row = samples.order[q * steps + t]
-            i = 0
-            while i < n_in and row * n_in + i + v <= len(X):  # perhaps with some of the next row
-                store(pack.rows, q * width + i, load(zero, X, row * n_in + i))
-                i += v
-            while i < n_in:
-                pack.rows[q * width + i] = X[row * n_in + i]
-                i += 1
+            copy_whole(X, row * n_in, pack.rows, q * width, n_in)
             load_lane_target(pack, samples, row, q)
             if len(samples.weights) > 0:
                 pack.weights[q] = samples.weights[row] * pack.factors[q]
@@ -229,7 +224,7 @@ def forward_lanes(pack):
             W, below = of_layer(pack.params, layout.blocks, l), of_layer(pack.a, layout.units, l)
             lane_sums(W, below, z, n_in, n_out)
         if layout.activations[l] == SOFTMAX:
-            softmax_lanes(z, a, n_out, 0)
+            softmax_lanes(z, a, n_out, 0, lanes(z))
         else:
             activate(layout.activations[l], z, a, n_out * lanes(z))
 
@@ -239,17 +234,13 @@ def output_deltas(pack):
     """δ_L = ∂loss/∂z_L in each lane: `output_delta`, where a sum goes over a lane's outputs."""
     layout = pack.layout
     L, v = len(layout.strides), lanes(pack.params)
-    n, zero = layout.sizes[L], zeros(pack.params, 1)
+    n = layout.sizes[L]
     z, a = of_layer(pack.z, layout.units, L), of_layer(pack.a, layout.units, L)
     δ = of_layer(pack.delta, layout.units, L)
     if layout.loss != CROSS_ENTROPY:
         output_delta(layout.loss, layout.activations[L - 1], z, a, pack.y, -1, δ, n * v)
         return
-    s = zero
-    for k in range(n):
-        s = s + load(zero, pack.y, k * v)
-    for k in range(n):
-        store(δ, k * v, load(zero, a, k * v) * s - load(zero, pack.y, k * v))
+    cross_entropy_lanes(a, pack.y, δ, n, v, v)
 
 
 # The probability that the softmax gives a class is exact if the loss is below this.

@@ -286,7 +286,7 @@ def output_rows(state, batch, samples, stretch, lo, n):
 @jit
 def rows_by_labels(outputs, labels, losses, samples, stretch, lo):
     """`output_rows` of class numbers; losses are not weighted yet."""
-    Z, A, _, D, n_out, stride = outputs
+    _, A, _, D, n_out, stride = outputs
     n, is_known = len(losses), True
     for t in range(n):
         row = row_at(samples, stretch.first + lo + t)
@@ -296,7 +296,7 @@ def rows_by_labels(outputs, labels, losses, samples, stretch, lo):
         label_delta(A, labels[t], scale, D, t * stride, stride)
         losses[t] = A[t * stride + labels[t]]
         is_known = is_known and label >= 0
-    label_losses(Z, A, labels, losses, n_out, stride, n, samples.clip)
+    label_losses(outputs, stride, 1, labels, losses, samples.clip)
     if not is_known:
         losses[0] = np.nan
 

@@ -516,6 +516,19 @@ def nonzeros(a, start, stop, places, x):
 
 
 @jit
+def copy_whole(x, start, out, place, n):
+    """Copy n elements of x, and perhaps some of those behind them, up to a whole vector."""
+    v, zero = lanes(out), zeros(out, 1)
+    k = 0
+    while k < n and start + k + v <= len(x):
+        store(out, place + k, load(zero, x, start + k))
+        k += v
+    while k < n:
+        out[place + k] = x[start + k]
+        k += 1
+
+
+@jit
 def copy(x, out, n):
     """out[:n] = x[:n], in place."""
     v = lanes(out)

@@ -93,11 +93,14 @@ def clipped(p, clip):
     return low if p < low else (high if p > high else p)
 
 
+# The n numbers of a sample are one after the other, or every ``step``-th from ``at`` on.
+
+
 @jit(strict=True)
-def greatest(z, a, n):
+def greatest(z, a, n, at, step):
     """Return m = max z, and −log max a, which is log Σ_j e^(z_j − m) if a is the softmax of z."""
-    m, p = z[0], a[0]
-    for k in range(n):
+    m, p = z[at], a[at]
+    for k in range(at, at + n * step, step):
         m = max(m, z[k])
         p = max(p, a[k])
     # For a single number latency counts, and the C library's log is the fastest.
@@ -105,28 +108,29 @@ def greatest(z, a, n):
 
 
 @jit(strict=True)
-def cross_entropy(z, a, y, n, clip):
+def cross_entropy(z, a, y, n, clip, at=0, step=1):
     """−Σ_k y_k log p_k = Σ_k y_k (m − z_k + log s), m = max z and s = Σ_j e^(z_j − m)."""
     value = 0.0
     if clip > 0:
-        for k in range(n):
+        for k in range(at, at + n * step, step):
             value -= np.float64(y[k]) * math.log(np.float64(clipped(a[k], clip)))
         return value
-    m, log_s = greatest(z, a, n)
-    for k in range(n):
+    m, log_s = greatest(z, a, n, at, step)
+    for k in range(at, at + n * step, step):
         # The limit also keeps a zero target times an infinite distance from being NaN.
         value += np.float64(y[k]) * min(m - np.float64(z[k]) + log_s, _LARGEST)
     return value
 
 
 @jit(strict=True)
-def label_cross_entropy(z, a, label, n, clip):
+def label_cross_entropy(z, a, label, n, clip, at=0, step=1):
     """−log p of one class: `cross_entropy` with a 1 there and zeros elsewhere."""
-    probability = clipped(a[label], clip)
+    probability = clipped(a[at + label * step], clip)
     if probability > EXACT_FROM:
         return -log(np.float64(probability))  # the same bits as `take_logarithms` has
-    m, log_s = greatest(z, a, n)  # p is too small to be exact: from the logits, as above
-    return min(m - np.float64(z[label]) + log_s, _LARGEST)
+    # p is too small to be exact: from the logits, as above
+    m, log_s = greatest(z, a, n, at, step)
+    return min(m - np.float64(z[at + label * step]) + log_s, _LARGEST)
 
 
 @jit(inline=False)
@@ -137,28 +141,23 @@ def take_logarithms(p, n):
 
 
 @jit(strict=True)
-def binary_cross_entropy(z, a, y, n, clip):
-    """Σ_k softplus(z_k) − y_k z_k, which is −Σ y log σ(z) + (1 − y) log(1 − σ(z))."""
-    value = 0.0
-    if clip > 0:
-        for k in range(n):
-            T = type(a[k])
-            p = clipped(a[k], clip)
-            is_not = np.float64(T(1) - y[k]) * math.log(np.float64(T(1) - p))
-            value -= np.float64(y[k]) * math.log(np.float64(p)) + is_not
-        return value
-    for k in range(n):
-        value += softplus(np.float64(z[k])) - np.float64(y[k]) * np.float64(z[k])
-    return min(value, _LARGEST)
+def binary_cross_entropy(z, y):
+    """softplus(z) − y z, which is −y log σ(z) − (1 − y) log(1 − σ(z))."""
+    return softplus(np.float64(z)) - np.float64(y) * np.float64(z)
 
 
 @jit(strict=True)
-def poisson(a, z, y, n):
-    """Σ_k e^(z_k) − y_k z_k: the negative log-likelihood less log y!, which is constant."""
-    value = 0.0
-    for k in range(n):
-        value += np.float64(a[k]) - np.float64(y[k]) * np.float64(z[k])
-    return value
+def clipped_binary_cross_entropy(a, y, clip):
+    T = type(a)
+    p = clipped(a, clip)
+    is_not = np.float64(T(1) - y) * math.log(np.float64(T(1) - p))
+    return -(np.float64(y) * math.log(np.float64(p)) + is_not)
+
+
+@jit(strict=True)
+def poisson(a, z, y):
+    """e^z − y z: the negative log-likelihood less log y!, which is constant."""
+    return np.float64(a) - np.float64(y) * np.float64(z)
 
 
 @jit(strict=True)
@@ -168,12 +167,17 @@ def loss_value(loss, z, a, y, label, n, clip):
         return label_cross_entropy(z, a, label, n, clip)
     if loss == CROSS_ENTROPY:
         return cross_entropy(z, a, y, n, clip)
-    if loss == BINARY_CROSS_ENTROPY:
-        return binary_cross_entropy(z, a, y, n, clip)
-    if loss == POISSON:
-        return poisson(a, z, y, n)
     value = 0.0
-    if loss == SQUARED_ERROR:
+    if loss == BINARY_CROSS_ENTROPY and clip > 0:
+        for k in range(n):
+            value += clipped_binary_cross_entropy(a[k], y[k], clip)
+    elif loss == BINARY_CROSS_ENTROPY:
+        for k in range(n):
+            value += binary_cross_entropy(z[k], y[k])
+    elif loss == POISSON:
+        for k in range(n):
+            value += poisson(a[k], z[k], y[k])
+    elif loss == SQUARED_ERROR:
         for k in range(n):
             value += squared_error(a[k] - y[k])
     elif loss == HUBER:
@@ -182,7 +186,48 @@ def loss_value(loss, z, a, y, label, n, clip):
     else:
         for k in range(n):
             value += absolute_error(a[k] - y[k])
-    return value
+    return limited(loss, value, clip)
+
+
+@jit(strict=True)
+def limited(loss, value, clip):
+    """Sum over a sample's outputs, finite even for the largest finite logits."""
+    return min(value, _LARGEST) if loss == BINARY_CROSS_ENTROPY and clip == 0 else value
+
+
+@jit(inline=False, strict=True)
+def lane_losses(loss, outputs, losses, clip):
+    """`loss_value` of samples side by side, by their targets; ``losses`` has one for each."""
+    Z, A, Y, _, n, width = outputs
+    m = len(losses)
+    if loss == CROSS_ENTROPY:
+        for t in range(m):
+            losses[t] = cross_entropy(Z, A, Y, n, clip, t, width)
+        return
+    for t in range(m):
+        losses[t] = 0.0
+    for k in range(0, n * width, width):
+        z, a, y = window(Z, k, m), window(A, k, m), window(Y, k, m)
+        if loss == BINARY_CROSS_ENTROPY and clip > 0:
+            for t in range(m):
+                losses[t] += clipped_binary_cross_entropy(a[t], y[t], clip)
+        elif loss == BINARY_CROSS_ENTROPY:
+            for t in range(m):
+                losses[t] += binary_cross_entropy(z[t], y[t])
+        elif loss == POISSON:
+            for t in range(m):
+                losses[t] += poisson(a[t], z[t], y[t])
+        elif loss == SQUARED_ERROR:
+            for t in range(m):
+                losses[t] += squared_error(a[t] - y[t])
+        elif loss == HUBER:
+            for t in range(m):
+                losses[t] += huber(a[t] - y[t])
+        else:
+            for t in range(m):
+                losses[t] += absolute_error(a[t] - y[t])
+    for t in range(m):
+        losses[t] = limited(loss, losses[t], clip)
 
 
 @jit
@@ -219,6 +264,18 @@ def output_delta(loss, output, z, a, y, label, delta, n):
 
 
 @jit
+def cross_entropy_lanes(A, Y, D, n, width, stop):
+    """δ_L = a Σy − y of samples side by side, in columns 0 to ``stop`` of rows of ``width``."""
+    zero = zeros(A, 1)
+    for t in range(0, stop, lanes(A)):
+        s = zero
+        for k in range(t, n * width, width):
+            s = s + load(zero, Y, k)
+        for k in range(t, n * width, width):
+            store(D, k, load(zero, A, k) * s - load(zero, Y, k))
+
+
+@jit
 def label_delta(A, label, scale, D, start, stride):
     """Write ``scale`` times the δ_L of a class to the row of D that begins at ``start``."""
     zero = zeros(A, 1)
@@ -229,21 +286,24 @@ def label_delta(A, label, scale, D, start, stride):
 
 
 @jit(inline=False)
-def label_losses(Z, A, labels, losses, n, stride, m, clip):
-    """Turn m rows' probabilities of their classes, in ``losses``, into `label_cross_entropy`."""
-    inexact = 0
+def label_losses(outputs, across, along, labels, losses, clip):
+    """Turn samples' probabilities of their classes, in ``losses``, into `label_cross_entropy`.
+
+    Output k of sample t is at t·across + k·along.
+    """
+    Z, A, _, _, n, _ = outputs
+    m, inexact = len(losses), 0
     for t in range(m):
         probability = clipped(losses[t], clip)
         inexact += probability <= EXACT_FROM
         losses[t] = -log(probability)  # for many numbers, our vectorised log is the fastest
     for t in range(m if inexact > 0 else 0):
-        if A[t * stride + labels[t]] <= EXACT_FROM:
-            z, a = window(Z, t * stride, stride), window(A, t * stride, stride)
-            losses[t] = label_cross_entropy(z, a, labels[t], n, clip)
+        if A[t * across + labels[t] * along] <= EXACT_FROM:
+            losses[t] = label_cross_entropy(Z, A, labels[t], n, clip, t * across, along)
 
 
 class Outputs(NamedTuple):
-    """Arrays of the output layer, with a row of ``stride`` elements per sample."""
+    """Arrays of the output layer: a row of ``stride`` elements per sample, or one per output."""
 
     Z: Reals
     A: Reals

@@ -38,6 +38,7 @@ from .layers import (
 )
 from .linear import Term, add_row_sum, fill, multiply_add, rank_one, scaled
 from .memory import window
+from .narrow import add_unit_products, add_unit_totals, through_group
 from .norms import clip_by_steps, clip_factor
 from .packing import Reals, view
 from .parallel import in_parts, team_size
@@ -117,6 +118,7 @@ def share_deltas(task, worker, workers):
 
 
 _through_layers = in_parts(through_layers)
+_through_groups = in_parts(through_group)
 _share_sums = in_parts(share_sums)
 _share_deltas = in_parts(share_deltas)
 
@@ -125,6 +127,10 @@ _share_deltas = in_parts(share_deltas)
 def differentiate_rows(state, batch, samples, stretch, team):
     """Forward and back: threads share the samples, or the quarters of layers cut into quarters."""
     L = len(state.layout.strides)
+    if batch.group > 0:
+        groups = (stretch.m + batch.group - 1) // batch.group
+        _through_groups((state, batch, samples, stretch), groups, team, 1)
+        return
     summed, workers, floor, threads = -1, 1, 0, team_size(team, 1)
     if threads > 1:
         workers = quarter_workers(threads)
@@ -144,6 +150,8 @@ def differentiate_rows(state, batch, samples, stretch, team):
 @jit
 def transpose_rows(state, batch, l, top, rows):
     """Copy rows ``top`` (at a whole vector) to ``top + rows`` of W to its transposed copy."""
+    if batch.group > 0:  # a transposed copy is not used
+        return
     layer, width = layer_at(state.params, state.layout, l), width_at(state.layout, l)
     W, stride = layer.W.data, layer.stride
     out = window(batch.transposed, batch.places[l], stride * width)
@@ -164,6 +172,9 @@ def add_products(state, batch, samples, stretch, l, target, top, c):
     """target ← c (target + A_lᵀ Δ_{l+1}), for rows of W_{l+1} from ``top`` on; l counts from 0."""
     layout, m, inputs = state.layout, stretch.m, samples.inputs
     stride, one = layout.strides[l], target.dtype.type(1)
+    if batch.group > 0:
+        add_unit_products(layout, batch, m, l, target, top, c)
+        return
     D = matrix(rows_at(batch.delta, layout, batch.length, l + 1, 0, m), stride)
     W, rows = matrix(target, stride), len(target) // stride
     if l == 0 and len(inputs.indptr) > 0:  # a layer of CSR rows is a single panel
@@ -225,7 +236,9 @@ def take_panel(task, l, panel, slot):
     if top == 0:  # the biases go with the layer's first panel
         place = block + n_in * stride
         g = gradient_at(state, batch, todo, place, stride, slot)
-        if stretch.m > 0:
+        if stretch.m > 0 and batch.group > 0:
+            add_unit_totals(layout, batch, stretch.m, l, factor, g)
+        elif stretch.m > 0:
             D = rows_at(batch.delta, layout, batch.length, l + 1, 0, stretch.m)
             add_row_sum(matrix(D, stride), stretch.m, factor, g)
         finish(state, batch, todo, g, place, False, panels.firsts[len(layout.strides)] + l)

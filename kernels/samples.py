@@ -151,18 +151,26 @@ def label_at(samples, row, n):
 @jit(inline="early")
 def load_target(samples, row, y):
     """Class number of a sample; or −1, with its target row (NaN for an invalid label) in ``y``."""
+    if len(samples.labels) > 0 and samples.kept == 1:
+        label = label_at(samples, row, len(y))
+        if label >= 0:
+            return label
+    put_target(samples, row, y, len(y), 0, 1)
+    return -1
+
+
+@jit
+def put_target(samples, row, y, n, at, step):
+    """Write a sample's n targets to every ``step``-th place of y from ``at`` on."""
     T = y.dtype.type
     kept, shared = T(samples.kept), T(samples.shared)
     if len(samples.labels) > 0:
-        label = label_at(samples, row, len(y))
-        if samples.kept == 1 and label >= 0:
-            return label
-        for k in range(len(y)):
-            y[k] = kept * T(k == label) + shared if label >= 0 else T(np.nan)
+        label = label_at(samples, row, n)
+        for k in range(n):
+            y[at + k * step] = kept * T(k == label) + shared if label >= 0 else T(np.nan)
     else:
-        for k in range(len(y)):
-            y[k] = kept * samples.targets[row, k] + shared
-    return -1
+        for k in range(n):
+            y[at + k * step] = kept * samples.targets[row, k] + shared
 
 
 @jit

@@ -101,6 +101,14 @@ _PANEL = 2048
 _PANELS_A_THREAD = 8
 
 
+# In a network of layers up to this width, samples of a batch are side by side, if they fill so many
+# vectors: fewer leave registers empty, and each gradient still has its sum over lanes.
+NARROW = 80
+_LEAST_VECTORS = 2
+# Vectors of samples in a group.
+_GROUP = 4
+
+
 class Regularization(NamedTuple):
     """What keeps parameters and gradients small."""
 
@@ -147,7 +155,9 @@ class Panels(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Scratch of a mini-batch, a row per sample in each layer.
+    """Scratch of a mini-batch, a row per sample in each layer; or, in groups of samples, per unit.
+
+    With groups, ``a``, ``z`` and ``delta`` are as `narrow` has them, of layers 0 to L.
 
     A layer l ≥ 1 has its part of ``a``, ``z`` and ``delta`` from ``(units[l] − units[1])·length``.
     Padding holds whatever the formulas give for zeros, such as f(0); only in ``delta`` it is 0.
@@ -159,6 +169,8 @@ class Batch(NamedTuple):
     is_sparse: int  # whether X is CSR
     is_listed: int  # whether zeros in dense X are left out
     is_plain: int  # whether plain SGD's step is added to W directly, without storing G
+    group: int  # samples that are side by side in lanes; 0 where there is a row per sample
+    turned: Int64s  # (L,) whether gradients of a layer are taken by samples, not by groups; or (0,)
     inputs: Reals  # (length·units[1],) rows of dense X, unless zeros are left out
     a: Reals  # ((units[-1] − units[1])·length,) outputs of each layer
     masked: Reals  # ditto: a times the mask, the next layer's input; (0,) without dropout
@@ -168,6 +180,8 @@ class Batch(NamedTuple):
     zeros: Reals  # (widest,) never modified
     y: Reals  # (length·strides[-1],) targets
     labels: Int64s  # (length,) class numbers, where there are any
+    rows: Int64s  # (length,) rows of X, only with groups; they have whole vectors here
+    scales: Reals  # (length,) factor of each sample's δ; only with groups
     losses: Doubles  # (length,) weighted
     transposed: Reals  # weights of each layer but the first, row k the fan-in of unit k;
     places: Int64s  # (L + 1,) layer l has its part from places[l]
@@ -208,8 +222,14 @@ def make_batch(
         Most threads that take a step together.
     """
     length, goes_back = min(size, LONGEST_STRETCH), purpose != "inference"
-    n = int(layout.units[-1] - layout.units[1]) * length
-    masks, places = n * any(regularization.dropout), _places(layout, goes_back)
+    group = _group(layout, length, dtype, inputs, purpose, regularization)
+    if group > 0:
+        room = -(-length // group) * group
+        n, of_rows = int(layout.units[-1]) * room, 0
+    else:
+        room, of_rows = length, int(inputs == "dense")
+        n = int(layout.units[-1] - layout.units[1]) * length
+    masks, places = n * any(regularization.dropout), _places(layout, goes_back and group == 0)
     is_plain, is_whole = _sums(size, inputs, purpose, is_plain, regularization)
     # A clipped norm's bits depend on the panels, so these must not depend on the threads then.
     clips = regularization.clip_norm < np.inf
@@ -222,15 +242,19 @@ def make_batch(
         is_sparse=inputs == "sparse",
         is_listed=inputs == "listed",
         is_plain=is_plain,
-        inputs=length * int(layout.units[1]) if inputs == "dense" else 0,
+        group=group,
+        turned=_turned(layout, length, dtype) if group > 0 else 0,
+        inputs=length * int(layout.units[1]) * of_rows,
         a=n,
         masked=masks,
         mask=masks,
         z=n,
         delta=n * goes_back,
         zeros=int(np.diff(layout.units).max()),
-        y=length * int(layout.strides[-1]),
-        labels=length,
+        y=room * int(layout.strides[-1]),
+        labels=room,
+        rows=room if group > 0 else 0,
+        scales=room if group > 0 else 0,
         losses=length,
         transposed=places[-1],
         places=places,
@@ -241,6 +265,37 @@ def make_batch(
         penalty=1,
     )
     return pack(batch, dtype)
+
+
+def _group(
+    layout: Layout,
+    length: int,
+    dtype: np.dtype,
+    inputs: str,
+    purpose: str,
+    regularization: Regularization,
+) -> int:
+    """Samples of a group of a narrow network; 0 if there is to be a row per sample."""
+    if inputs != "dense" or purpose == "inference" or any(regularization.dropout):
+        return 0
+    lanes = VECTOR_BYTES // dtype.itemsize
+    if length < _LEAST_VECTORS * lanes or max(layout.sizes) > NARROW:
+        return 0
+    return min(_GROUP * lanes, padded(length, dtype))
+
+
+def _turned(layout: Layout, length: int, dtype: np.dtype) -> list[bool]:
+    """Which layers have so many outputs that sums over lanes take longer than their padding.
+
+    In cycles of a sample, as measured: products and sums over lanes; products and turning Δ.
+    """
+    v = VECTOR_BYTES // dtype.itemsize
+    turned = []
+    for n_in, n_out, stride in zip(layout.sizes, layout.sizes[1:], layout.strides, strict=False):
+        by_lanes = int(n_in) * (-(-int(n_out) // 4) * 4) * (0.65 / v + 3 / length)
+        by_rows = int(stride) / v * (0.65 * int(n_in) + 4)
+        turned.append(by_rows < by_lanes)
+    return turned
 
 
 def _sums(

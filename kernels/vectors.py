@@ -332,12 +332,18 @@ def transpose(builder, W, w, stride, out, o, out_stride):
 
     Out may be W itself, at the same place.
     """
-    n = W.vector.count
+    rows = [W.load(_step(builder, i, w, stride), W.vector) for i in range(W.vector.count)]
+    for k, row in enumerate(_turned(builder, rows)):
+        out.store(_step(builder, k, o, out_stride), row)
 
-    def place(i, start, step):
-        return builder.add(start, builder.mul(step, INT64(i)))
 
-    rows = [W.load(place(i, w, stride), W.vector) for i in range(n)]
+def _step(builder, i, start, step):
+    return builder.add(start, builder.mul(step, INT64(i)))
+
+
+def _turned(builder, rows):
+    """Columns of the square whose rows are vectors, as many as they have lanes."""
+    n = len(rows)
     # Butterflies: pairs of rows at a distance swap the halves of their groups of lanes.
     distance = 1
     while distance < n:
@@ -352,8 +358,77 @@ def transpose(builder, W, w, stride, out, o, out_stride):
                 ]
                 rows[row] = _chosen(builder, low, high, places)
         distance *= 2
-    for k, row in enumerate(rows):
-        out.store(place(k, o, out_stride), row)
+    return rows
+
+
+def _transpose_listed(
+    W: Any, numbers: Any, first: int, width: int, w: int, out: Any, o: int, out_stride: int
+) -> None:
+    n = lanes(W)
+    tile = [W[number * width + w :][:n] for number in numbers[first : first + n]]
+    for k, row in enumerate(np.transpose(tile)):
+        out[o + k * out_stride : o + k * out_stride + n] = row
+
+
+@instruction(
+    lambda W, numbers, first, width, w, out, o, out_stride: types.none(
+        W, numbers, types.int64, types.int64, types.int64, out, types.int64, types.int64
+    ),
+    _transpose_listed,
+)
+def transpose_listed(builder, W, numbers, first, width, w, out, o, out_stride):
+    """`transpose` from column w of W's rows of ``width``, of which the int64 ``numbers`` tell."""
+    rows = []
+    for i in range(W.vector.count):
+        number = builder.load(numbers.at(builder.add(first, INT64(i))))
+        rows.append(W.load(builder.add(builder.mul(number, width), w), W.vector))
+    for k, row in enumerate(_turned(builder, rows)):
+        out.store(_step(builder, k, o, out_stride), row)
+
+
+def _totals(builder, vectors):
+    """Vector of the sums over the lanes of as many vectors as one has lanes, by butterflies."""
+    n = vectors[0].type.count
+    distance = n // 2
+    while distance > 0:
+        keep = [k + (n if k & distance else 0) for k in range(n)]
+        swap = [(k ^ distance) + (n if k & distance else 0) for k in range(n)]
+        vectors = [
+            builder.fadd(_chosen(builder, a, b, keep), _chosen(builder, a, b, swap))
+            for a, b in zip(vectors[:distance], vectors[distance:], strict=True)
+        ]
+        distance //= 2
+    return vectors[0]
+
+
+def _add_block(sums: Any, scale: Any, out: Any, places: Any) -> None:
+    totals = np.array([a.sum() for a in sums], out.dtype).reshape(4, 4)
+    rows = [scale * (out[p : p + 4] + added) for p, added in zip(places, totals, strict=True)]
+    for place, row in zip(places, rows, strict=True):
+        out[place : place + 4] = row
+
+
+def _block(sums, scale, out, places):
+    vector = sums[0]
+    return types.none(types.UniTuple(vector, 16), scale, out, types.UniTuple(types.int64, 4))
+
+
+@instruction(_block, _add_block)
+def add_block_totals(builder, sums, scale, out, places):
+    """Four rows of four: out[p : p + 4] = scale·(it + sums over the lanes of four vectors).
+
+    Places may be the same, for which the sums must be the same too.
+    """
+    vectors = cgutils.unpack_tuple(builder, sums)
+    n = vectors[0].type.count
+    totals = [_totals(builder, vectors[i : i + n]) for i in range(0, 16, n)]
+    factor, rows = spread(builder, scale, 4), []
+    for r, place in enumerate(cgutils.unpack_tuple(builder, places)):
+        whole, first = totals[4 * r // n], 4 * r % n
+        added = _chosen(builder, whole, None, list(range(first, first + 4)))
+        rows.append((place, builder.fmul(factor, builder.fadd(out.load(place, added.type), added))))
+    for place, row in rows:
+        out.store(place, row)
 
 
 def _add_four(a: Any, b: Any, c: Any, d: Any, out: Any, index: int) -> None:
