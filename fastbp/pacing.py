@@ -64,6 +64,8 @@ class Crew:
     # Seconds below which a time tells nothing: the first, short part of an epoch is spent on waking
     # up the threads.
     _TELLING = 1e-3
+    # A team must be so many times as fast as one thread: others can use the cores, too.
+    _GAIN = 1.1
 
     def __init__(self, most: int, fixed: bool) -> None:
         self.most = most
@@ -127,7 +129,10 @@ class Crew:
         return self._chunks % self._AGAIN == 0 or self._chunks.bit_count() == 1
 
     def _choose(self) -> None:
-        best = min(self._teams, key=lambda size: self._seconds.get(size, 0.0))
+        best = min(
+            self._teams,
+            key=lambda size: self._seconds.get(size, 0.0) * (1 if size == 1 else self._GAIN),
+        )
         if best != self._best:
             self._best, self._chunks = best, 0
 
