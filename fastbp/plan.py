@@ -24,6 +24,9 @@ from fastbp.optimizers import SGD, Optimizer
 _SAMPLED_ROWS, _ROWS_FOR_ONE_LOOK, _LEAST_ROWS = 256, 8, 32
 # From this share of zeros on, finding zeros costs less than multiplying by them.
 _SPARSE = 0.4
+# The same for mini-batches, whose dense products use each weight for several samples at a time.
+# Skipping zeros, digits (49 % zeros) takes 1.2 times as long, MNIST (81 %) 0.7 times, in float64.
+_SPARSE_IN_BATCHES = 0.7
 # Share of zeros expected behind a ReLU.
 _RELU_ZEROS = 0.5
 # Rough speeds of one core, only to rule out threads: multiply-adds in the products of a block, and
@@ -103,13 +106,13 @@ def skips_zeros(
     inputs: kernels.Inputs,
     sampled_rows: int = _SAMPLED_ROWS,
 ) -> tuple[bool, str]:
-    """Whether mini-batches skip the zeros of dense X, by the rule of `choose`; and why."""
+    """Whether mini-batches skip the zeros of dense X; and why."""
     if inputs.is_sparse:
         return False, "X is sparse"
     if not _zeros_matter(layout, dtype, inputs, "auto"):
         return False, ""
     zeros = zero_share(inputs, dtype, sampled_rows)
-    skips = zeros >= _SPARSE
+    skips = zeros >= _SPARSE_IN_BATCHES
     return skips, f"{zeros:.0%} of X is zero, {'skipped' if skips else 'not skipped'}"
 
 

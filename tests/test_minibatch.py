@@ -403,6 +403,14 @@ def test_the_summary_says_how_batches_are_made():
     assert trainer.history.method == ["mini-batches"]
 
 
+@pytest.mark.parametrize(("density", "said"), [(0.1, "skipped"), (0.5, "not skipped")])
+def test_batches_skip_zeros_only_if_most_of_X_is_zero(density, said):
+    X, y = problem((300, 70, 3), 200, density=density)
+    trainer = Trainer(Network((300, 70, 3), seed=0), "adam", batch_size=8, n_threads=1)
+    trainer.fit(X, y, epochs=1, progress=False)
+    assert f"of X is zero, {said}" in trainer.summary()
+
+
 def test_scratch_of_sparse_rows_is_no_matrix():
     layout = Network((100_000, 4, 2), seed=0).layout
     batch = kernels.make_batch(layout, 256, np.dtype("f4"), inputs="sparse", is_plain=True)
