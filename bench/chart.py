@@ -57,7 +57,8 @@ def chart(title, groups):
 
 def curves(title, series):
     """SVG text; ``series`` are points (x, y) by name, x on a log scale and y from 0."""
-    colours = dict(zip(reversed(series), COLOURS[::3], strict=False))
+    step = 3 if len(series) <= 3 else 2
+    colours = dict(zip(reversed(series), COLOURS[::step], strict=False))
     points = [point for line in series.values() for point in line]
     places = sorted({x for x, _ in points})
     low, high = math.log(places[0]), math.log(places[-1])

@@ -94,9 +94,10 @@ QUARTERS = 4
 _LEAST_INPUTS = 256
 _QUARTERED_BYTES = range(128 * 1024, 1024 * 1024 + 1)
 _MOST_SAMPLES = 128
-# About how many elements a panel of the gradient has: with their weights and moments they fit the
-# nearest cache.
-_PANEL = 2048
+# About how many elements a panel of the gradient has. With few samples, its weights and moments fit
+# the nearest cache; with many, what its rows are multiplied by is read often enough that there must
+# be more of them, and it fits the second-level cache.
+_PANEL, _PANEL_OF_MANY, _MANY = 2048, 32768, 64
 # With several threads, about how many panels each takes at least: more make shares more equal.
 _PANELS_A_THREAD = 8
 
@@ -233,7 +234,8 @@ def make_batch(
     is_plain, is_whole = _sums(size, inputs, purpose, is_plain, regularization)
     # A clipped norm's bits depend on the panels, so these must not depend on the threads then.
     clips = regularization.clip_norm < np.inf
-    panels = _panels(layout, dtype, inputs, purpose, 1 if clips else threads)
+    target = _PANEL_OF_MANY if length >= _MANY else _PANEL
+    panels = _panels(layout, dtype, inputs, purpose, target, 1 if clips else threads)
     gradient = int(layout.blocks[-1]) if is_whole else threads * panels.size * (not is_plain)
     batch = Batch(
         sizes=layout.sizes,
@@ -343,10 +345,12 @@ def _quarters(layout: Layout, length: int, dtype: np.dtype, inputs: str) -> Quar
     return Quarters(is_cut, (QUARTERS - 1) * length * widest)
 
 
-def _panels(layout: Layout, dtype: np.dtype, inputs: str, purpose: str, threads: int) -> Panels:
+def _panels(
+    layout: Layout, dtype: np.dtype, inputs: str, purpose: str, target: int, threads: int
+) -> Panels:
     if purpose == "inference":
         return Panels(0, 0, 0, 0, 0, 0, 0)
-    lanes, target = VECTOR_BYTES // dtype.itemsize, _PANEL
+    lanes = VECTOR_BYTES // dtype.itemsize
     if threads > 1:  # equal shares of small panels
         target = min(target, int(layout.blocks[-1]) // (_PANELS_A_THREAD * threads))
     heights, firsts, loads, size = [], [0], [0], 0
