@@ -113,9 +113,12 @@ class LossSum(NamedTuple):
     waiting: int  # the last samples, whose losses are not in it yet: see `State.waiting`
 
 
-@jit
+@jit(strict=True)
 def complete_sum(state, samples, stop, loss_sum):
-    """The sum with the losses that have been waiting, up to the pass's sample ``stop``."""
+    """The sum with the losses that have been waiting, up to the pass's sample ``stop``.
+
+    Strict, for otherwise losses would be added up in another order than one after the other.
+    """
     n, value = loss_sum.waiting, loss_sum.value
     take_logarithms(state.waiting, n)
     for t in range(n):
