@@ -134,9 +134,9 @@ def _replace(builder, team, place, word, new):
 @instruction(_giving(types.none), lambda: None)
 def _pause(builder):
     """Let the core know that this thread only looks whether something has changed."""
-    name, operands = "llvm.x86.sse2.pause", ()
+    name, operands = "llvm.x86.sse2.pause", []
     if builder.module.triple.startswith(("aarch64", "arm64")):
-        name, operands = "llvm.aarch64.hint", (INT32(1),)
+        name, operands = "llvm.aarch64.hint", [INT32(1)]
     kind = ir.FunctionType(ir.VoidType(), [operand.type for operand in operands])
     builder.call(cgutils.get_or_insert_function(builder.module, kind, name), operands)
 
