@@ -43,6 +43,17 @@ def paced(n: int, operations: int, block: int = 1, pieces: int = 1) -> Iterator[
         start = stop
 
 
+def _judged(
+    work: Callable[[int, int, NDArray[np.int64]], None],
+    start: int,
+    stop: int,
+    team: NDArray[np.int64],
+) -> bool:
+    """Do the work; whether the caller was alone."""
+    work(start, stop, team)
+    return len(team) == 0
+
+
 class Crew:
     """Decides from what was measured whether one thread or several take the next samples.
 
@@ -92,8 +103,10 @@ class Crew:
             return
         for first, last, size in self.parts(start, stop, block):
             began = time.perf_counter()
-            threads.team(size, functools.partial(work, first, last))
-            self.record(size, last - first, time.perf_counter() - began)
+            was_alone = threads.team(size, functools.partial(_judged, work, first, last))
+            seconds = time.perf_counter() - began
+            # While others need the cores, callers are alone, whatever they ask for.
+            self.record(1 if was_alone else size, last - first, seconds)
 
     def parts(self, start: int, stop: int, block: int) -> Iterator[tuple[int, int, int]]:
         """Cut [start, stop) at whole blocks and yield (start, stop, threads) of each part."""

@@ -16,7 +16,7 @@ def quotas(root: Path = _ROOT, groups: Path = _GROUPS) -> Iterator[float]:
     (Linux, Documentation/admin-guide/cgroup-v2.rst and scheduler/sched-bwc.rst).
     """
     try:
-        lines = groups.read_text().splitlines()
+        lines = groups.read_text(errors="replace").splitlines()
     except OSError:
         return
     for line in lines:

@@ -76,6 +76,8 @@ def team(n_threads: int, work: Callable[[NDArray[np.int64]], Result]) -> Result:
     if not kernels.is_complete(members):
         kernels.dismiss(members)
         members = kernels.make_team(most)
+        if len(members) == 0:
+            return work(members)
         with contextlib.suppress(RuntimeError):  # no thread to be had
             pool = _pool(most - 1)
             for member in range(1, most):
@@ -210,6 +212,9 @@ def share(
     if most <= 1:
         return [work(task, _no_others) for task in tasks]
     shares = _Spread(work, tasks)
+    while _kept:  # their members look for work that will not come
+        with contextlib.suppress(KeyError):
+            kernels.dismiss(_kept.popitem()[1])
     try:
         try:
             with contextlib.suppress(RuntimeError):  # no thread to be had

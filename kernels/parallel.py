@@ -36,17 +36,18 @@ _BEGAN, _WAITED = 13, 14  # when the first job was shared, and for how long 0 ha
 _DONE = 16  # parts of the job that are done
 _JOB = 24  # number of the job
 _QUIT = 32  # whether members are to stop serving
-_PRESENT = 40  # how many serve
+_LEFT = 40  # how many have stopped serving
 _CLAIMS, _CLAIM = 48, 8  # a line per member: what it has not begun
 _TIME = 1  # in that line: seconds and nanoseconds of its clock
 # What is not begun: 32 bits for the number of the job, 16 for the next part, 16 for the last + 1.
 _MOST_PARTS = (1 << 16) - 1
 # So often a thread looks again before it offers its core to others, which takes some µs. It goes
-# home after so many nanoseconds without a job.
-_LOOKS, _IDLE = 64, 5_000_000
-# A team is dismissed once it has kept its caller waiting for longer than the first, in ns, and a
-# share of the time since the first job.
-_PATIENCE, _SHARE = 500_000, 4
+# home after so many nanoseconds without a job; and after a longer time in any case, for others may
+# wait for it: another trainer's team, or the end of the program.
+_LOOKS, _IDLE, _SERVICE = 64, 5_000_000, 200_000_000
+# A team is dismissed once it has kept its caller waiting for longer than this, in ns, and for half
+# of the time that it can save: with so many members, 1 − 1/members of the time since the first job.
+_PATIENCE = 500_000
 
 # What kernels take for a team where the caller is alone.
 ALONE: NDArray[np.int64] = np.empty(0, np.int64)
@@ -63,14 +64,14 @@ def _address(name: str) -> int:
 def make_team(size: int) -> NDArray[np.int64]:
     """A team of so many threads, the caller included, of whom none is there yet.
 
-    Interpreted kernels are always alone.
+    It is nobody's team, `ALONE`, where kernels are interpreted, or the system has no `sched_yield`.
     """
-    if config.DISABLE_JIT:
+    give_way, clock = _address("sched_yield"), _address("clock_gettime")
+    if config.DISABLE_JIT or not (give_way and clock):
         return ALONE
     team: NDArray[np.int64] = aligned_zeros(_CLAIMS + _CLAIM * size, np.dtype(np.int64))
     team[_SIZE] = size
-    team[_YIELD] = _address("sched_yield")
-    team[_CLOCK], team[_CLOCK_KIND] = _address("clock_gettime"), getattr(time, "CLOCK_MONOTONIC", 0)
+    team[_YIELD], team[_CLOCK], team[_CLOCK_KIND] = give_way, clock, time.CLOCK_MONOTONIC
     return team
 
 
@@ -85,8 +86,8 @@ def is_slow(team: NDArray[np.int64]) -> bool:
 
 
 def is_complete(team: NDArray[np.int64]) -> bool:
-    """Whether all members are still there after earlier work, for which nobody had to wait long."""
-    is_there = len(team) > 0 and team[_PRESENT] == team[_SIZE] - 1 and not is_slow(team)
+    """Whether no member has gone home, or kept the caller waiting; some may not have come yet."""
+    is_there = len(team) > 0 and team[_LEFT] == 0 and not is_slow(team)
     if is_there:
         team[_BEGAN] = team[_WAITED] = 0
     return bool(is_there)
@@ -134,9 +135,13 @@ def _replace(builder, team, place, word, new):
 @instruction(_giving(types.none), lambda: None)
 def _pause(builder):
     """Let the core know that this thread only looks whether something has changed."""
-    name, operands = "llvm.x86.sse2.pause", []
-    if builder.module.triple.startswith(("aarch64", "arm64")):
+    triple = builder.module.triple
+    if triple.startswith(("aarch64", "arm64")):
         name, operands = "llvm.aarch64.hint", [INT32(1)]
+    elif triple.startswith("x86_64"):
+        name, operands = "llvm.x86.sse2.pause", []
+    else:
+        return
     kind = ir.FunctionType(ir.VoidType(), [operand.type for operand in operands])
     builder.call(cgutils.get_or_insert_function(builder.module, kind, name), operands)
 
@@ -211,9 +216,7 @@ def team_size(team, shares):
 
 @jit
 def _now(team, me):
-    """Time in ns, of the clock that goes on at all times; 0 if there is none."""
-    if team[_CLOCK] == 0:
-        return 0
+    """Time in ns, of a clock that is never set."""
     place = _CLAIMS + _CLAIM * me + _TIME
     _read_clock(team[_CLOCK], team[_CLOCK_KIND], team, place)
     return team[place] * 1_000_000_000 + team[place + 1]
@@ -222,7 +225,7 @@ def _now(team, me):
 @jit
 def _step_back(team, looks):
     """Wait for a moment, having looked that often."""
-    if looks < _LOOKS or team[_YIELD] == 0:
+    if looks < _LOOKS:
         _pause()
     else:
         _call(team[_YIELD])
@@ -269,21 +272,22 @@ def _share(team, function, task, parts):
     if looks > _LOOKS:
         now = _now(team, 0)
         team[_WAITED] += now - since
-        if team[_WAITED] > _PATIENCE + (now - team[_BEGAN]) // _SHARE:
+        if team[_WAITED] > _PATIENCE + (now - team[_BEGAN]) * (members - 1) // (2 * members):
             team[_DISMISSED] = 1
     return _read(team, _FAILED) == 0
 
 
 @jit(entry=True)
 def serve(team, me):
-    """Be member ``me`` of a team, until `dismiss`, or until there has been no job for a while."""
-    job, looks, since = 0, 0, 0
-    _add(team, _PRESENT, 1)
+    """Be member ``me`` of a team, until `dismiss`, or for a while."""
+    job, looks, since, began = 0, 0, 0, _now(team, me)
     while _read(team, _QUIT) == 0:
         if _read(team, _JOB) != job:
             job = _read(team, _JOB)
             _take_parts(team, me)
             looks = 0
+            if _now(team, me) - began > _SERVICE:
+                break
             continue
         if looks == _LOOKS:
             since = _now(team, me)
@@ -291,7 +295,7 @@ def serve(team, me):
             break
         _step_back(team, looks)
         looks += 1
-    _add(team, _PRESENT, -1)
+    _add(team, _LEFT, 1)
 
 
 def in_parts(piece: Callable[..., Any]) -> Any:
@@ -311,7 +315,9 @@ def in_parts(piece: Callable[..., Any]) -> Any:
         if team_size(team, shares) > 1 and 1 < parts <= _MOST_PARTS:
             place = reference(task)
             if not _share(team, _address_of(on_request, place), _place_of(place), parts):
-                raise RuntimeError("a part of the work has failed.")
+                raise RuntimeError(
+                    "a part of the work has failed on a thread; with n_threads=1 its error is seen."
+                )
         else:
             for part in range(parts):
                 piece(task, part, parts)
