@@ -26,7 +26,7 @@ without_cache "$python" "$ci/first_fit.py"
 without_cache "$python" "$ci/compiles_nothing.py" "$ci/first_fit.py"
 without_cache "$python" "$ci/compiles_nothing.py" "$ci/smoke.py"
 without_cache "$folder/venv/bin/fastbp" info
-without_cache "$folder/venv/bin/fastbp" warmup --parallel
+without_cache "$folder/venv/bin/fastbp" warmup
 "$folder/venv/bin/pip" install -q "$(echo "$folder"/dist/*.whl)[sklearn]"
 without_cache "$python" "$ci/compiles_nothing.py" "$ci/estimators.py"
 # Every level that runs here does the same to the last bit.

@@ -33,8 +33,7 @@ _RELU_ZEROS = 0.5
 # bytes of weights read by the products of a sample.
 _BLOCK_SPEED = 3e10
 _SAMPLE_SPEED = 5e10
-# Seconds that threads must save in a parallel loop: on an idle machine it takes some 5 µs to enter
-# and leave one, and data have to move between caches.
+# Seconds that threads must save in a job: data have to move between the caches of their cores.
 _LEAST_SAVED = 10e-6
 # Block factors γ^k are kept above this, so that dividing by them loses no range.
 _SMALLEST_FACTOR = 2.0**-10
@@ -156,7 +155,7 @@ def batch_threads(
     ``moment_bytes`` is the size of what the optimizer keeps for a parameter.
     """
     most = _most_threads(n_threads)
-    # Forward, back and gradient, in two parallel loops; and the step.
+    # Forward, back and gradient, in two jobs; and the step.
     operations = 3 * min(batch_size, kernels.LONGEST_STRETCH)
     seconds = (operations + moment_bytes) * int(layout.blocks[-1]) / _BLOCK_SPEED
     return most if most > 1 and _may_pay(seconds / 2, most, n_threads) else 1

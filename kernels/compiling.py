@@ -92,5 +92,5 @@ def _explain(precision: str, once: bool) -> None:
     _announced.add(precision)
     what = f"kernels for {precision}" if precision else "kernels"
     how_often = "once on this machine" if once else "as there is no cache of them"
-    # From a first fit to all kernels and their parallel loops, as README.md has it.
+    # From a first fit to all kernels, as README.md has it.
     announce(f"fastbp: compiling {what}, {how_often}: 5 to 30 s in all")

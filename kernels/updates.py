@@ -8,8 +8,8 @@ computed once per step, in float64.
 Padding is zero in all of these arrays, and stays zero because eps is above 0.
 
 Arithmetic is strict, and fused multiply-adds are written out. Under fast-math LLVM would choose
-anew in each copy of a function which of two products to fuse into their sum, and kernels with and
-without parallel loops would differ in their last bits.
+anew in each copy of a function which of two products to fuse into their sum, and kernels for one
+sample and for batches would differ in their last bits.
 """
 
 import math
