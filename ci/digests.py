@@ -14,6 +14,7 @@ from fastbp import Network, Trainer, optimizers
 
 SIZES = (30, 21, 11, 3)
 WIDE = (300, 256, 3)
+NARROW = (20, 32, 5)
 FITS: dict[str, tuple[dict, dict]] = {
     "sequential": ({}, {"method": "sequential"}),
     "deferred": ({}, {"method": "deferred", "block_size": 16}),
@@ -29,6 +30,11 @@ FITS: dict[str, tuple[dict, dict]] = {
     "adagrad": ({"loss": "binary_cross_entropy"}, {"optimizer": "adagrad"}),
     "adadelta": ({"loss": "poisson"}, {"optimizer": "adadelta", "batch_size": 9}),
     "huber": ({"loss": "huber", "activation": "identity"}, {"class_weight": None}),
+    "smoothed": ({}, {"batch_size": 20, "label_smoothing": 0.1}),
+    "narrow": ({"sizes": NARROW}, {"batch_size": 64, "label_smoothing": 0.1}),
+    "narrow gradients": ({"sizes": NARROW, "loss": "huber"}, {"batch_size": 40}),
+    "weighted": ({}, {"batch_size": 32, "class_weight": "balanced", "reduction": "batch"}),
+    "lagging": ({"sizes": WIDE}, {"optimizer": optimizers.SGD(momentum=0.9, nesterov=True)}),
     "threads": ({"sizes": WIDE}, {"n_threads": 2}),
     "batches on threads": ({"sizes": WIDE}, {"n_threads": 2, "batch_size": 32}),
 }
@@ -48,17 +54,22 @@ def digest(*arrays: NDArray) -> str:
 
 
 def digests() -> Iterator[tuple[str, str]]:
-    """Names of fits and what they end with: parameters, predictions, and a gradient."""
+    """Names of fits and what they end with: parameters, predictions, losses, a gradient."""
     for dtype in ("float32", "float64"):
         for name, (of_network, of_trainer) in FITS.items():
             sizes = of_network.get("sizes", SIZES)
             network = Network(**{"sizes": sizes, "seed": 0, "dtype": dtype} | of_network)
             X, y = rows(sizes, of_network.get("loss", "cross_entropy"))
-            for given in (X, csr_array(X)):
-                Trainer(network, **{"seed": 0} | of_trainer).fit(given, y, epochs=2, progress=False)
+            losses = [
+                Trainer(network, **{"seed": 0} | of_trainer)
+                .fit(given, y, epochs=2, progress=False)
+                .train_loss
+                for given in (X, csr_array(X))
+            ]
             loss, gradient = network.value_and_grad(X, y)
             arrays = [array for per_layer in gradient for array in per_layer]
-            outcome = digest(network.params, network.predict(X), np.array(loss), *arrays)
+            ends = network.params, network.predict(X), np.array([loss, *np.ravel(losses)])
+            outcome = digest(*ends, *arrays)
             yield f"{dtype} {name}", outcome
 
 

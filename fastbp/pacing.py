@@ -39,7 +39,7 @@ def paced(n: int, operations: int, block: int = 1, pieces: int = 1) -> Iterator[
         began = time.perf_counter()
         yield start, stop
         ratio = _TARGET_SECONDS / max(time.perf_counter() - began, 1e-9)
-        rows = max(1.0, rows * min(4.0, max(0.25, ratio)))
+        rows = min(float(n), max(1.0, rows * min(4.0, max(0.25, ratio))))
         start = stop
 
 

@@ -187,13 +187,22 @@ class Lagging(NamedTuple):
 
 
 def alone(
-    layout: kernels.Layout, dtype: np.dtype, inputs: kernels.Inputs, optimizer: Optimizer
+    layout: kernels.Layout,
+    dtype: np.dtype,
+    inputs: kernels.Inputs,
+    optimizer: Optimizer,
+    decay: float,
 ) -> Lagging | None:
-    """How `kernels.train_single` takes the steps, or None if they are left to batches of one."""
+    """How `kernels.train_single` takes the steps, or None if they are left to batches of one.
+
+    ``decay`` is η·λ if penalties are sampled between blocks, otherwise 0.
+    """
     n_bytes, first = int(layout.blocks[-1]) * dtype.itemsize, _layer_bytes(layout, dtype, 0)
     lags = isinstance(optimizer, SGD) and optimizer.momentum > 0 and optimizer.dampening == 0
-    # Penalties are sampled between blocks, so a pass must have many of them.
-    length = min(kernels.LAGGING_BLOCK, (1 << (inputs.n // 32).bit_length()) // 2)
+    # Penalties are sampled between blocks, so a pass must have many of them: the more, the faster
+    # weights decay, as `penalties.SampledPenalty` has it.
+    most = min(inputs.n // 32, 1 / (64 * decay)) if decay > 0 else inputs.n // 32
+    length = min(kernels.LAGGING_BLOCK, (1 << int(most).bit_length()) // 2)
     if not lags or length < _LEAST_LAG:
         is_small = n_bytes <= _STEPPED_BYTES and not inputs.is_sparse
         return Lagging() if is_small else None

@@ -402,9 +402,10 @@ class Runs:
         else:
             state = self.optimizer_state(network, options.optimizer)
             if is_single and options.is_unregularized:
-                kind = plan.alone(
-                    network.parameters.layout, network.dtype, samples.inputs, options.optimizer
-                )
+                is_sampled = options.reduction == "batch"
+                decay = learning_rate * options.weight_decay if is_sampled else 0.0
+                layout, inputs = network.parameters.layout, samples.inputs
+                kind = plan.alone(layout, network.dtype, inputs, options.optimizer, decay)
             if kind is None:
                 kind, why = _batches_of(network, samples, learning_rate, options)
         made_for = network, learning_rate, options.of_steps, state, kind

@@ -230,7 +230,7 @@ def lane_losses(loss, outputs, losses, clip):
         losses[t] = limited(loss, losses[t], clip)
 
 
-@jit
+@jit(strict=True)
 def output_delta(loss, output, z, a, y, label, delta, n):
     """δ_L = ∂loss/∂z_L; ``delta`` is modified in place. It and ``a`` are padded to whole vectors.
 
@@ -263,7 +263,7 @@ def output_delta(loss, output, z, a, y, label, delta, n):
     times_derivative(output, z, a, delta, n)
 
 
-@jit
+@jit(strict=True)
 def cross_entropy_lanes(A, Y, D, n, width, stop):
     """δ_L = a Σy − y of samples side by side, in columns 0 to ``stop`` of rows of ``width``."""
     zero = zeros(A, 1)

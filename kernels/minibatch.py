@@ -346,6 +346,14 @@ def learn(state, batch, samples, stretch, todo, team):
         _take_panels((state, batch, samples, rest, now), parts, team, 1)
 
 
+@jit(strict=True)
+def add_losses(loss_sum, scale, losses, m):
+    """The sum with m losses more, one after the other; strict, to keep this order."""
+    for t in range(m):
+        loss_sum += scale * losses[t]
+    return loss_sum
+
+
 @jit(entry=True)
 def train_minibatch(packed, packed_batch, gradient, samples, start, stop, loss_sum, team):
     """A step for each batch of samples, or their gradient.
@@ -400,8 +408,7 @@ def train_minibatch(packed, packed_batch, gradient, samples, start, stop, loss_s
         learn(state, batch, samples, stretch, todo, team)
         if steps:
             close_batch(state, batch)
-        for t in range(m):
-            loss_sum += loss_scale * batch.losses[t]
+        loss_sum = add_losses(loss_sum, loss_scale, batch.losses, m)
         if not is_wanted:
             state.counts[2] += m
         first += m

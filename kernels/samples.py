@@ -178,7 +178,7 @@ def sample_weight(samples, row):
     return samples.weights[row] if len(samples.weights) > 0 else 1.0
 
 
-@jit
+@jit(strict=True)
 def batch_weight(samples, begin, end):
     """Sum of the weights of the pass's samples begin to end."""
     if len(samples.weights) == 0:

@@ -11,7 +11,7 @@ import sklearn.metrics
 from scipy import sparse
 
 import fastbp
-from fastbp import History, Network, Trainer, callbacks, metrics
+from fastbp import History, Network, Trainer, callbacks, metrics, pacing
 
 
 @pytest.fixture
@@ -763,3 +763,9 @@ def test_evaluate_refuses_outputs_that_are_not_finite(numbers):
         regression().evaluate(X * 1e38, y)
     with pytest.raises(ValueError, match="X must be finite"):
         regression().evaluate(np.where(X > 0, X, np.nan), y)
+
+
+def test_thousands_of_short_chunks_have_lengths_that_are_numbers():
+    """Each is shorter than the machine could take, for penalties are sampled between them."""
+    lengths = [stop - start for start, stop in pacing.paced(3000, 1, pieces=3000)]
+    assert lengths == [1] * 3000

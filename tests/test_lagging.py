@@ -114,10 +114,10 @@ def test_scratch_of_another_kind_is_refused():
 
 
 def test_who_lags():
-    def alone(sizes, X, optimizer):
+    def alone(sizes, X, optimizer, decay=0.0):
         network = Network(sizes, seed=0)
         inputs = network.samples(X, np.zeros(X.shape[0], int)).inputs
-        return plan.alone(network.parameters.layout, network.dtype, inputs, optimizer)
+        return plan.alone(network.parameters.layout, network.dtype, inputs, optimizer, decay)
 
     X, _, _ = problem(700, 300, 0.1)
     momentum = optimizers.SGD(momentum=0.9)
@@ -128,6 +128,9 @@ def test_who_lags():
         assert alone((700, 9, 3), X, optimizer).length == 0
         assert alone((700, 9, 3), scipy.sparse.csr_array(X), optimizer) is None
     assert alone((700, 9, 3), X[:200], momentum).length == 0
+    # Where weights decay fast, penalties are to be sampled more often than lagging pays for.
+    assert alone((700, 9, 3), X, momentum, 1e-5).length == alone((700, 9, 3), X, momentum).length
+    assert alone((700, 9, 3), X, momentum, 1e-2).length == 0
     assert alone((700, 2000, 3), X, momentum) is not None
     assert alone((700, 2000, 3), X + 1, momentum) is None
     assert alone((700, 1000, 1000, 3), X, momentum) is None
