@@ -193,7 +193,8 @@ def child(options):
     found = fit_ratios(options.rounds) if options.what == "fits" else loop_ratios(
         options.what, options.rounds
     )  # fmt: skip
-    print(json.dumps(found))
+    print(json.dumps(found), flush=True)
+    os._exit(0)  # other libraries do not end well while a thread calls them
 
 
 # In the process that starts them.
