@@ -23,13 +23,12 @@ from .losses import Outputs, label_delta, label_losses, target_rows
 from .memory import matrix_rows, window
 from .packing import Reals
 from .samples import csr_row, expect, label_at, load_target, row_at, rows_ahead, sample_weight
-from .scratch import QUARTERS
+from .scratch import CACHED_BYTES, QUARTERS
 from .vectors import lanes
-from .views import layer_at, matrix, rows_at, shifted, width_at
+from .views import layer_at, matrix, rows_at, shifted, transposed, width_at
 
-# Outputs and δ of so many samples stay in the first-level cache. It pays if all weights, which are
-# read again for each group, fit the second-level cache.
-_GROUP, _CACHED_BYTES = 32, 1024 * 1024
+# Outputs and δ of so many samples stay in the first-level cache.
+_GROUP = 32
 
 
 class Stretch(NamedTuple):
@@ -244,7 +243,7 @@ def drop_units(layout, batch, l, lo, n, number):
 @jit
 def group_length(state, share):
     """How many samples of a ``share`` go through all layers before the next ones do."""
-    is_small = len(state.params) * state.params.itemsize <= _CACHED_BYTES
+    is_small = len(state.params) * state.params.itemsize <= CACHED_BYTES
     return min(_GROUP, share) if is_small else share
 
 
@@ -323,9 +322,13 @@ def layer_deltas(state, batch, l, lo, n, start, stop):
     n_out, stride, width = layout.sizes[l + 1], layout.strides[l], width_at(layout, l)
     D = matrix(rows_at(batch.delta, layout, batch.length, l + 1, lo, n), stride)
     below = rows_at(batch.delta, layout, batch.length, l, lo, n)
-    W_T = matrix(window(batch.transposed, batch.places[l], stride * width), width)
+    if len(batch.transposed) > 0:
+        W_T = matrix(window(batch.transposed, batch.places[l], stride * width), width)
+    else:
+        W_T = transposed(layer_at(state.params, layout, l).W)
     out, one = shifted(matrix(below, width), start), below.dtype.type(1)
-    multiply_add(shifted(W_T, start), D, matrix(batch.zeros, 0), out, n, n_out, stop - start, one)
+    W_T, zero = shifted(W_T, start * W_T.along), matrix(batch.zeros, 0)
+    multiply_add(W_T, D, zero, out, n, n_out, stop - start, one)
     # If all columns are taken, rows are contiguous and can be treated as a single one.
     rows, columns = (1, n * width) if stop - start == width else (n, stop - start)
     for t in range(rows):

@@ -30,10 +30,11 @@ from .vectors import (
     load,
     store,
     total,
+    transpose,
     where_below,
     zeros,
 )
-from .views import Matrix, matrix, shifted
+from .views import Matrix, matrix, shifted, transposed
 
 
 class Entries(NamedTuple):
@@ -163,18 +164,20 @@ _COPIED_ROWS = 64
 def multiply_add(W, X, base, out, m, n, width, scale):
     """out = scale (base + X W): m rows of ``width`` columns, n being the rows of W, at least 1.
 
-    X may be transposed; the others' rows are whole vectors. ``base`` must be ``out`` itself or not
-    overlap it; if its rows are 0 apart it is one row for all, such as a bias. A strip of W, a few
-    vectors of its rows, stays in the nearest cache while all rows of X pass.
+    W and X may be transposed, and W then ends with its last column; otherwise rows are whole
+    vectors. ``base`` must be ``out`` itself or not overlap it; if its rows are 0 apart it is one row
+    for all, such as a bias. A strip of W, a few vectors of its rows, stays in the nearest cache while
+    all rows of X pass.
     """
     v, room, one = lanes(W.data), strip_room(W.data), zeros(W.data, 1)
     panels = (n + STRIP_ROWS - 1) // STRIP_ROWS
-    panel = (n + panels - 1) // panels
+    # In whole vectors, which is what a transposed W is read by.
+    panel = ((n + panels - 1) // panels + v - 1) // v * v
     for j in range(0, n, panel):
         count = min(panel, n - j)
         c = scale if j + count == n else W.data.dtype.type(1)
         w, x, k = shifted(W, j * W.across), shifted(X, j * X.along), 0
-        if m == 1:
+        if m == 1 and W.along == 1:
             # A sum waits for its previous addition at every row of W: four are taken in turns.
             while k + 4 * v <= width:
                 like = zeros(W.data, 4)
@@ -185,7 +188,8 @@ def multiply_add(W, X, base, out, m, n, width, scale):
                 k += v
         while k < width:
             left = (width - k) // v
-            strip = Strip(shifted(w, k), x, shifted(base, k), shifted(out, k), room)
+            w_k = shifted(w, k * W.along)
+            strip = Strip(w_k, x, shifted(base, k), shifted(out, k), room)
             if tile_vectors(W.data) == 3 and (left == 3 or left > 4):
                 k += _multiply_strip(zeros(W.data, 3), strip, m, count, c)
             elif tile_vectors(W.data) == 3 and left > 1:
@@ -210,14 +214,19 @@ def _multiply_strip(like, strip, m, count, scale):
     """`multiply_add` of as many columns as ``like`` has, for ``count`` rows of W; how many."""
     W, X, base, out, room = strip
     v, width = lanes(W.data), length(like)
-    rest = shifted(W, width)  # the next strip
-    if m >= _COPIED_ROWS:
+    rest, last = shifted(W, width * W.along), width - v  # the next strip, and its last vector
+    if W.along != 1:
+        last = (count - 1) // v * v
+        rest = transposed(rest)
+        _turn_columns(W, count, width, room)
+        W = matrix(room, width)
+    elif m >= _COPIED_ROWS:
         _copy_rows(like, W, count, room)
         W = matrix(room, width)
     r = 0
     while r < m:
         # One line of each row of the next strip is asked for by each of the first tiles.
-        ahead = shifted(rest, min(r // tile_rows(W.data) * v, width - v))
+        ahead = shifted(rest, min(r // tile_rows(W.data) * v, last))
         x, b, o = _row(X, r), _row(base, r), _row(out, r)
         if m - r > 4:
             many_rows(like, W, x, b, o, ahead, Rows(count, m - r, scale))
@@ -237,6 +246,23 @@ def _copy_rows(like, W, count, out):
             store(out, o + k, load(zero, W.data, w + k))
         w += W.across
         o += length(like)
+
+
+@jit(inline=False)
+def _turn_columns(W, count, width, out):
+    """`_copy_rows` of a transposed W, whose columns are rows in memory; those it lacks are 0."""
+    v = lanes(out)
+    left = (len(W.data) - W.place + W.along - 1) // W.along
+    for first in range(0, width, v):
+        w = W.place + first * W.along
+        if first + v <= left:
+            for k in range(0, count, v):
+                transpose(W.data, w + k, W.along, out, k * width + first, width)
+        else:
+            for k in range(count):
+                for i in range(first, first + v):
+                    x = W.data[W.place + i * W.along + k] if i < left else out.dtype.type(0)
+                    out[k * width + i] = x
 
 
 @jit(inline="early")

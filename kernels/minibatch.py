@@ -150,7 +150,7 @@ def differentiate_rows(state, batch, samples, stretch, team):
 @jit
 def transpose_rows(state, batch, l, top, rows):
     """Copy rows ``top`` (at a whole vector) to ``top + rows`` of W to its transposed copy."""
-    if batch.group > 0:  # a transposed copy is not used
+    if len(batch.transposed) == 0:
         return
     layer, width = layer_at(state.params, state.layout, l), width_at(state.layout, l)
     W, stride = layer.W.data, layer.stride

@@ -83,6 +83,10 @@ def make_block(layout: Layout, plan: Plan, length: int, dtype: np.dtype) -> NDAr
     return pack(block, dtype)
 
 
+# Groups of samples pass through layers up to this size, all together, so that weights stay in the
+# second-level cache. What is read for each of them has a transposed copy; larger layers are read
+# once a batch, and transposed meanwhile.
+CACHED_BYTES = 1024 * 1024
 # Samples of a mini-batch whose outputs and δ are kept at a time.
 LONGEST_STRETCH = 256
 # A layer with 128 KiB to 1 MiB of weights sums its inputs in quarters, whatever the number of
@@ -98,6 +102,9 @@ _MOST_SAMPLES = 128
 # the nearest cache; with many, what its rows are multiplied by is read often enough that there must
 # be more of them, and it fits the second-level cache.
 _PANEL, _PANEL_OF_MANY, _MANY = 2048, 32768, 64
+# Rows that a panel has at least: in wide layers the factors of its rows, which are read once for
+# each panel, come from further away than the nearest cache.
+_ROWS, _PLAIN_ROWS, _ROWS_OF_MANY = 8, 32, 64
 # With several threads, about how many panels each takes at least: more make shares more equal.
 _PANELS_A_THREAD = 8
 
@@ -184,7 +191,7 @@ class Batch(NamedTuple):
     rows: Int64s  # (length,) rows of X, only with groups; they have whole vectors here
     scales: Reals  # (length,) factor of each sample's δ; only with groups
     losses: Doubles  # (length,) weighted
-    transposed: Reals  # weights of each layer but the first, row k the fan-in of unit k;
+    transposed: Reals  # weights of each layer but the first, row k the fan-in of unit k; or (0,)
     places: Int64s  # (L + 1,) layer l has its part from places[l]
     lists: Lists
     quarters: Quarters
@@ -230,12 +237,17 @@ def make_batch(
     else:
         room, of_rows = length, int(inputs == "dense")
         n = int(layout.units[-1] - layout.units[1]) * length
-    masks, places = n * any(regularization.dropout), _places(layout, goes_back and group == 0)
+    masks = n * any(regularization.dropout)
+    is_small = int(layout.blocks[-1]) * dtype.itemsize <= CACHED_BYTES
+    places = _places(layout, goes_back and group == 0 and is_small)
     is_plain, is_whole = _sums(size, inputs, purpose, is_plain, regularization)
     # A clipped norm's bits depend on the panels, so these must not depend on the threads then.
     clips = regularization.clip_norm < np.inf
-    target = _PANEL_OF_MANY if length >= _MANY else _PANEL
-    panels = _panels(layout, dtype, inputs, purpose, target, 1 if clips else threads)
+    target, least = _PANEL, _PLAIN_ROWS if is_plain else _ROWS
+    if length >= _MANY:
+        target, least = _PANEL_OF_MANY, _ROWS_OF_MANY
+    kind = inputs, purpose
+    panels = _panels(layout, dtype, kind, target, least, 1 if clips else threads)
     gradient = int(layout.blocks[-1]) if is_whole else threads * panels.size * (not is_plain)
     batch = Batch(
         sizes=layout.sizes,
@@ -261,7 +273,7 @@ def make_batch(
         transposed=places[-1],
         places=places,
         lists=_lists(layout, length, dtype, inputs, goes_back),
-        quarters=_quarters(layout, length, dtype, inputs),
+        quarters=_quarters(layout, length, dtype, inputs, goes_back),
         panels=panels._replace(is_whole=is_whole, gradient=gradient * (purpose == "training")),
         regularization=regularization,
         penalty=1,
@@ -333,9 +345,12 @@ def _lists(layout: Layout, length: int, dtype: np.dtype, inputs: str, goes_back:
     )
 
 
-def _quarters(layout: Layout, length: int, dtype: np.dtype, inputs: str) -> Quarters:
-    is_cut = [
-        int(n_in) >= _LEAST_INPUTS
+def _quarters(
+    layout: Layout, length: int, dtype: np.dtype, inputs: str, goes_back: bool
+) -> Quarters:
+    is_cut = [  # in inference threads share the samples
+        goes_back
+        and int(n_in) >= _LEAST_INPUTS
         and length <= _MOST_SAMPLES
         and int(n_in * stride) * dtype.itemsize in _QUARTERED_BYTES
         and not (l == 0 and inputs == "sparse")
@@ -346,19 +361,21 @@ def _quarters(layout: Layout, length: int, dtype: np.dtype, inputs: str) -> Quar
 
 
 def _panels(
-    layout: Layout, dtype: np.dtype, inputs: str, purpose: str, target: int, threads: int
+    layout: Layout, dtype: np.dtype, kind: tuple[str, str], target: int, least: int, threads: int
 ) -> Panels:
+    inputs, purpose = kind
     if purpose == "inference":
         return Panels(0, 0, 0, 0, 0, 0, 0)
     lanes = VECTOR_BYTES // dtype.itemsize
+    most = int(layout.blocks[-1])
     if threads > 1:  # equal shares of small panels
-        target = min(target, int(layout.blocks[-1]) // (_PANELS_A_THREAD * threads))
+        most //= _PANELS_A_THREAD * threads
     heights, firsts, loads, size = [], [0], [0], 0
     shapes = zip(layout.sizes.tolist(), layout.strides.tolist(), strict=False)
     for l, (n_in, stride) in enumerate(shapes):
         # Whole vectors of what is transposed; of the first layer, what is multiplied at a time.
-        step = lanes if l > 0 else 4
-        height = max(step, target // stride // step * step)
+        step = lanes if l > 0 else 8
+        height = max(step, min(max(target, least * stride), most) // stride // step * step)
         if l == 0 and inputs == "sparse":
             height = n_in  # a sample's rows are anywhere
         heights.append(height)

@@ -1,5 +1,6 @@
 """Mini-batches and optimizers: against the oracle, against torch, and against themselves."""
 
+import itertools
 import platform
 
 import numpy as np
@@ -106,6 +107,35 @@ def test_products_of_any_number_of_rows(dtype, m, generator):
             row = X[t * n : (t + 1) * n].copy()
             call_multiply_add(W, stride, row, n, n, 1, 1, base, 0, alone, scale)
             np.testing.assert_array_equal(alone, got[t])
+
+
+@njit(error_model="numpy")
+def call_turned_product(W, length, X, m, n, base, out, width):
+    matrix, half = views.Matrix, W.dtype.type(0.5)
+    linear.multiply_add(
+        matrix(W, 0, 1, length), matrix(X, 0, n, 1), matrix(base, 0, 0, 1),
+        matrix(out, 0, width, 1), m, n, width, half,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_transposed_matrix_multiplies_as_its_copy_does(dtype, generator):
+    """Columns that only fill a vector are 0, whatever stands behind the matrix."""
+    kind = np.dtype(dtype)
+    v = 64 // kind.itemsize
+    for columns, n, m in itertools.product((1, 16, 37, 100), (1, 17, 130, 300), (1, 9, 70)):
+        length, width = -(-n // v) * v, -(-columns // v) * v
+        memory = kernels.aligned_zeros((columns + 1) * length, kind)
+        memory[:] = np.inf
+        W = memory[: columns * length]
+        W.reshape(columns, length)[:, :n] = generator.normal(size=(columns, n))
+        copied = kernels.aligned_zeros(n * width, kind)
+        copied.reshape(n, width)[:, :columns] = W.reshape(columns, length)[:, :n].T
+        X, base = generator.normal(size=m * n).astype(kind), np.zeros(width, kind)
+        out, expected = np.empty(m * width, kind), np.empty(m * width, kind)
+        call_turned_product(W, length, X, m, n, base, out, width)
+        call_product(copied, width, X, n, n, 1, m, base, 0, expected, width)
+        np.testing.assert_array_equal(out, expected)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
