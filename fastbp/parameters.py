@@ -60,7 +60,7 @@ def _of_rows(
 
 
 # A call of at most so many multiply-adds, some 10 µs, is neither cut nor shared by threads.
-_SHORT = 100_000
+_SHORT = 110_000
 # Rows whose outputs such a call keeps at a time.
 _FEW = 32
 
