@@ -165,9 +165,9 @@ def multiply_add(W, X, base, out, m, n, width, scale):
     """out = scale (base + X W): m rows of ``width`` columns, n being the rows of W, at least 1.
 
     W and X may be transposed, and W then ends with its last column; otherwise rows are whole
-    vectors. ``base`` must be ``out`` itself or not overlap it; if its rows are 0 apart it is one row
-    for all, such as a bias. A strip of W, a few vectors of its rows, stays in the nearest cache while
-    all rows of X pass.
+    vectors. ``base`` must be ``out`` itself or not overlap it; if its rows are 0 apart it is one
+    row for all, such as a bias. A strip of W, a few vectors of its rows, stays in the nearest cache
+    while all rows of X pass.
     """
     v, room, one = lanes(W.data), strip_room(W.data), zeros(W.data, 1)
     panels = (n + STRIP_ROWS - 1) // STRIP_ROWS
