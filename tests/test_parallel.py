@@ -48,6 +48,7 @@ def add(out, turns, x, parts, team, shares, times):
 def team_of(size, present):
     """A team of so many, of whom some are present besides the caller."""
     team = make_team(size)
+    present = present if len(team) > 0 else 0  # interpreted kernels are alone
     members = [threading.Thread(target=serve, args=(team, i)) for i in range(1, 1 + present)]
     for member in members:
         member.start()

@@ -16,7 +16,7 @@ import pytest
 from naive import Naive
 
 import fastbp
-from fastbp import DivergenceError, Network, Trainer, kernels, optimizers, pacing, plan
+from fastbp import DivergenceError, Network, Trainer, kernels, optimizers, pacing, plan, threads
 
 
 @pytest.fixture
@@ -728,6 +728,15 @@ def test_kernels_are_loaded_before_the_bar_is_made(blobs, monkeypatch):
     assert seen == []
 
 
+def with_two_threads(monkeypatch):
+    """Teams of two, of whom nobody comes: the kernels are stand-ins."""
+    monkeypatch.setattr("fastbp.threads.available", lambda: 2)
+    monkeypatch.setattr("fastbp.threads._kept", {})
+    monkeypatch.setitem(threads._rested, "at", 0.0)
+    monkeypatch.setattr(kernels, "make_team", lambda size: np.zeros(64, np.int64))
+    monkeypatch.setattr(kernels, "serve", lambda *_: None)
+
+
 @pytest.mark.parametrize(
     ("entry", "options"), [("train_minibatch", {"batch_size": 256}), ("train_deferred", {})]
 )
@@ -735,8 +744,7 @@ def test_kernels_are_loaded_before_the_bar_is_made(blobs, monkeypatch):
 def test_threads_are_used_where_they_gain_or_were_asked_for(
     entry, options, n_threads, gain, monkeypatch
 ):
-    monkeypatch.setattr("fastbp.threads.available", lambda: 2)
-    monkeypatch.setattr(kernels, "serve", lambda *_: None)
+    with_two_threads(monkeypatch)
     seen, now = [], [0.0]
 
     def train(*arguments):
@@ -757,8 +765,7 @@ def test_threads_are_used_where_they_gain_or_were_asked_for(
 
 
 def test_a_gradient_is_taken_on_threads_where_they_gain(monkeypatch):
-    monkeypatch.setattr("fastbp.threads.available", lambda: 2)
-    monkeypatch.setattr(kernels, "serve", lambda *_: None)
+    with_two_threads(monkeypatch)
     for gain in (2, 0.5):
         seen, now = [], [0.0]
 
