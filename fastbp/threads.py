@@ -73,7 +73,7 @@ def team(n_threads: int, work: Callable[[NDArray[np.int64]], Result]) -> Result:
     # The members of the last team look for work for some ms before they go home. Nobody else can
     # take it meanwhile; a new one costs some 50 µs, and as long again until it is awake.
     members = _kept.pop(most, kernels.ALONE)
-    if not kernels.is_complete(members):
+    if not kernels.goes_on(members):
         kernels.dismiss(members)
         members = kernels.make_team(most)
         if len(members) == 0:
@@ -82,6 +82,7 @@ def team(n_threads: int, work: Callable[[NDArray[np.int64]], Result]) -> Result:
             pool = _pool(most - 1)
             for member in range(1, most):
                 pool.submit(kernels.serve, members, member)
+    kernels.begin(members)
     result = work(members)
     if kernels.is_slow(members):
         _rested["at"] = time.monotonic() + _REST

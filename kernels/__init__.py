@@ -24,7 +24,7 @@ from .memory import aligned_zeros
 from .minibatch import train_minibatch
 from .objects import host_cpu, host_features, objects, symbol
 from .packing import HEADER_BYTES, fields
-from .parallel import ALONE, dismiss, is_complete, is_slow, make_team, serve
+from .parallel import ALONE, begin, dismiss, goes_on, is_slow, make_team, serve
 from .samples import IN_ORDER, Inputs, Samples, dense_inputs, read_only
 from .scratch import (
     LONGEST_BLOCK,
@@ -86,6 +86,7 @@ __all__ = [
     "apply",
     "arguments_of",
     "backward",
+    "begin",
     "cache_directory",
     "dense_inputs",
     "digest",
@@ -94,11 +95,11 @@ __all__ = [
     "fields",
     "first_nonfinite",
     "forward",
+    "goes_on",
     "host_cpu",
     "host_features",
     "infer",
     "infer_rows",
-    "is_complete",
     "is_slow",
     "kind_of",
     "learn_one",

@@ -2,7 +2,7 @@
 
 A team is an array of int64. The thread that calls a kernel with it is member 0, and others `serve`
 it as the members 1, 2, …. Each part belongs to a member, so that the same thread meets the same
-data as before, but whoever has done his own takes what others have not begun: nobody waits for a
+data as before, but whoever is done takes what others have not begun: nobody waits for a
 thread that is asleep. Only a part that has been begun is waited for. If that takes too long, other
 processes need the cores, and the team is dismissed until the kernel returns.
 
@@ -85,12 +85,14 @@ def is_slow(team: NDArray[np.int64]) -> bool:
     return bool(team[_DISMISSED : _DISMISSED + 1].any())
 
 
-def is_complete(team: NDArray[np.int64]) -> bool:
+def goes_on(team: NDArray[np.int64]) -> bool:
     """Whether no member has gone home, or kept the caller waiting; some may not have come yet."""
-    is_there = len(team) > 0 and team[_LEFT] == 0 and not is_slow(team)
-    if is_there:
-        team[_BEGAN] = team[_WAITED] = 0
-    return bool(is_there)
+    return bool(len(team) > 0 and team[_LEFT] == 0 and not is_slow(team))
+
+
+def begin(team: NDArray[np.int64]) -> None:
+    """Forget how long earlier calls have waited for the team."""
+    team[_BEGAN] = team[_WAITED] = 0
 
 
 # Words that several threads use at a time.

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from fastbp.kernels import ALONE, dismiss, is_complete, is_slow, make_team, parallel, serve
+from fastbp.kernels import ALONE, dismiss, goes_on, is_slow, make_team, parallel, serve
 from fastbp.kernels._jit import jit
 from fastbp.kernels.parallel import in_parts, team_size
 
@@ -189,7 +189,7 @@ def test_a_member_without_work_goes_home():
     member.start()
     member.join(60)
     assert not member.is_alive()
-    assert not is_complete(team)
+    assert not goes_on(team)
 
 
 @jit(entry=True)
@@ -205,6 +205,6 @@ def test_a_team_is_those_threads_that_share(size, shares, expected):
 
 def test_who_is_alone_is_a_team_of_one():
     assert size_of(ALONE, 1) == 1
-    assert not is_complete(ALONE)
+    assert not goes_on(ALONE)
     assert not is_slow(ALONE)
     dismiss(ALONE)
