@@ -40,7 +40,7 @@ from .linear import Term, add_row_sum, fill, multiply_add, rank_one, scaled
 from .memory import window
 from .narrow import add_unit_products, add_unit_totals, through_group
 from .norms import clip_by_steps, clip_factor
-from .packing import Reals, view
+from .packing import Reals, recall, reference, view
 from .parallel import in_parts, team_size
 from .products import add_marked
 from .samples import batch_weight, csr_row, n_samples, row_at
@@ -80,10 +80,11 @@ class Todo(NamedTuple):
     step: Step
 
 
-@jit
+@jit(inline=False)
 def through_layers(task, part, parts):
     """Take a thread's samples forward through ``span`` and, from the output, back."""
-    state, batch, samples, stretch, span = task
+    state, batch, samples_at, stretch, span = task
+    samples = recall(samples_at)
     share = (stretch.m + _ROWS * parts - 1) // (_ROWS * parts) * _ROWS
     stop, group = min((part + 1) * share, stretch.m), group_length(state, share)
     for lo in range(part * share, stop, group):
@@ -95,16 +96,17 @@ def through_layers(task, part, parts):
                 layer_deltas(state, batch, l, lo, n, 0, width_at(state.layout, l))
 
 
-@jit
+@jit(inline=False)
 def share_sums(task, worker, workers):
     """Compute a worker's quarters of a layer's sums."""
-    state, batch, samples, stretch, l = task
+    state, batch, samples_at, stretch, l = task
+    samples = recall(samples_at)
     each = QUARTERS // workers
     quarters = worker * each, (worker + 1) * each
     layer_sums(state, batch, samples, stretch, l, 0, stretch.m, quarters)
 
 
-@jit
+@jit(inline=False)
 def share_deltas(task, worker, workers):
     """Compute a worker's columns of Δ_l: the inputs of the quarters that it has summed."""
     state, batch, m, l = task
@@ -124,12 +126,12 @@ _share_deltas = in_parts(share_deltas)
 
 
 @jit(inline="early")
-def differentiate_rows(state, batch, samples, stretch, team):
+def differentiate_rows(state, batch, samples_at, stretch, team):
     """Forward and back: threads share the samples, or the quarters of layers cut into quarters."""
     L = len(state.layout.strides)
     if batch.group > 0:
         groups = (stretch.m + batch.group - 1) // batch.group
-        _through_groups((state, batch, samples, stretch), groups, team, 1)
+        _through_groups((state, batch, samples_at, stretch), groups, team, 1)
         return
     summed, workers, floor, threads = -1, 1, 0, team_size(team, 1)
     if threads > 1:
@@ -138,11 +140,11 @@ def differentiate_rows(state, batch, samples, stretch, team):
             if batch.quarters.is_cut[l] != 0:
                 if l > 0:
                     span = Span(summed, workers, l, 0)
-                    _through_layers((state, batch, samples, stretch, span), threads, team, 1)
-                _share_sums((state, batch, samples, stretch, l), workers, team, 1)
+                    _through_layers((state, batch, samples_at, stretch, span), threads, team, 1)
+                _share_sums((state, batch, samples_at, stretch, l), workers, team, 1)
                 summed = floor = l
     span = Span(summed, workers, L, floor)
-    _through_layers((state, batch, samples, stretch, span), threads, team, 1)
+    _through_layers((state, batch, samples_at, stretch, span), threads, team, 1)
     for l in range(floor, 0, -1):
         _share_deltas((state, batch, stretch.m, l), workers, team, 1)
 
@@ -222,7 +224,7 @@ def finish(state, batch, todo, g, place, is_weight, part):
 @jit
 def take_panel(task, l, panel, slot):
     """Add up the stretch's gradient for one panel of layer l, and do with it what ``todo`` says."""
-    state, batch, samples, stretch, todo = task
+    state, batch, samples_at, stretch, todo = task
     layout, panels, T = state.layout, batch.panels, state.params.dtype.type
     n_in, stride, block = layout.sizes[l], layout.strides[l], layout.blocks[l]
     top = (panel - panels.firsts[l]) * panels.heights[l]
@@ -231,7 +233,7 @@ def take_panel(task, l, panel, slot):
     place = block + top * stride
     g = gradient_at(state, batch, todo, place, rows * stride, slot)
     if stretch.m > 0:
-        add_products(state, batch, samples, stretch, l, g, top, factor)
+        add_products(state, batch, recall(samples_at), stretch, l, g, top, factor)
     finish(state, batch, todo, g, place, True, panel)
     if top == 0:  # the biases go with the layer's first panel
         place = block + n_in * stride
@@ -246,7 +248,7 @@ def take_panel(task, l, panel, slot):
         transpose_rows(state, batch, l, top, rows)
 
 
-@jit
+@jit(inline=False)
 def take_panels(task, slot, threads):
     """`take_panel` for each panel that belongs to this thread."""
     state, batch = task[0], task[1]
@@ -327,11 +329,11 @@ def close_batch(state, batch):
 
 
 @jit(inline="early")
-def learn(state, batch, samples, stretch, todo, team):
+def learn(state, batch, samples_at, stretch, todo, team):
     """Take a stretch's samples forward and back, then do with the gradient what ``todo`` says."""
     if batch.is_listed != 0:  # what a longer stretch has left behind
         clear_marks(state.layout, batch, stretch.m)
-    differentiate_rows(state, batch, samples, stretch, team)
+    differentiate_rows(state, batch, samples_at, stretch, team)
     clips = todo.action == STEP and batch.regularization.clip_norm < np.inf
     for turn in range(2 if clips else 1):
         now, rest = todo, stretch
@@ -343,7 +345,7 @@ def learn(state, batch, samples, stretch, todo, team):
             # No samples: the gradient is complete.
             rest = Stretch(stretch.first, 0, stretch.number, stretch.share)
         parts = most_parts(batch, team_size(team, 1))
-        _take_panels((state, batch, samples, rest, now), parts, team, 1)
+        _take_panels((state, batch, samples_at, rest, now), parts, team, 1)
 
 
 @jit(strict=True)
@@ -385,6 +387,7 @@ def train_minibatch(packed, packed_batch, gradient, samples, start, stop, loss_s
     η = T(state.rates[0])
     for l in range(1, len(layout.strides)):
         transpose_rows(state, batch, l, 0, layout.sizes[l])
+    samples_at = reference(samples)  # some hundred words that parts of the work need not be given
     first = start
     while first < stop:
         begin = first // batch.size * batch.size
@@ -405,7 +408,7 @@ def train_minibatch(packed, packed_batch, gradient, samples, start, stop, loss_s
             action, c = PLAIN_STEP, γ
         stretch = Stretch(first, m, int(state.counts[2]), share)
         todo = Todo(action, c, gradient if is_wanted else batch.panels.gradient, penalties, step)
-        learn(state, batch, samples, stretch, todo, team)
+        learn(state, batch, samples_at, stretch, todo, team)
         if steps:
             close_batch(state, batch)
         loss_sum = add_losses(loss_sum, loss_scale, batch.losses, m)

@@ -30,6 +30,7 @@ from .losses import (
     output_delta,
 )
 from .memory import matrix_rows, window
+from .packing import recall
 from .samples import expect, label_at, put_target, row_at, rows_ahead, sample_weight
 from .vectors import (
     add_block_totals,
@@ -285,10 +286,11 @@ def turn_deltas(layout, batch, group):
                     transpose(D, k * width + t, width, rows, t * stride + k, stride)
 
 
-@jit
+@jit(inline=False)
 def through_group(task, number, groups):
     """Take a group of samples forward and back."""
-    state, batch, samples, stretch = task
+    state, batch, samples_at, stretch = task
+    samples = recall(samples_at)
     group = group_at(batch, stretch.m, number, state.params)
     load_group(state.layout, batch, samples, stretch, group)
     forward_group(state, batch, group)
