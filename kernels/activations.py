@@ -9,7 +9,7 @@ import math
 
 from ._jit import jit
 from .elementary import exp, expm1, log1p, sigmoid, softmax, tanh
-from .vectors import lanes, load, store, where_positive, zeros
+from .vectors import lanes, load, store, where_below, where_positive, zeros
 
 IDENTITY, RELU, LEAKY_RELU, ELU, TANH, SIGMOID, SOFTPLUS, GELU, GELU_TANH, SILU = range(10)
 EXP, SOFTMAX = 10, 11
@@ -156,6 +156,7 @@ def activate(code, z, a, n):
 @jit(inline=False)
 def _activate(code, z, a, n):
     # One loop per activation: the branch is taken once per layer, and LLVM can vectorise each loop.
+    zero, v = zeros(z, 1), lanes(z)
     if code == IDENTITY:
         for k in range(n):
             a[k] = z[k]
@@ -166,11 +167,11 @@ def _activate(code, z, a, n):
         for k in range(n):
             a[k] = elu(z[k])
     elif code == TANH:
-        for k in range(n):
-            a[k] = tanh(z[k])
+        for k in range(0, n, v):
+            store(a, k, tanh(load(zero, z, k)))
     elif code == SIGMOID:
-        for k in range(n):
-            a[k] = sigmoid(z[k])
+        for k in range(0, n, v):
+            store(a, k, where_below(n - k, sigmoid(load(zero, z, k)), zero))
     elif code == SOFTPLUS:
         for k in range(n):
             a[k] = softplus(z[k])

@@ -1,9 +1,10 @@
 """Exponential, logarithm and their kin, without branches or calls: loops over them are vectorised.
 
-Each takes a float32 or a float64 and gives a number of the same dtype. Both
-dtypes share one body, of selects, fused multiply-adds and arithmetic on the bits of floats; only
-constants and the degrees of polynomials differ. Arithmetic is strict, because fast-math would merge
-the parts that an argument is split into; the fast-math flags of callers do not apply here.
+Each takes a float32 or a float64 and gives a number of the same dtype; sigmoid and tanh also take
+vectors, which are faster than LLVM's loops. Both dtypes share one body, of selects, fused
+multiply-adds and arithmetic on the bits of floats; only constants and the degrees of polynomials
+differ. Arithmetic is strict, because fast-math would merge the parts that an argument is split
+into; the fast-math flags of callers do not apply here.
 
 An argument is reduced by n·log 2 with the constant in two parts, of which the first times n is
 exact with and without a fused multiply-add (Cody & Waite, *Software Manual for the Elementary
@@ -42,6 +43,7 @@ from .vectors import (
     lanes,
     largest,
     load,
+    magnitude,
     maximum,
     minimum,
     polynomial,
@@ -51,7 +53,9 @@ from .vectors import (
     transpose,
     where,
     where_below,
+    where_below_zero,
     where_positive,
+    with_sign,
     zeros,
 )
 
@@ -60,7 +64,8 @@ _LOG2_E = constant(1 / math.log(2), 1 / math.log(2))
 _LOG_2_HIGH = constant(float.fromhex("0x1.62e4p-1"), float.fromhex("0x1.62e42fefa38p-1"))
 _LOG_2_LOW = constant(1.4286068e-06, 5.497923018708371e-14)
 
-_HALF = constant(0.5, 0.5)
+_HALF, _ZERO, _ONE = constant(0.5, 0.5), constant(0.0, 0.0), constant(1.0, 1.0)
+_TWO, _MINUS_TWO = constant(2.0, 2.0), constant(-2.0, -2.0)
 # Beyond these, eˣ is 0 or infinite, and eˣ − 1 is −1.
 _EXP_LOWEST = constant(-104.5, -746.0)
 _EXP_HIGHEST = constant(89.0, 710.0)
@@ -183,7 +188,7 @@ def log1p(x):
 
 
 # Beyond, 1/x of float32 is below the normal numbers.
-_ONE, _LARGEST = constant(1.0, 1.0), constant(1e38, math.inf)
+_LARGEST = constant(1e38, math.inf)
 
 
 @jit(strict=True)
@@ -310,17 +315,19 @@ def softmax_lanes(z, a, n, start, step):
 @jit(strict=True)
 def sigmoid(x):
     """1 / (1 + e⁻ˣ), from the exponential that cannot overflow; at most 4 ulp off."""
-    T = type(x)
-    e = exp(-abs(x))
-    return where(x >= T(0), T(1), e) / (T(1) + e)
+    e = _exp_less(maximum(_EXP_LOWEST(x), -magnitude(x)), _ZERO(x))
+    return where_below_zero(x, e, _ONE(x)) / (_ONE(x) + e)
 
 
 @jit(strict=True)
 def tanh(x):
     """Hyperbolic tangent, −t / (t + 2) with t = e^(−2|x|) − 1; at most 4 ulp off."""
-    T = type(x)
-    t = expm1(T(-2) * abs(x))
-    return T(math.copysign(t / (t + T(2)), x))
+    y = maximum(_EXPM1_LOWEST(x), _MINUS_TWO(x) * magnitude(x))
+    n = nearest(y * _LOG2_E(x))
+    r = fma(n, -_LOG_2_LOW(x), fma(n, -_LOG_2_HIGH(x), y))
+    s = power_of_two(n)
+    t = fma(s, fma(r * r, _EXP_TAIL(r), r), s - _ONE(x))
+    return with_sign(t / (t + _TWO(x)), x)
 
 
 if config.DISABLE_JIT:

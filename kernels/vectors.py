@@ -216,6 +216,24 @@ def where_positive(builder, test, value):
     return builder.select(builder.fcmp_ordered("<=", test, zero), zero, value)
 
 
+@instruction(alike, lambda test, a, b: np.where(test < 0, a, b))
+def where_below_zero(builder, test, a, b):
+    """``a`` where ``test`` is below zero, ``b`` elsewhere."""
+    return builder.select(builder.fcmp_ordered("<", test, ir.Constant(test.type, None)), a, b)
+
+
+@instruction(alike, np.abs)
+def magnitude(builder, x):
+    """|x| of vectors or of scalars."""
+    return call_llvm(builder, "fabs", x)
+
+
+@instruction(alike, np.copysign)
+def with_sign(builder, x, sign):
+    """``x`` with the sign of ``sign``."""
+    return call_llvm(builder, "copysign", x, sign)
+
+
 @instruction(
     lambda test, a, b: alike(a, b).return_type(types.boolean, a, b),
     lambda test, a, b: a if test else b,
