@@ -18,7 +18,18 @@ from ._jit import jit
 from .bits import pack_nonzeros
 from .memory import no_places, window
 from .packing import Reals
-from .tiles import STRIP_ROWS, Rows, few_rows, many_rows, strip_room, tile_rows, tile_vectors
+from .tiles import (
+    STRIP_ROWS,
+    STRIP_VECTORS,
+    TURNED_BYTES,
+    Rows,
+    few_rows,
+    many_rows,
+    strip_room,
+    tile_rows,
+    tile_vectors,
+    turned_room,
+)
 from .vectors import (
     add_totals,
     broadcast,
@@ -158,6 +169,12 @@ def _add_rows_narrow(like, W, entries, out, k):
 # `multiply_add` copies strips of W to be contiguous for at least this many rows of X: where rows of
 # W are powers of two apart, few of them fit the nearest cache at a time.
 _COPIED_ROWS = 64
+# Bytes of the result that are computed at a time: each panel of W reads and writes them again, so
+# they stay in the second-level cache.
+_BLOCK_BYTES = 640 * 1024
+# A transposed X is turned, a panel at a time, for results of at least so many vectors: tiles meet
+# their rows of X on lines, and pages, of their own.
+_TURNED_VECTORS = 12
 
 
 @jit(inline=False)
@@ -169,7 +186,18 @@ def multiply_add(W, X, base, out, m, n, width, scale):
     row for all, such as a bias. A strip of W, a few vectors of its rows, stays in the nearest cache
     while all rows of X pass.
     """
-    v, room, one = lanes(W.data), strip_room(W.data), zeros(W.data, 1)
+    strip = STRIP_VECTORS * lanes(W.data)
+    block = max(1, _BLOCK_BYTES // (m * strip * W.data.itemsize)) * strip
+    for k in range(0, width, block):
+        w, b, o = shifted(W, k * W.along), shifted(base, k), shifted(out, k)
+        _multiply_block(w, X, b, o, m, n, min(block, width - k), scale)
+
+
+@jit
+def _multiply_block(W, X, base, out, m, n, width, scale):
+    """`multiply_add` of so few columns that the result stays in the second-level cache."""
+    v, one = lanes(W.data), zeros(W.data, 1)
+    room, turned = strip_room(W.data), turned_room(W.data)
     panels = (n + STRIP_ROWS - 1) // STRIP_ROWS
     # In whole vectors, which is what a transposed W is read by.
     panel = ((n + panels - 1) // panels + v - 1) // v * v
@@ -186,10 +214,14 @@ def multiply_add(W, X, base, out, m, n, width, scale):
             while k < width:
                 _one_row(one, shifted(w, k), x, shifted(base, k), shifted(out, k), count, c)
                 k += v
+        step = tile_rows(W.data) * X.across
+        is_few = m * count * W.data.itemsize <= TURNED_BYTES
+        if X.along != 1 and width >= _TURNED_VECTORS * v and is_few:
+            x, step = _turned_rows(x, m, count, turned), tile_rows(W.data) * count
         while k < width:
             left = (width - k) // v
             w_k = shifted(w, k * W.along)
-            strip = Strip(w_k, x, shifted(base, k), shifted(out, k), room)
+            strip = Strip(w_k, x, step, shifted(base, k), shifted(out, k), room)
             if tile_vectors(W.data) == 3 and (left == 3 or left > 4):
                 k += _multiply_strip(zeros(W.data, 3), strip, m, count, c)
             elif tile_vectors(W.data) == 3 and left > 1:
@@ -199,11 +231,23 @@ def multiply_add(W, X, base, out, m, n, width, scale):
         base = out  # the next panel adds to the sums so far
 
 
+@jit
+def _turned_rows(X, m, count, out):
+    """Copy m rows of a transposed X so that what a tile reads is contiguous."""
+    height, place = tile_rows(out), 0
+    for r in range(0, m, height):
+        for k in range(count):
+            copy_whole(X.data, X.place + r + k * X.along, out, place, min(height, m - r))
+            place += height
+    return Matrix(out, 0, 1, height)
+
+
 class Strip(NamedTuple):
     """A few columns of `multiply_add`."""
 
     W: Matrix
     X: Matrix
+    step: int  # from a tile's rows of X to the next tile's
     base: Matrix
     out: Matrix
     room: Reals  # for a copy of W
@@ -212,28 +256,33 @@ class Strip(NamedTuple):
 @jit
 def _multiply_strip(like, strip, m, count, scale):
     """`multiply_add` of as many columns as ``like`` has, for ``count`` rows of W; how many."""
-    W, X, base, out, room = strip
-    v, width = lanes(W.data), length(like)
-    rest, last = shifted(W, width * W.along), width - v  # the next strip, and its last vector
+    W, X, step, base, out, room = strip
+    v, height, width = lanes(W.data), tile_rows(W.data), length(like)
+    following, along = shifted(W, width * W.along), width  # the next strip, whose rows are so long
     if W.along != 1:
-        last = (count - 1) // v * v
-        rest = transposed(rest)
+        following, along = transposed(following), count
         _turn_columns(W, count, width, room)
         W = matrix(room, width)
     elif m >= _COPIED_ROWS:
         _copy_rows(like, W, count, room)
         W = matrix(room, width)
-    r = 0
+    r = k = top = 0
     while r < m:
-        # One line of each row of the next strip is asked for by each of the first tiles.
-        ahead = shifted(rest, min(r // tile_rows(W.data) * v, last))
-        x, b, o = _row(X, r), _row(base, r), _row(out, r)
+        # A tile asks for lines, one for each row of W: of the next strip first, then of its sums.
+        ahead = shifted(following, k)
+        if k + v < along:
+            k += v
+        elif top + count <= m:
+            following, along, k = shifted(out, top * out.across + width), width, 0
+            top += count
+        b, o = _row(base, r), _row(out, r)
         if m - r > 4:
-            many_rows(like, W, x, b, o, ahead, Rows(count, m - r, scale))
-            r += tile_rows(W.data)
+            many_rows(like, W, X, b, o, ahead, Rows(count, m - r, scale))
+            r += height
         else:
-            few_rows(like, W, x, b, o, ahead, Rows(count, m - r, scale))
+            few_rows(like, W, X, b, o, ahead, Rows(count, m - r, scale))
             r += 4
+        X = shifted(X, step)
     return width
 
 

@@ -10,6 +10,7 @@ from .instructions import VECTOR_BYTES
 from .layout import DEFERRED, SKIPPING, Layout, padded
 from .packing import Doubles, Int32s, Int64s, Reals, pack
 from .samples import require_samples
+from .tiles import STRIP_ROWS, TURNED_BYTES
 
 # A set of a block's samples is a bit mask in one 64-bit integer.
 LONGEST_BLOCK = 64
@@ -103,8 +104,11 @@ _MOST_SAMPLES = 128
 # be more of them, and it fits the second-level cache.
 _PANEL, _PANEL_OF_MANY, _MANY = 2048, 32768, 64
 # Rows that a panel has at least: in wide layers the factors of its rows, which are read once for
-# each panel, come from further away than the nearest cache.
+# each panel, come from further away than the nearest cache. For plain SGD panels of rows of at
+# least so many elements are as high as products turn factors at a time; other rules need room for
+# the gradient, too.
 _ROWS, _PLAIN_ROWS, _ROWS_OF_MANY = 8, 32, 64
+_WIDE = 512
 # With several threads, about how many panels each takes at least: more make shares more equal.
 _PANELS_A_THREAD = 8
 
@@ -247,7 +251,7 @@ def make_batch(
     if length >= _MANY:
         target, least = _PANEL_OF_MANY, _ROWS_OF_MANY
     kind = inputs, purpose
-    panels = _panels(layout, dtype, kind, target, least, 1 if clips else threads)
+    panels = _panels(layout, dtype, kind, (target, least, is_plain), 1 if clips else threads)
     gradient = int(layout.blocks[-1]) if is_whole else threads * panels.size * (not is_plain)
     batch = Batch(
         sizes=layout.sizes,
@@ -361,9 +365,14 @@ def _quarters(
 
 
 def _panels(
-    layout: Layout, dtype: np.dtype, kind: tuple[str, str], target: int, least: int, threads: int
+    layout: Layout,
+    dtype: np.dtype,
+    kind: tuple[str, str],
+    room: tuple[int, int, bool],
+    threads: int,
 ) -> Panels:
     inputs, purpose = kind
+    target, least, is_plain = room
     if purpose == "inference":
         return Panels(0, 0, 0, 0, 0, 0, 0)
     lanes = VECTOR_BYTES // dtype.itemsize
@@ -375,7 +384,10 @@ def _panels(
     for l, (n_in, stride) in enumerate(shapes):
         # Whole vectors of what is transposed; of the first layer, what is multiplied at a time.
         step = lanes if l > 0 else 8
-        height = max(step, min(max(target, least * stride), most) // stride // step * step)
+        rows = (
+            TURNED_BYTES // (STRIP_ROWS * dtype.itemsize) if is_plain and stride >= _WIDE else least
+        )
+        height = max(step, min(max(target, rows * stride), most) // stride // step * step)
         if l == 0 and inputs == "sparse":
             height = n_in  # a sample's rows are anywhere
         heights.append(height)

@@ -16,6 +16,8 @@ from .vectors import call_llvm, spread
 # Most rows of W, and most vectors of each, that tiles read one after the other: 24 KiB, which stay
 # in the nearest cache while all rows of X are multiplied by them.
 STRIP_ROWS, STRIP_VECTORS = 128, 3
+# Bytes of a transposed X that are turned at a time, for strips of so many rows.
+TURNED_BYTES = 64 * 1024
 
 
 class Rows(NamedTuple):
@@ -112,17 +114,25 @@ def _tile(many: int, few: int) -> Any:
 
 
 many_rows, few_rows = _tile(8, 6), _tile(4, 4)
-_ROOM = STRIP_ROWS * STRIP_VECTORS * VECTOR_BYTES
 
 
-@instruction(
-    lambda array: types.Array(array.dtype, 1, "C")(array),
-    lambda array: np.empty(_ROOM // array.itemsize, array.dtype),
-)
-def strip_room(builder, array):
-    """Room for a strip, in the stack of the function that is called."""
-    n = INT64(_ROOM // array.itemsize)
-    with builder.goto_entry_block():
-        room = builder.alloca(array.data.type.pointee, n)
-    room.align = VECTOR_BYTES
-    return room, n
+def _room(n_bytes: int) -> Any:
+    """Operation that gives so many bytes, in the stack of the function that is called."""
+
+    @instruction(
+        lambda array: types.Array(array.dtype, 1, "C")(array),
+        lambda array: np.empty(n_bytes // array.itemsize, array.dtype),
+    )
+    def room(builder, array):
+        n = INT64(n_bytes // array.itemsize)
+        with builder.goto_entry_block():
+            place = builder.alloca(array.data.type.pointee, n)
+        place.align = VECTOR_BYTES
+        return place, n
+
+    return room
+
+
+strip_room = _room(STRIP_ROWS * STRIP_VECTORS * VECTOR_BYTES)
+# The last rows are written as whole vectors, and rows of a tile that are not there have room too.
+turned_room = _room(TURNED_BYTES + STRIP_ROWS * VECTOR_BYTES)
