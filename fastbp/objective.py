@@ -47,12 +47,20 @@ class Objective:
         """Loss at the network's own parameters and its gradient, finite or not."""
         own = self._parameters
         # A new one each time: optimizers keep the last gradient while they ask for the next.
-        gradient = np.empty_like(own.flat)
+        gradient: NDArray[Any] = np.empty_like(own.flat)
         loss = own.differentiate(self._samples, gradient)
+        if self.weight_decay > 0:
+            loss += self._add_decay(gradient)
+        if own.dtype == np.float64:
+            return loss, gradient
         with np.errstate(all="ignore"):
-            if self.weight_decay > 0:
-                decay = own.dtype.type(self.weight_decay)
-                for W, g in zip(own.weights, own.views(gradient).weights, strict=True):
-                    g += decay * W
-                loss += own.penalty(self.weight_decay, 0.0)
-            return loss, gradient.astype(np.float64, copy=False)
+            return loss, gradient.astype(np.float64)
+
+    def _add_decay(self, gradient: NDArray[Any]) -> float:
+        """Add the penalty's gradient to that of the loss, and return the penalty."""
+        own = self._parameters
+        decay = own.dtype.type(self.weight_decay)
+        with np.errstate(all="ignore"):
+            for W, g in zip(own.weights, own.views(gradient).weights, strict=True):
+                g += decay * W
+            return own.penalty(self.weight_decay, 0.0)

@@ -18,6 +18,8 @@ from fastbp.samples import (
     FloatArray,
     all_finite,
     check_rows,
+    few_samples,
+    is_buffer,
     is_plain,
     no_targets,
     plain,
@@ -129,6 +131,9 @@ class Parameters:
         self._no_targets = no_targets(sizes[-1], dtype)
         self.may_list = plan.zeros_matter(self.layout, dtype)
         self.is_small = plan.steps_alone(self.layout, dtype)
+        # How many dense rows `_differentiate_few` takes.
+        grouped, most = kernels.grouped_rows(self.layout, dtype), _SHORT // self.size + 1
+        self._few = range(grouped.start, min(grouped.stop, most))
         self._kept: dict[str, tuple[Any, Any]] = {}  # scratch of the last call, by its use
 
     @functools.cached_property
@@ -350,6 +355,10 @@ class Parameters:
         """Mean loss of all samples; its gradient replaces what is in ``gradient``."""
         inputs = samples.inputs
         n = inputs.n
+        if len(inputs.X) in self._few and samples.are_plain:
+            loss = self._differentiate_few(inputs.X, samples.labels, samples.targets, gradient)
+            if not math.isnan(loss):
+                return loss
         is_short = n * self.size <= _SHORT
         is_listed = self.may_list and plan.lists_zeros(self.layout, self.dtype, inputs)
         kind = n, is_listed, inputs.is_sparse, 1 if is_short else threads.available()
@@ -368,6 +377,46 @@ class Parameters:
             loss_sum = self._shared_gradient(batch, crew, gradient, samples)
         self._kept["gradient"] = kind, scratch
         return float(loss_sum / n)
+
+    def quick_gradient(
+        self, X: NDArray[Any], y: NDArray[Any], out: Any
+    ) -> tuple[float, Gradients] | None:
+        """Mean loss and gradient by a call that costs little; None if more is to be checked.
+
+        ``out`` is filled, if it is an array that fits and there is nothing to be checked.
+        """
+        if X.ndim != 2 or len(X) not in self._few:
+            return None
+        given = few_samples(X, y, self.sizes[-1], self.loss_name, self.dtype)
+        gradient = np.empty(self.size, self.dtype) if out is None else out
+        if given is None or not is_buffer(gradient, self.dtype):
+            return None
+        loss = self._differentiate_few(*given, gradient)
+        if math.isnan(loss):
+            return None
+        if out is None:
+            return loss, self.views(gradient)
+        last, gradients = self._kept.get("views", (None, None))
+        if last is not out:
+            gradients = self.views(out)
+            self._kept["views"] = out, gradients
+        return loss, gradients
+
+    def _differentiate_few(
+        self,
+        X: FloatArray,
+        labels: NDArray[np.int64],
+        targets: FloatArray,
+        gradient: FloatArray,
+    ) -> float:
+        """`differentiate` of a few dense rows; NaN if something is wrong with any of these."""
+        n = len(X)
+        batch = self._taken("few gradient", n)
+        if batch is None:
+            batch = self._batch(n, False, False, "gradient")
+        loss: float = kernels.differentiate_few(self.state, batch, X, labels, targets, gradient)
+        self._kept["few gradient"] = n, batch
+        return loss
 
     def _shared_gradient(
         self, batch: FloatArray, crew: Crew, gradient: FloatArray, samples: kernels.Samples
@@ -394,7 +443,7 @@ class Parameters:
         inputs = kernels.kind_of(is_listed, is_sparse)
         return kernels.make_batch(self.layout, n, self.dtype, inputs=inputs, purpose=purpose)
 
-    def _taken(self, use: str, kind: tuple[Any, ...]) -> Any:
+    def _taken(self, use: str, kind: Any) -> Any:
         """Take the last scratch for this use, if it is of this kind; others cannot take it then."""
         last, scratch = self._kept.pop(use, (None, None))
         return scratch if last == kind else None

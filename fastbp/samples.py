@@ -418,6 +418,33 @@ def checked_samples(
     return kernels.Samples(rows, labels, targets, weights)
 
 
+_INT64 = np.dtype(np.int64)
+
+
+def few_samples(
+    X: NDArray[Any], y: NDArray[Any], n_outputs: int, loss: str, kind: np.dtype[Any]
+) -> tuple[FloatArray, NDArray[np.int64], FloatArray] | None:
+    """X, labels and targets, if kernels can take them as they are and find out what is wrong."""
+    rows = _as_it_is(X, kind, 2)
+    if loss == "cross_entropy":
+        labels = _as_it_is(y, _INT64, 1)
+        none = no_targets(n_outputs, kind)
+        return None if rows is None or labels is None else (rows, labels, none)
+    if loss in _LEGAL:
+        return None
+    targets = _as_it_is(y if y.ndim != 1 else y.reshape(-1, 1), kind, 2)
+    return None if rows is None or targets is None else (rows, NO_LABELS, targets)
+
+
+def _as_it_is(array: NDArray[Any], kind: np.dtype[Any], ndim: int) -> NDArray[Any] | None:
+    """Read-only view of an array that needs no conversion; None of any other."""
+    if array.dtype is not kind or array.ndim != ndim or not array.flags.carray:
+        return None
+    view = array.view()
+    view.setflags(write=False)
+    return view
+
+
 @np.errstate(all="ignore")
 def _weights(sample_weight: ArrayLike, n: int) -> NDArray[np.float64]:
     """Weights with a mean of 1."""
@@ -475,6 +502,13 @@ def checked_parameters(params: Any, buffer: FloatArray) -> FloatArray:
             f"params must have the shape of network.params, {buffer.shape}, got {array.shape}."
         )
     return _kernel_array("params", array, buffer.dtype)
+
+
+def is_buffer(out: Any, kind: np.dtype[Any]) -> bool:
+    """Whether kernels can write numbers of a dtype to ``out``, as many as it has."""
+    return (
+        type(out) is np.ndarray and out.dtype is kind and out.ndim == 1 and bool(out.flags.carray)
+    )
 
 
 def checked_buffer(out: Any, params: FloatArray, samples: kernels.Samples) -> FloatArray:

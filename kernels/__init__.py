@@ -22,6 +22,7 @@ from .layout import DEFERRED, METHODS, SEQUENTIAL, SKIPPING, Layout, make_layout
 from .losses import CLASSIFICATION, LEGAL_OUTPUTS, LOSSES
 from .memory import aligned_zeros
 from .minibatch import train_minibatch
+from .narrow import differentiate_few
 from .objects import host_cpu, host_features, objects, symbol
 from .packing import HEADER_BYTES, fields
 from .parallel import ALONE, begin, dismiss, goes_on, is_slow, make_team, serve
@@ -33,6 +34,7 @@ from .scratch import (
     Block,
     Plan,
     Regularization,
+    grouped_rows,
     kind_of,
     make_batch,
     make_block,
@@ -89,6 +91,7 @@ __all__ = [
     "begin",
     "cache_directory",
     "dense_inputs",
+    "differentiate_few",
     "digest",
     "dismiss",
     "everything",
@@ -96,6 +99,7 @@ __all__ = [
     "first_nonfinite",
     "forward",
     "goes_on",
+    "grouped_rows",
     "host_cpu",
     "host_features",
     "infer",

@@ -21,6 +21,7 @@ from .lagging import make_lag
 from .lanes import make_lanes, train_lanes
 from .layout import make_layout
 from .minibatch import train_minibatch
+from .narrow import differentiate_few
 from .parallel import ALONE, dismiss, make_team, serve
 from .samples import Samples, dense_inputs, read_only
 from .scratch import Plan, make_batch, make_block
@@ -102,6 +103,8 @@ def everything(dtype: np.dtype) -> Iterator[Ahead | CFunctions]:
     yield entry(train_sequential, state, *pass_)
     yield entry(infer, state, batch, samples, 0, 0, np.empty((0, 2), dtype), False)
     yield entry(infer_rows, state, batch, one_row.X, np.empty((1, 2), dtype), False)
+    few = one_row.X, no_labels, samples.targets, np.zeros(layout.blocks[-1], dtype)
+    yield entry(differentiate_few, state, batch, *few)
     yield entry(train_deferred, state, block, *pass_, ALONE)
     yield entry(train_minibatch, state, batch, state[:0], *pass_, ALONE)
     yield entry(train_single, state, make_lag(layout, dtype), *pass_)

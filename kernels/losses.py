@@ -15,7 +15,7 @@ from .activations import HIDDEN, softplus, times_derivative
 from .elementary import log
 from .memory import window
 from .packing import Reals
-from .vectors import broadcast, lanes, load, store, unit, zeros
+from .vectors import broadcast, lanes, length, load, store, total, unit, zeros
 
 SQUARED_ERROR, CROSS_ENTROPY, BINARY_CROSS_ENTROPY, HUBER, ABSOLUTE_ERROR, POISSON = range(6)
 
@@ -300,6 +300,23 @@ def label_losses(outputs, across, along, labels, losses, clip):
     for t in range(m if inexact > 0 else 0):
         if A[t * across + labels[t] * along] <= EXACT_FROM:
             losses[t] = label_cross_entropy(Z, A, labels[t], n, clip, t * across, along)
+
+
+@jit(strict=True)
+def add_losses(loss_sum, scale, losses, m):
+    """The sum with m losses more, added up in lanes and then one after the other.
+
+    In an order of its own, because each addition waits for the one before it.
+    """
+    like = zeros(losses, 2)
+    s, t = like, 0
+    while t + length(like) <= m:
+        s = s + load(like, losses, t)
+        t += length(like)
+    rest = total(s)
+    for k in range(t, m):
+        rest += losses[k]
+    return loss_sum + scale * rest
 
 
 class Outputs(NamedTuple):

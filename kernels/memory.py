@@ -1,5 +1,6 @@
 """Windows into flat arrays: no slices, no reference counts, bounds checked only on demand."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,27 @@ def matrix_rows(builder, matrix, row, count):
     matrix.check_span(row, count, n_rows)
     start = builder.gep(matrix.data, [builder.mul(row, n_columns)])
     return start, builder.mul(count, n_columns)
+
+
+def _overlap(a: Any, b: Any) -> bool:
+    return np.may_share_memory(a, b)
+
+
+@instruction(lambda a, b: types.boolean(a, b), _overlap)
+def overlap(builder, a, b):
+    """Whether C-contiguous arrays share memory."""
+    (a_start, a_stop), (b_start, b_stop) = (_span(builder, array) for array in (a, b))
+    left, right = (
+        builder.icmp_unsigned("<", *pair) for pair in ((a_start, b_stop), (b_start, a_stop))
+    )
+    return builder.and_(left, right)
+
+
+def _span(builder, array):
+    """Addresses of the first element and of the one behind the last."""
+    n = functools.reduce(builder.mul, array.shape)
+    pointers = array.data, builder.gep(array.data, [n])
+    return [builder.ptrtoint(pointer, INT64) for pointer in pointers]
 
 
 def _at(pointer, length):

@@ -37,6 +37,7 @@ from .layers import (
     quarter_workers,
 )
 from .linear import Term, add_row_sum, fill, multiply_add, rank_one, scaled
+from .losses import add_losses
 from .memory import window
 from .narrow import add_unit_products, add_unit_totals, through_group
 from .norms import clip_by_steps, clip_factor
@@ -346,14 +347,6 @@ def learn(state, batch, samples_at, stretch, todo, team):
             rest = Stretch(stretch.first, 0, stretch.number, stretch.share)
         parts = most_parts(batch, team_size(team, 1))
         _take_panels((state, batch, samples_at, rest, now), parts, team, 1)
-
-
-@jit(strict=True)
-def add_losses(loss_sum, scale, losses, m):
-    """The sum with m losses more, one after the other; strict, to keep this order."""
-    for t in range(m):
-        loss_sum += scale * losses[t]
-    return loss_sum
 
 
 @jit(entry=True)

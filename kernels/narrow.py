@@ -20,18 +20,32 @@ import numpy as np
 from ._jit import jit
 from .activations import SOFTMAX, activate, times_derivative
 from .elementary import softmax_lanes
+from .finite import first_nonfinite
+from .layers import Stretch
 from .linear import copy_whole, fill, multiply_add
 from .losses import (
     CROSS_ENTROPY,
     Outputs,
+    add_losses,
     cross_entropy_lanes,
     label_losses,
     lane_losses,
     output_delta,
 )
-from .memory import matrix_rows, window
-from .packing import recall
-from .samples import expect, label_at, put_target, row_at, rows_ahead, sample_weight
+from .memory import matrix_rows, overlap, window
+from .packing import recall, reference, view
+from .samples import (
+    expect,
+    label_at,
+    n_samples,
+    plain_samples,
+    put_target,
+    put_targets,
+    rows_ahead,
+    sample_weight,
+)
+from .scratch import Batch, is_for
+from .state import State
 from .vectors import (
     add_block_totals,
     add_totals,
@@ -79,17 +93,30 @@ def rows_of(batch, group):
 
 
 @jit
+def number_rows(rows, samples, first, group):
+    """Write the rows of X of the pass's samples from ``first`` on; the last of these rows."""
+    n, order = group.n, samples.order
+    for t in range(group.stop):
+        rows[t] = first + min(t, n - 1)
+    if len(order) == 0:
+        return first + n - 1
+    last = 0
+    for t in range(group.stop):
+        rows[t] = order[rows[t]]
+        last = max(last, rows[t])
+    return last
+
+
+@jit
 def load_group(layout, batch, samples, stretch, group):
     """A_0: rows of X, turned into rows of inputs a vector of samples at a time."""
     A, n_in = units_of(batch.a, layout, batch, group.number, 0), layout.sizes[0]
-    rows, width, last = rows_of(batch, group), layout.units[1], 0
+    rows, width = rows_of(batch, group), layout.units[1]
     X, v = matrix_rows(samples.inputs.X, 0, len(samples.inputs.X)), lanes(A)
-    ahead = rows_ahead(batch.length, width, A)
-    for t in range(group.stop):
-        number = stretch.first + group.first + min(t, group.n - 1)
-        rows[t] = row_at(samples, number)
-        last = max(last, rows[t])
-        expect(samples, number + ahead, 0, n_in)
+    last, first = number_rows(rows, samples, stretch.first + group.first, group), stretch.first
+    ahead = first + group.first + rows_ahead(batch.length, width, A)
+    for t in range(ahead, min(ahead + group.n, n_samples(samples))):
+        expect(samples, t, 0, n_in)
     # Of the last rows, whole vectors would be read from behind the end of X.
     if last * n_in + width > len(X):
         copied = units_of(batch.z, layout, batch, group.number, 0)  # there is no Z_0
@@ -191,20 +218,24 @@ def load_targets(layout, batch, samples, stretch, group):
     L, width, T = len(layout.strides), batch.group, batch.y.dtype.type
     n_out, first = layout.sizes[L], group.number * width
     Y = window(batch.y, first * layout.strides[L - 1], width * layout.strides[L - 1])
+    rows, scales, is_known = rows_of(batch, group), window(batch.scales, first, width), True
+    fill(scales, T(stretch.share), 0, group.stop)
+    for t in range(group.n if len(samples.weights) > 0 else 0):
+        scales[t] = T(stretch.share * sample_weight(samples, rows[t]))
+    for t in range(group.n, group.stop):
+        scales[t] = T(0)
+    if len(samples.labels) == 0:
+        put_targets(samples, rows, Y, n_out, group.stop, width)
+        return True
     fill(Y, T(0), 0, n_out * width)
-    is_known = True
-    rows = rows_of(batch, group)
     for t in range(group.stop):
-        row = rows[t]
-        share = stretch.share * sample_weight(samples, row)
-        batch.scales[first + t] = T(share) if t < group.n else T(0)
-        if len(samples.labels) > 0 and samples.kept == 1:
-            label = label_at(samples, row, n_out)
+        if samples.kept == 1:
+            label = label_at(samples, rows[t], n_out)
             Y[max(label, 0) * width + t] = T(1)
             is_known = is_known and label >= 0
             batch.labels[first + t] = max(label, 0)
         else:
-            put_target(samples, row, Y, n_out, t, width)
+            put_target(samples, rows[t], Y, n_out, t, width)
     return is_known
 
 
@@ -413,3 +444,74 @@ def add_unit_totals(layout, batch, m, l, c, out):
             begin += step
             left -= width
         add_totals(factor * s0, factor * s1, factor * s2, factor * s3, out, k)
+
+
+@jit(entry=True)
+def differentiate_few(packed, packed_batch, X, labels, targets, gradient):
+    """Mean loss of a few dense rows, and its gradient, by a call that costs little.
+
+    It is that of `minibatch.train_minibatch`, to the last bit.
+
+    Parameters
+    ----------
+    packed : (n,) floating
+        A `State`.
+    packed_batch : (n,) floating
+        A `Batch` made for gradients, of groups of samples; modified in place.
+    X : (n, n_0) floating
+    labels : (n,) int64, or (0,)
+    targets : (n, n_L) floating, or (0, n_L)
+        All three are read-only and C-contiguous.
+    gradient : (layout.blocks[-1],) floating
+        It is overwritten.
+
+    Returns
+    -------
+    float
+        NaN, and perhaps nothing is done, if an array does not fit or is not finite, or if
+        ``gradient`` shares memory with another one. What is wrong is for the caller to find out.
+    """
+    state, batch = view(packed, State), view(packed_batch, Batch)
+    layout, n, T = state.layout, len(X), gradient.dtype.type
+    samples = plain_samples(X, labels, targets)
+    if not (_fits(state, batch, samples, gradient) and _are_usable(state, samples, gradient)):
+        return np.nan
+    fill(gradient, T(0), 0, len(gradient))
+    task = state, batch, reference(samples), Stretch(0, n, 0, 1.0 / n)
+    for number in range((n + batch.group - 1) // batch.group):
+        through_group(task, number, 0)
+    for l in range(len(layout.strides)):
+        W = window(gradient, layout.blocks[l], layout.sizes[l] * layout.strides[l])
+        b = window(gradient, layout.blocks[l] + len(W), layout.strides[l])
+        add_unit_products(layout, batch, n, l, W, 0, T(1))
+        add_unit_totals(layout, batch, n, l, T(1), b)
+    return add_losses(0.0, 1.0, batch.losses, n) / n
+
+
+@jit(inline=False)
+def _fits(state, batch, samples, gradient):
+    """Whether the lengths of the arrays are those that `differentiate_few` takes."""
+    layout, n = state.layout, len(samples.inputs.X)
+    n_in, n_out = layout.sizes[0], layout.sizes[len(layout.strides)]
+    given = max(len(samples.labels), len(samples.targets))
+    return (
+        is_for(layout, batch.sizes)
+        and 0 < n <= batch.length
+        and given == n
+        and (len(samples.labels) == 0 or layout.loss == CROSS_ENTROPY)
+        and batch.group > 0
+        and len(batch.delta) > 0
+        and samples.inputs.X.shape[1] == n_in
+        and samples.targets.shape[1] == n_out
+        and len(gradient) == len(state.params)
+    )
+
+
+@jit(inline=False)
+def _are_usable(state, samples, gradient):
+    """Whether inputs and targets are finite, and the gradient is an array of its own."""
+    X, targets = samples.inputs.X, samples.targets
+    x, y = matrix_rows(X, 0, len(X)), matrix_rows(targets, 0, len(targets))
+    if overlap(gradient, X) or overlap(gradient, targets) or overlap(gradient, state.params):
+        return False
+    return first_nonfinite(x, 0, len(x)) < 0 and first_nonfinite(y, 0, len(y)) < 0

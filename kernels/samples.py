@@ -56,6 +56,11 @@ class Samples(NamedTuple):
     shared: float = 0.0
     clip: float = 0.0  # probabilities in logarithms of losses are held in [clip, 1 − clip]
 
+    @property
+    def are_plain(self) -> bool:
+        """Whether rows, labels and targets are all that there is to them."""
+        return len(self.weights) == len(self.order) == 0 and self.kept == 1 and self.clip == 0
+
 
 def read_only(array: NDArray) -> NDArray:
     """Read-only view: of one type for the kernels, whatever the owner's flags."""
@@ -76,10 +81,16 @@ def dense_inputs(X: NDArray[np.floating], dtype: np.dtype | None = None) -> Inpu
 
 
 @jit
-def rows_alone(X):
-    """`Samples` of dense rows, of the type that those made in Python have."""
+def plain_samples(X, labels, targets):
+    """`Samples` of dense rows as they come, of the type that those made in Python have."""
     inputs = Inputs(X, no_values(X), no_indices(), no_starts())
-    return Samples(inputs, no_starts(), no_rows(X), no_weights(), no_order(), 1.0, 0.0, 0.0)
+    return Samples(inputs, labels, targets, no_weights(), no_order(), 1.0, 0.0, 0.0)
+
+
+@jit
+def rows_alone(X):
+    """`plain_samples` without labels and targets."""
+    return plain_samples(X, no_starts(), no_rows(X))
 
 
 # Bytes of rows to prefetch into a core's second-level cache, which leaves room for everything else.
@@ -171,6 +182,18 @@ def put_target(samples, row, y, n, at, step):
     else:
         for k in range(n):
             y[at + k * step] = kept * samples.targets[row, k] + shared
+
+
+@jit
+def put_targets(samples, rows, Y, n, m, width):
+    """`put_target` of m rows of targets, to rows of ``width`` of Y, one for each of n outputs."""
+    T = Y.dtype.type
+    kept, shared = T(samples.kept), T(samples.shared)
+    targets = matrix_rows(samples.targets, 0, len(samples.targets))
+    for k in range(n):
+        y = window(Y, k * width, m)
+        for t in range(m):
+            y[t] = kept * targets[rows[t] * n + k] + shared
 
 
 @jit

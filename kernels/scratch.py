@@ -296,10 +296,15 @@ def _group(
     """Samples of a group of a narrow network; 0 if there is to be a row per sample."""
     if inputs != "dense" or purpose == "inference" or any(regularization.dropout):
         return 0
-    lanes = VECTOR_BYTES // dtype.itemsize
-    if length < _LEAST_VECTORS * lanes or max(layout.sizes) > NARROW:
+    if length not in grouped_rows(layout, dtype):
         return 0
-    return min(_GROUP * lanes, padded(length, dtype))
+    return min(_GROUP * VECTOR_BYTES // dtype.itemsize, padded(length, dtype))
+
+
+def grouped_rows(layout: Layout, dtype: np.dtype) -> range:
+    """How many dense rows are taken forward and back side by side, in groups of vectors."""
+    least = _LEAST_VECTORS * VECTOR_BYTES // dtype.itemsize
+    return range(least, LONGEST_STRETCH + 1) if max(layout.sizes) <= NARROW else range(0)
 
 
 def _turned(layout: Layout, length: int, dtype: np.dtype) -> list[bool]:

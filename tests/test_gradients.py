@@ -198,3 +198,138 @@ def test_check_gradients_reports_zero_gradients():
     report = network.check_gradients(np.ones((2, 3)), [0, 1])
     assert not report.ok
     assert "all zero" in str(report)
+
+
+FEW_CASES = [
+    # sizes, activation, loss, dtype, rows, targets in one dimension
+    ((24, 8, 2), "tanh", "squared_error", "float64", 200, False),
+    ((24, 8, 2), "tanh", "huber", "float32", 120, False),
+    ((5, 33, 7, 3), ("relu", "sigmoid"), "absolute_error", "float32", 33, False),
+    ((3, 1), "relu", "squared_error", "float64", 16, True),
+    ((8, 16, 4), "relu", "cross_entropy", "float32", 32, True),
+    ((40, 40, 11), "gelu", "cross_entropy", "float64", 16, True),
+]
+
+
+def few_rows(case, generator):
+    """A network and rows whose gradient takes the short way."""
+    sizes, activation, loss, dtype, n, is_flat = case
+    network = Network(sizes, activation=activation, loss=loss, dtype=dtype, seed=0)
+    X = generator.standard_normal((n, sizes[0])).astype(dtype)
+    if loss == "cross_entropy":
+        return network, X, generator.integers(0, sizes[-1], n)
+    y = generator.standard_normal((n, sizes[-1])).astype(dtype)
+    return network, X, y.reshape(-1) if is_flat else y
+
+
+def count_calls(monkeypatch):
+    """How often the short way is taken, in a list of the losses that it gives."""
+    right, losses = kernels.differentiate_few, []
+
+    def counting(*arguments):
+        losses.append(right(*arguments))
+        return losses[-1]
+
+    monkeypatch.setattr(kernels, "differentiate_few", counting)
+    return losses
+
+
+@pytest.mark.parametrize("case", FEW_CASES)
+def test_the_short_way_gives_the_same_bits(case, generator, monkeypatch):
+    network, X, y = few_rows(case, generator)
+    losses, out = count_calls(monkeypatch), np.full_like(network.params, np.nan)
+    for _ in range(2):
+        loss, gradients = network.value_and_grad(X, y, out)
+    f_loss, f_gradient = network.objective(X, y)(network.params)
+    assert losses == [loss] * 3
+    assert f_loss == loss
+    np.testing.assert_array_equal(f_gradient, out)
+    for view, own in zip(gradients.weights, network.views(out).weights, strict=True):
+        np.testing.assert_array_equal(view, own)
+    ones = np.ones(len(X))  # weights take the long way
+    expected, whole = network.value_and_grad(X, y, sample_weight=ones)
+    assert len(losses) == 3
+    assert loss == expected
+    for layer, its in zip(gradients.weights + gradients.biases, whole.weights + whole.biases,
+                          strict=True):  # fmt: skip
+        np.testing.assert_array_equal(layer, its)
+
+
+def test_views_are_those_of_the_given_vector(generator):
+    network, X, y = few_rows(FEW_CASES[0], generator)
+    first, second = np.empty_like(network.params), np.empty_like(network.params)
+    for out in (first, second, first):
+        _, gradients = network.value_and_grad(X, y, out)
+        assert all(np.shares_memory(view, out) for view in gradients.weights + gradients.biases)
+    _, new = network.value_and_grad(X, y)
+    assert not any(np.shares_memory(view, first) for view in new.weights)
+
+
+@pytest.mark.parametrize("case", FEW_CASES)
+def test_the_short_way_leaves_errors_to_the_long_one(case, generator, monkeypatch):
+    network, X, y = few_rows(case, generator)
+    losses = count_calls(monkeypatch)
+    wrong = X.copy()
+    wrong[7, 1] = np.nan
+    with pytest.raises(ValueError, match="X must be finite, got nan in row 7, column 1"):
+        network.value_and_grad(wrong, y)
+    with pytest.raises(ValueError, match="X must have"):
+        network.value_and_grad(np.hstack([X, X]), y)
+    with pytest.raises(ValueError, match="y must have one entry per row of X"):
+        network.value_and_grad(X, y[1:])
+    wrong_y = y.copy()
+    wrong_y[3] = network.sizes[-1] if y.dtype == np.int64 else np.nan
+    with pytest.raises(ValueError, match=r"y must .*in row 3"):
+        network.value_and_grad(X, wrong_y)
+    if y.dtype == np.int64:
+        wrong_y[3] = -1
+        with pytest.raises(ValueError, match="got -1 in row 3"):
+            network.value_and_grad(X, wrong_y)
+    with pytest.raises(ValueError, match="out must be a writable contiguous"):
+        network.value_and_grad(X, y, np.empty(network.params.size + 1, network.dtype))
+    with pytest.raises(ValueError, match="out must not share memory"):
+        network.value_and_grad(X, y, network.params)
+    assert all(np.isnan(losses))
+
+
+def test_few_rows_whose_loss_overflows(generator):
+    network, X, y = few_rows(FEW_CASES[0], generator)
+    network.params[:] = 1e300
+    with np.errstate(all="ignore"):  # of interpreted kernels
+        loss, gradients = network.value_and_grad(X * 1e200, y)
+    assert not np.isfinite(loss)
+    assert not all(np.isfinite(layer).all() for layer in gradients.weights)
+
+
+def test_the_short_way_refuses_arrays_that_do_not_fit(generator):
+    network, X, y = few_rows(FEW_CASES[0], generator)
+    own, out = network.parameters, np.empty_like(network.params)
+    n, none = len(X), kernels.read_only(np.empty(0, np.int64))
+    batch = kernels.make_batch(own.layout, n, own.dtype, purpose="gradient")
+    other = Network((24, 9, 2), dtype="float64", seed=0).parameters
+
+    def call(state=own.state, batch=batch, X=X, labels=none, y=y, out=out):
+        arrays = [kernels.read_only(array) for array in (X, labels, y)]
+        return kernels.differentiate_few(state, batch, *arrays, out)
+
+    def made(rows, purpose="gradient", layout=own.layout):
+        return kernels.make_batch(layout, rows, own.dtype, purpose=purpose)
+
+    assert call() == network.value_and_grad(X, y)[0]
+    for wrong in (
+        {"batch": made(n - 1)},
+        {"batch": made(n, "inference")},
+        {"batch": made(8)},  # without groups
+        {"batch": made(n, layout=other.layout)},
+        {"state": other.state},
+        {"X": X[:0]},
+        {"X": X[:, :20].copy()},
+        {"y": y[:-1]},
+        {"y": y[:, :1].copy()},
+        {"labels": np.zeros(n - 1, np.int64), "y": y[:0]},
+        {"labels": np.full(n, 2), "y": y[:0]},
+        {"out": out[:-1]},
+        {"out": out[1:]},
+        {"out": own.flat},
+    ):
+        assert np.isnan(call(**wrong)), wrong
