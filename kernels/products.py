@@ -14,7 +14,7 @@ from .linear import WIDE, Entries, add_dots, add_rows, copy, fill, multiply_add,
 from .memory import matrix_rows, no_places, window
 from .parallel import in_parts
 from .samples import row_at
-from .vectors import broadcast, broadcast_item, fma, lanes, load, store, zeros
+from .vectors import broadcast, broadcast_item, fma, lanes, length, load, store, zeros
 from .views import layer_at, matrix, shifted, transposed, width_at
 
 
@@ -144,28 +144,39 @@ def add_marked(W, A, D, n_in, n, width, c):
     Row i of A has input i of each sample, and row s of D the factors of sample s.
     """
     v = lanes(W.data)
-    k = 0
-    while k + 4 * v <= width:
-        _add_marked(zeros(W.data, 4), shifted(W, k), A, shifted(D, k), n_in, n, c)
-        k += 4 * v
+    few, k = zeros(W.data, 4), 0
     while k < width:
-        _add_marked(zeros(W.data, 1), shifted(W, k), A, shifted(D, k), n_in, n, c)
-        k += v
+        of_W, of_D, left = shifted(W, k), shifted(D, k), (width - k) // v
+        if left == 6 or left == 7:
+            _add_marked_beside(few, zeros(W.data, 2), of_W, A, of_D, n_in, n, c)
+            k += 6 * v
+        elif left == 5:
+            _add_marked_beside(few, zeros(W.data, 1), of_W, A, of_D, n_in, n, c)
+            k += 5 * v
+        elif left >= 4:
+            _add_marked(few, of_W, A, of_D, n_in, n, c)
+            k += 4 * v
+        else:
+            _add_marked(zeros(W.data, 1), of_W, A, of_D, n_in, n, c)
+            k += v
+
+
+@jit
+def _marked(A, a, n):
+    """A bit for each of n elements of A from a on that is not zero."""
+    zero, marked = zeros(A.data, 1), 0
+    for s in range(0, n, lanes(A.data)):
+        marked |= nonzero_lanes(load(zero, A.data, a + s)) << s
+    return marked
 
 
 @jit
 def _add_marked(like, W, A, D, n_in, n, c):
     """`add_marked` of a few vectors."""
-    v = lanes(W.data)
-    zero = zeros(W.data, 1)
     scale = broadcast(like, c)
     for i in range(n_in):
         a, row = A.place + i * A.across, W.place + i * W.across
-        marked = 0  # a bit for each sample whose input i is not zero
-        s = 0
-        while s < n:
-            marked |= nonzero_lanes(load(zero, A.data, a + s)) << s
-            s += v
+        marked = _marked(A, a, n)
         if marked == 0 and c == 1:
             continue
         w = load(like, W.data, row)
@@ -175,6 +186,26 @@ def _add_marked(like, W, A, D, n_in, n, c):
             w = fma(broadcast_item(like, A.data, a + s), d, w)
             marked &= marked - 1
         store(W.data, row, scale * w)
+
+
+@jit
+def _add_marked_beside(like, rest, W, A, D, n_in, n, c):
+    """`add_marked` of some vectors and those beside them, so that marks are gone through once."""
+    scale, scale_rest, beside = broadcast(like, c), broadcast(rest, c), length(like)
+    for i in range(n_in):
+        a, row = A.place + i * A.across, W.place + i * W.across
+        marked = _marked(A, a, n)
+        if marked == 0 and c == 1:
+            continue
+        w, u = load(like, W.data, row), load(rest, W.data, row + beside)
+        while marked != 0:
+            s = lowest_bit(marked)
+            of_D, x = D.place + s * D.across, a + s
+            w = fma(broadcast_item(like, A.data, x), load(like, D.data, of_D), w)
+            u = fma(broadcast_item(rest, A.data, x), load(rest, D.data, of_D + beside), u)
+            marked &= marked - 1
+        store(W.data, row, scale * w)
+        store(W.data, row + beside, scale_rest * u)
 
 
 @jit
