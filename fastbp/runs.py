@@ -5,6 +5,7 @@ Kernels are called for training only here; `parameters.py` calls one for the gra
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp import kernels, plan
+from fastbp import kernels, plan, threads
 from fastbp.divergence import DivergenceError
 from fastbp.moments import OptimizerState
 from fastbp.network import Network
@@ -28,6 +29,11 @@ Order = NDArray[np.int64]
 
 # Operations a second that `paced` reckons with, until it has measured the speed.
 _SLOW = 5e8
+# To copy or check a parameter takes as long as so many operations, where they are many.
+_SWEPT = 16
+# Chunks of batches have at least so many samples: for each, parameters are copied and checked,
+# which may take as long as a batch.
+_LEAST_CHUNK = 512
 
 
 class Way(NamedTuple):
@@ -201,6 +207,18 @@ class Run:
         self.last_finite = np.empty_like(self.params)
         self.is_loaded = False
 
+    def keep(self) -> None:
+        """Copy the parameters to ``last_finite``."""
+        self._sweep(
+            lambda start, stop: np.copyto(self.last_finite[start:stop], self.params[start:stop])
+        )
+
+    def restore(self) -> None:
+        """Take back the parameters that were kept."""
+        np.copyto(self.params, self.last_finite)
+        if self.state is not None:
+            self.state.reset()
+
     def spoilt(self, loss_sum: float) -> tuple[int | None, bool] | None:
         """None if all is finite; else the layer that is not, or None, and if moments are not."""
         layer = None if self.has_finite_params() else self.network.first_nonfinite_layer()
@@ -211,7 +229,12 @@ class Run:
 
     def has_finite_params(self) -> bool:
         """Whether all parameters are finite."""
-        return bool(kernels.first_nonfinite(self.params, 0, self.params.size) < 0)
+        places = self._sweep(functools.partial(kernels.first_nonfinite, self.params))
+        return bool(max(places) < 0)
+
+    def _sweep(self, work: Callable[[int, int], Any]) -> list[Any]:
+        """Results of ``work(start, stop)`` for all parameters; threads share what is much work."""
+        return threads.spread(work, self.params.size, _SWEPT, self.way.n_threads)
 
 
 class Pass:
@@ -253,14 +276,14 @@ class Pass:
         Raises
         ------
         ValueError
-            If parameters are not finite to begin with.
+            If parameters were not finite to begin with, which the first chunk shows.
         DivergenceError
             If parameters, moments or the loss are not finite after a chunk; the parameters from
             before the chunk are restored, and the optimizer's state is reset.
         """
         run, n, block = self.run, self.samples.inputs.n, self.run.way.block
-        if not run.has_finite_params():
-            run.network.parameters.check_finite()
+        if run.way.entry == "train_minibatch":
+            block *= max(1, _LEAST_CHUNK // block)
         if not run.is_loaded:
             self.load()
         pieces = self._sampled.pieces if self._sampled else 1
@@ -277,7 +300,7 @@ class Pass:
 
     def _chunk(self, start: int, stop: int, epoch: int) -> None:
         run = self.run
-        np.copyto(run.last_finite, run.params)
+        run.keep()
         run.network.parameters.ready_for = None
         run.rates[0], run.rates[1] = self._rates
         if run.state is not None:
@@ -288,11 +311,10 @@ class Pass:
         finally:  # also when Ctrl-C came meanwhile
             spoilt = run.spoilt(self.loss_sum)
             if spoilt is not None:
-                np.copyto(run.params, run.last_finite)
-                if run.state is not None:
-                    run.state.reset()
+                run.restore()
         self.seconds += time.perf_counter() - began
         if spoilt is not None:
+            run.network.parameters.check_finite()  # what was not finite to begin with is not now
             raise DivergenceError(epoch, spoilt[0], self.eta, spoilt[1])
 
     def _step(self, start: int, stop: int, team: NDArray[np.int64]) -> None:

@@ -335,6 +335,23 @@ def test_divergence_keeps_the_state_of_the_last_chunk(blobs, monkeypatch):
     assert network.biases[0].tolist() == [50, 50, 50]
 
 
+@pytest.mark.parametrize(("batch_size", "ends"), [(1, [1]), (100, [500, 1000]), (999, [512, 1024])])
+def test_chunks_of_batches_are_not_too_short_for_the_copies(batch_size, ends, monkeypatch):
+    """However slow a network is; single samples take longer than copies of its parameters."""
+    seen, real = [], pacing.paced
+
+    def paced(n, operations, block=1, pieces=1):
+        for start, stop in real(n, 10**12, block, pieces):
+            seen.append(stop)
+            yield start, stop
+
+    monkeypatch.setattr("fastbp.runs.paced", paced)
+    X, y = np.ones((1100, 2)), np.zeros(1100, int)
+    options = {"method": "sequential"} if batch_size == 1 else {"batch_size": batch_size}
+    Trainer(Network((2, 3), seed=0), **options).partial_fit(X, y)
+    assert seen[: len(ends)] == ends
+
+
 def test_ctrl_c_during_a_diverging_chunk_leaves_finite_weights(blobs, monkeypatch):
     network = Network((4, 3), seed=0)
     before = network.params.copy()
