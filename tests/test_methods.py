@@ -100,6 +100,36 @@ def test_auto_follows_size_zeros_and_format(dtype, generator):
     assert chosen(X[:, :8], (8, 16, 4)) == [("sequential", False)] * 2
 
 
+@pytest.mark.parametrize(
+    ("sizes", "dtype", "chosen"),
+    [
+        # All blocks together leave room in a cache of 48 KiB.
+        ((64, 128, 10), "float32", ["sequential", "sequential"]),
+        ((64, 64, 10), "float64", ["sequential", "sequential"]),
+        ((32, 64, 64, 10), "float32", ["sequential"] * 3),
+        # They do not.
+        ((100, 90, 8), "float32", ["deferred", "sequential"]),
+        ((80, 64, 8), "float64", ["deferred", "sequential"]),
+        ((64, 144, 10), "float32", ["deferred", "sequential"]),
+        ((64, 100, 64), "float32", ["deferred", "zero-skipping"]),
+        ((20, 200, 40), "float32", ["sequential", "zero-skipping"]),
+        ((16, 64, 160, 10), "float32", ["sequential", "zero-skipping", "sequential"]),
+        ((100, 60, 8), "float64", ["deferred", "sequential"]),
+    ],
+)
+def test_methods_by_what_fits_the_cache(sizes, dtype, chosen, monkeypatch, generator):
+    """The fastest of each, as `kernels.train_sequential` and `train_deferred` were measured."""
+    monkeypatch.setattr(plan, "L1", 48 * 1024)
+    network = Network(sizes, dtype=dtype, seed=0)
+    samples = network.samples(generator.normal(size=(50, sizes[0])), np.zeros(50, np.int64))
+    method = ["auto"] * len(chosen)
+    choice = plan.choose(
+        network.parameters.layout, network.dtype, samples.inputs, method, None, 1.0, 1
+    )
+    codes = [kernels.METHODS[name] for name in chosen]
+    assert choice.plan.methods.tolist() == codes
+
+
 def test_summary_and_history_say_what_was_chosen_and_why(generator):
     trainer = Trainer(Network((200, 128, 3), activation="tanh", seed=0))
     assert "deferred" not in trainer.summary()
