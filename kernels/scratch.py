@@ -90,14 +90,14 @@ def make_block(layout: Layout, plan: Plan, length: int, dtype: np.dtype) -> NDAr
 CACHED_BYTES = 1024 * 1024
 # Samples of a mini-batch whose outputs and δ are kept at a time.
 LONGEST_STRETCH = 256
-# A layer with 128 KiB to 1 MiB of weights sums its inputs in quarters, whatever the number of
+# A layer with 128 KiB of weights and more sums its inputs in quarters, whatever the number of
 # threads. Each thread takes whole quarters, so its core's cache keeps their weights from sums to
-# step. Smaller layers are done too soon for that to pay, and larger ones do not stay in that
-# cache anyway; with many samples it saves less than adding up the quarters costs. With 12 or more
-# vectors of inputs no quarter is empty.
+# step, and of larger layers each core reads its own part alone. Smaller layers are done too soon
+# for that to pay; with many samples it saves less than adding up the quarters costs. With 12 or
+# more vectors of inputs no quarter is empty.
 QUARTERS = 4
 _LEAST_INPUTS = 256
-_QUARTERED_BYTES = range(128 * 1024, 1024 * 1024 + 1)
+_QUARTERED_BYTES = 128 * 1024
 _MOST_SAMPLES = 128
 # About how many elements a panel of the gradient has. With few samples, its weights and moments fit
 # the nearest cache; with many, what its rows are multiplied by is read often enough that there must
@@ -361,7 +361,7 @@ def _quarters(
         goes_back
         and int(n_in) >= _LEAST_INPUTS
         and length <= _MOST_SAMPLES
-        and int(n_in * stride) * dtype.itemsize in _QUARTERED_BYTES
+        and int(n_in * stride) * dtype.itemsize >= _QUARTERED_BYTES
         and not (l == 0 and inputs == "sparse")
         for l, (n_in, stride) in enumerate(zip(layout.sizes, layout.strides, strict=False))
     ]

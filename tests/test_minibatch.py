@@ -469,7 +469,9 @@ for dtype in ("float32", "float64"):
                 sys.stdout.buffer.write(np.array(trainer.history.train_loss).tobytes())
 # Layers in parts above layers without, some narrower than a part; and losses of many outputs.
 for dtype in ("float32", "float64"):
-    for sizes in ((50, 20, 300, 300, 5), (20, 33, 300, 300, 5), (300, 160, 30, 300, 300)):
+    for sizes in (
+        (50, 20, 300, 300, 5), (20, 33, 300, 300, 5), (300, 160, 30, 300, 300), (270, 1100, 260, 5)
+    ):  # fmt: skip
         for loss in ("binary_cross_entropy", "squared_error"):
             data, y = generator.normal(size=(70, sizes[0])), generator.random((70, sizes[-1]))
             network = Network(sizes, activation="tanh", loss=loss, dtype=dtype, seed=0)

@@ -57,6 +57,13 @@ def test_more_threads_than_a_batch_is_made_for_change_nothing(options, threads, 
     assert len(set(results)) == 1
 
 
+@pytest.mark.parametrize(("size", "is_cut"), [(32, [1, 1, 1, 0]), (256, [0, 0, 0, 0])])
+def test_layers_of_any_size_are_cut_so_that_each_core_reads_its_own_weights(size, is_cut):
+    network = Network((300, 300, 1100, 1100, 5), seed=0)
+    batch = kernels.make_batch(network.layout, size, np.dtype("f4"))
+    assert kernels.fields(batch, kernels.Batch).quarters.is_cut.tolist() == is_cut
+
+
 @pytest.mark.parametrize("length", [1, 8, 16, 64, 65, 200])
 def test_a_block_is_never_longer_than_marks_are(length):
     network, samples = problem()
