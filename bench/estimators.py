@@ -6,9 +6,10 @@
 Models of one ``random_state`` are compared before anything is timed: after five epochs their
 ``coefs_`` must agree to rtol 1e-7 in float64, and ``loss_`` to 0.02 in float32. Then fits
 alternate, with pauses in which threads fall asleep; scikit-learn's products have both cores as
-well. With one sample a step, fits are of the first rows, for scikit-learn takes minutes over all of
-them. A search is over 24 candidates, in two processes that are there already; the first search of a
-program, which starts them, is timed by itself.
+well. Predictions follow others. With one sample a step, fits are of the first rows, for
+scikit-learn takes minutes over all of them. A search is over 24 candidates, in two processes that
+are there already, or on two threads; the first search of a program, which starts the processes, is
+timed by itself.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import warnings
 from functools import partial
 from typing import NamedTuple
 
+import joblib
 import numpy as np
 import sklearn.neural_network as theirs
 from machine import PAUSE, describe
@@ -31,6 +33,8 @@ import fastbp.sklearn as ours
 from fastbp import load_dataset
 
 SECONDS = 0.4
+# Seconds of predictions before those that are timed, and about as many of these.
+WARM = 0.02
 PREDICTED_ROWS = (1, 10, 100, 1000, 10_000)
 # Rows of one sample a step.
 FEW = 2000
@@ -91,7 +95,11 @@ def compared(kind, X, y, **parameters):
 
 def alternate(functions, arguments, rounds):
     """Median seconds of each function, and the median of the first's over the second's."""
-    times = [[seconds_of(function, *arguments) for function in functions] for _ in range(rounds)]
+    return medians([[seconds_of(f, *arguments) for f in functions] for _ in range(rounds)])
+
+
+def medians(times):
+    """Of each column of seconds, and of the ratios of the first to the second."""
     return [statistics.median(column) for column in zip(*times, strict=True)], statistics.median(
         first / second for first, second in times
     )
@@ -117,9 +125,16 @@ def fits(problem, dtype, rounds):
             yield [*row, f"**{figure(ratio)}×**"]
 
 
-def repeat(often, call, X):
+def seconds_warm(call, X, often):
+    """Seconds of a call among many: after a pause the first ones take several times as long."""
+    time.sleep(PAUSE)
+    began = start = time.perf_counter()
+    while start - began < WARM:
+        call(X)
+        start = time.perf_counter()
     for _ in range(often):
         call(X)
+    return (time.perf_counter() - start) / often
 
 
 def predictions(problem, rounds):
@@ -132,16 +147,16 @@ def predictions(problem, rounds):
         X = np.resize(problem.X, (n, problem.X.shape[1]))
         calls = [getattr(model, name) for model in models]
         np.testing.assert_allclose(calls[1](X), calls[0](X), rtol=1e-6, atol=1e-9)
-        often = max(1, round(0.02 / seconds_of(calls[0], X)))
-        repeated = [partial(repeat, often, call) for call in calls]
-        times, ratio = alternate(repeated, (X,), rounds)
-        row = [problem.name, name, f"{n:,}", *(figure(s / often * 1e6) for s in times)]
+        often = max(1, round(WARM / seconds_warm(calls[0], X, 1)))
+        each = [[seconds_warm(call, X, often) for call in calls] for _ in range(rounds)]
+        times, ratio = medians(each)
+        row = [problem.name, name, f"{n:,}", *(figure(s * 1e6) for s in times)]
         print(*row, figure(ratio), sep=" | ", flush=True)
         yield [*row, f"**{figure(ratio)}×**"]
 
 
-def search(model):
-    """Of 24 candidates, in two processes."""
+def search(model, backend="loky"):
+    """Of 24 candidates, in two processes or, with the backend "threading", on two threads."""
     X, y = load_digits(return_X_y=True)
     grid = {
         "hidden_layer_sizes": [(50,), (100,)],
@@ -149,7 +164,8 @@ def search(model):
         "learning_rate_init": [1e-3, 1e-2],
         "activation": ["relu", "tanh"],
     }
-    return GridSearchCV(model, grid, n_jobs=2, cv=3).fit(X / 16, y)
+    with joblib.parallel_config(backend=backend):
+        return GridSearchCV(model, grid, n_jobs=2, cv=3).fit(X / 16, y)
 
 
 def searches(rounds):
@@ -163,6 +179,8 @@ def searches(rounds):
         *map(figure, times),
         f"**{figure(ratio)}×**",
     ]
+    times, ratio = alternate([partial(search, model, "threading") for model in models], (), 2)
+    yield ["on two threads", *map(figure, times), f"**{figure(ratio)}×**"]
     yield ["the first of a program", *map(figure, first), f"**{figure(first[0] / first[1])}×**"]
 
 
