@@ -29,8 +29,8 @@ Order = NDArray[np.int64]
 
 # Operations a second that `paced` reckons with, until it has measured the speed.
 _SLOW = 5e8
-# To copy or check a parameter takes as long as so many operations, where they are many.
-_SWEPT = 16
+# Threads share copies and checks of at least so many parameters; each counts as so many operations.
+_SWEPT, _OPERATIONS = 4_000_000, 16
 # Chunks of batches have at least so many samples: for each, parameters are copied and checked,
 # which may take as long as a batch.
 _LEAST_CHUNK = 512
@@ -209,9 +209,11 @@ class Run:
 
     def keep(self) -> None:
         """Copy the parameters to ``last_finite``."""
-        self._sweep(
-            lambda start, stop: np.copyto(self.last_finite[start:stop], self.params[start:stop])
-        )
+        if self.params.size < _SWEPT:
+            np.copyto(self.last_finite, self.params)
+        else:
+            kept, params = self.last_finite, self.params
+            self._sweep(lambda start, stop: np.copyto(kept[start:stop], params[start:stop]))
 
     def restore(self) -> None:
         """Take back the parameters that were kept."""
@@ -229,12 +231,14 @@ class Run:
 
     def has_finite_params(self) -> bool:
         """Whether all parameters are finite."""
+        if self.params.size < _SWEPT:
+            return bool(kernels.first_nonfinite(self.params, 0, self.params.size) < 0)
         places = self._sweep(functools.partial(kernels.first_nonfinite, self.params))
         return bool(max(places) < 0)
 
     def _sweep(self, work: Callable[[int, int], Any]) -> list[Any]:
-        """Results of ``work(start, stop)`` for all parameters; threads share what is much work."""
-        return threads.spread(work, self.params.size, _SWEPT, self.way.n_threads)
+        """Results of ``work(start, stop)`` for all parameters, which threads share."""
+        return threads.spread(work, self.params.size, _OPERATIONS, self.way.n_threads)
 
 
 class Pass:

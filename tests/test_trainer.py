@@ -368,7 +368,10 @@ def test_ctrl_c_during_a_diverging_chunk_leaves_finite_weights(blobs, monkeypatc
     np.testing.assert_array_equal(network.params, before)
 
 
-def test_divergence_names_the_first_layer(blobs, monkeypatch):
+@pytest.mark.parametrize("many", [1, 10**9], ids=["shared", "alone"])
+def test_divergence_names_the_first_layer(blobs, monkeypatch, many):
+    monkeypatch.setattr("fastbp.runs._SWEPT", many)  # threads share copies and checks of so many
+    monkeypatch.setattr("fastbp.threads._WORTH_SPREADING", 1)
     network = Network((4, 8, 3), seed=0)
     before = network.params.copy()
 
