@@ -63,6 +63,8 @@ def _of_rows(
 
 # A call of at most so many multiply-adds, some 10 µs, is neither cut nor shared by threads.
 _SHORT = 110_000
+# Of at most so many, it is not shared either.
+_UNSHARED = 25_000_000
 # Rows whose outputs such a call keeps at a time.
 _FEW = 32
 
@@ -232,11 +234,18 @@ class Parameters:
         n = len(inputs.X) or inputs.n  # sparse rows have no X
         outputs = np.empty((n, self.sizes[-1]), self.dtype)
         is_few = 0 < len(inputs.X) * self.size <= _SHORT and is_plain(inputs.X, self.dtype)
-        if is_few and self._infer_few(inputs.X, outputs, check):
+        if (is_few or self._is_one_group(inputs)) and self._infer_few(inputs.X, outputs, check):
             return outputs
         samples = kernels.Samples(inputs, NO_LABELS, self._no_targets, NO_WEIGHTS)
         self.infer(samples, outputs, n_threads, check, given)
         return outputs
+
+    def _is_one_group(self, inputs: kernels.Inputs) -> bool:
+        """Whether rows are one group in any case: plain, too little to share, zeros not skipped."""
+        n = len(inputs.X)
+        if not (0 < n <= _FEW and n * self.size <= _UNSHARED and is_plain(inputs.X, self.dtype)):
+            return False
+        return not (self.may_list and plan.lists_zeros(self.layout, self.dtype, inputs))
 
     def _infer_few(self, X: FloatArray, outputs: FloatArray, check: bool) -> bool:
         """Fill ``outputs`` by a call that costs little; whether X and they are finite."""

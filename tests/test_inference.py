@@ -138,6 +138,21 @@ def test_few_rows_that_are_not_finite_are_found():
         kernels.infer_rows(own.state, batch, kernels.read_only(X[:, :5].copy()), out, True)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.9], ids=["dense", "mostly zero"])
+@pytest.mark.parametrize("n", [31, 32])
+def test_a_group_of_a_larger_network_has_the_bits_of_many_rows(n, share, generator):
+    network = Network((200, 64, 5), seed=0)
+    X = generator.normal(size=(96, 200)).astype(np.float32)
+    X[generator.random(X.shape) < share] = 0
+    few, many = network.predict_proba(X[:n]), network.predict_proba(X)
+    if n == 32 or share == 0:  # zeros of fewer rows are not looked for
+        np.testing.assert_array_equal(few, many[:n])
+    np.testing.assert_allclose(few, many[:n], rtol=1e-5)
+    X[n - 1, 3] = np.inf
+    with pytest.raises(ValueError, match="X must be finite"):
+        network.predict_proba(X[:n])
+
+
 FEW = (8, 16, 4)
 OUT = np.empty_like(Network(FEW, seed=0).params)
 PLAIN = Trainer(Network(FEW, seed=0))
