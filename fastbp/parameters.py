@@ -133,9 +133,9 @@ class Parameters:
         self._no_targets = no_targets(sizes[-1], dtype)
         self.may_list = plan.zeros_matter(self.layout, dtype)
         self.is_small = plan.steps_alone(self.layout, dtype)
-        # How many dense rows `_differentiate_few` takes.
+        # How many dense rows `_differentiate_few` takes: whole groups of vectors.
         grouped, most = kernels.grouped_rows(self.layout, dtype), _SHORT // self.size + 1
-        self._few = range(grouped.start, min(grouped.stop, most))
+        self._grouped = range(grouped.start, min(grouped.stop, most))
         self._kept: dict[str, tuple[Any, Any]] = {}  # scratch of the last call, by its use
 
     @functools.cached_property
@@ -364,7 +364,7 @@ class Parameters:
         """Mean loss of all samples; its gradient replaces what is in ``gradient``."""
         inputs = samples.inputs
         n = inputs.n
-        if len(inputs.X) in self._few and samples.are_plain:
+        if len(inputs.X) in self._grouped and samples.are_plain:
             loss = self._differentiate_few(inputs.X, samples.labels, samples.targets, gradient)
             if not math.isnan(loss):
                 return loss
@@ -394,22 +394,14 @@ class Parameters:
 
         ``out`` is filled, if it is an array that fits and there is nothing to be checked.
         """
-        if X.ndim != 2 or len(X) not in self._few:
+        if X.ndim != 2 or len(X) not in self._grouped:
             return None
         given = few_samples(X, y, self.sizes[-1], self.loss_name, self.dtype)
         gradient = np.empty(self.size, self.dtype) if out is None else out
         if given is None or not is_buffer(gradient, self.dtype):
             return None
         loss = self._differentiate_few(*given, gradient)
-        if math.isnan(loss):
-            return None
-        if out is None:
-            return loss, self.views(gradient)
-        last, gradients = self._kept.get("views", (None, None))
-        if last is not out:
-            gradients = self.views(out)
-            self._kept["views"] = out, gradients
-        return loss, gradients
+        return None if math.isnan(loss) else (loss, self.views(gradient))
 
     def _differentiate_few(
         self,

@@ -280,16 +280,18 @@ class Pass:
         Raises
         ------
         ValueError
-            If parameters were not finite to begin with, which the first chunk shows.
+            If parameters were not finite to begin with.
         DivergenceError
             If parameters, moments or the loss are not finite after a chunk; the parameters from
             before the chunk are restored, and the optimizer's state is reset.
         """
         run, n, block = self.run, self.samples.inputs.n, self.run.way.block
-        if run.way.entry == "train_minibatch":
+        if run.way.entry == "train_minibatch" and self._batch_size > 1:
             block *= max(1, _LEAST_CHUNK // block)
         if not run.is_loaded:
             self.load()
+        if run.state is not None and not run.has_finite_params():
+            run.network.parameters.check_finite()  # before a chunk could spoil the moments, too
         pieces = self._sampled.pieces if self._sampled else 1
         for start, stop in paced(n, run.operations, block, pieces):
             if self.stops:  # within a batch, which is trained to its end
@@ -318,7 +320,7 @@ class Pass:
                 run.restore()
         self.seconds += time.perf_counter() - began
         if spoilt is not None:
-            run.network.parameters.check_finite()  # what was not finite to begin with is not now
+            run.network.parameters.check_finite()  # what was not finite before the chunk is not now
             raise DivergenceError(epoch, spoilt[0], self.eta, spoilt[1])
 
     def _step(self, start: int, stop: int, team: NDArray[np.int64]) -> None:

@@ -430,7 +430,7 @@ def few_samples(
         labels = _as_it_is(y, _INT64, 1)
         none = no_targets(n_outputs, kind)
         return None if rows is None or labels is None else (rows, labels, none)
-    if loss in _LEGAL:
+    if loss in _LEGAL:  # of which not every number is a target
         return None
     targets = _as_it_is(y if y.ndim != 1 else y.reshape(-1, 1), kind, 2)
     return None if rows is None or targets is None else (rows, NO_LABELS, targets)

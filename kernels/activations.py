@@ -171,6 +171,7 @@ def _activate(code, z, a, n):
             store(a, k, tanh(load(zero, z, k)))
     elif code == SIGMOID:
         for k in range(0, n, v):
+            # Padding stays 0; tanh(0) is 0 of itself.
             store(a, k, where_below(n - k, sigmoid(load(zero, z, k)), zero))
     elif code == SOFTPLUS:
         for k in range(n):

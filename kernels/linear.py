@@ -186,8 +186,9 @@ def multiply_add(W, X, base, out, m, n, width, scale):
     row for all, such as a bias. A strip of W, a few vectors of its rows, stays in the nearest cache
     while all rows of X pass.
     """
-    strip = STRIP_VECTORS * lanes(W.data)
-    block = max(1, _BLOCK_BYTES // (m * strip * W.data.itemsize)) * strip
+    strip, block = STRIP_VECTORS * lanes(W.data), width
+    if n > STRIP_ROWS:
+        block = max(1, _BLOCK_BYTES // (m * strip * W.data.itemsize)) * strip
     for k in range(0, width, block):
         w, b, o = shifted(W, k * W.along), shifted(base, k), shifted(out, k)
         _multiply_block(w, X, b, o, m, n, min(block, width - k), scale)

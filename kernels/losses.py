@@ -304,9 +304,9 @@ def label_losses(outputs, across, along, labels, losses, clip):
 
 @jit(strict=True)
 def add_losses(loss_sum, scale, losses, m):
-    """The sum with m losses more, added up in lanes and then one after the other.
+    """The sum with m losses more, in a fixed order: lanes are added up side by side.
 
-    In an order of its own, because each addition waits for the one before it.
+    A single sum would wait for each addition before the next one.
     """
     like = zeros(losses, 2)
     s, t = like, 0

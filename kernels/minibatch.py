@@ -10,8 +10,9 @@ separate G: the share also has the factor −η/γ, and the product is added to 
 rules compute G in panels of a few rows, which are still in the nearest cache when the step is taken
 and when the new weights are transposed for the next batch's backward pass.
 
-On the way through the layers threads share the samples, or the inputs of a layer that just fits a
-core's cache; in the step they share the panels. One thread computes each element, in one order.
+On the way through the layers threads share the samples or, in small batches, the inputs of a large
+layer, so that each core reads only its own weights; in the step they share the panels. One thread
+computes each element, in one order.
 
 A batch longer than the scratch is processed in stretches: their gradients are added up, and the
 step is taken with the last one. If only the gradient is wanted, it is that sum.
@@ -258,10 +259,11 @@ def take_panels(task, slot, threads):
         for panel in range(panels.firsts[l], panels.firsts[l + 1]):
             middle = (panels.loads[panel] + panels.loads[panel + 1]) // 2
             owner = middle * threads // panels.loads[len(panels.loads) - 1]
-            # The thread that has summed a quarter takes its panels, too.
+            # The thread that has summed a quarter takes the panels of which it has half, too.
             if batch.quarters.is_cut[l] != 0 and threads > 1:
-                top = (panel - panels.firsts[l]) * panels.heights[l]
-                quarter = top // quarter_length(layout.sizes[l], state.params)
+                half = (panel - panels.firsts[l]) * panels.heights[l] + panels.heights[l] // 2
+                quarter = half // quarter_length(layout.sizes[l], state.params)
+                quarter = min(quarter, QUARTERS - 1)
                 owner = quarter * quarter_workers(threads) // QUARTERS
             if owner == slot:
                 take_panel(task, l, panel, slot)

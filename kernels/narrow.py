@@ -481,10 +481,9 @@ def differentiate_few(packed, packed_batch, X, labels, targets, gradient):
     for number in range((n + batch.group - 1) // batch.group):
         through_group(task, number, 0)
     for l in range(len(layout.strides)):
-        W = window(gradient, layout.blocks[l], layout.sizes[l] * layout.strides[l])
-        b = window(gradient, layout.blocks[l] + len(W), layout.strides[l])
-        add_unit_products(layout, batch, n, l, W, 0, T(1))
-        add_unit_totals(layout, batch, n, l, T(1), b)
+        layer = layer_at(gradient, layout, l)
+        add_unit_products(layout, batch, n, l, layer.W.data, 0, T(1))
+        add_unit_totals(layout, batch, n, l, T(1), layer.b)
     return add_losses(0.0, 1.0, batch.losses, n) / n
 
 
@@ -510,8 +509,10 @@ def _fits(state, batch, samples, gradient):
 @jit(inline=False)
 def _are_usable(state, samples, gradient):
     """Whether inputs and targets are finite, and the gradient is an array of its own."""
-    X, targets = samples.inputs.X, samples.targets
+    X, labels, targets = samples.inputs.X, samples.labels, samples.targets
     x, y = matrix_rows(X, 0, len(X)), matrix_rows(targets, 0, len(targets))
-    if overlap(gradient, X) or overlap(gradient, targets) or overlap(gradient, state.params):
+    if overlap(gradient, labels) or overlap(gradient, targets):
+        return False
+    if overlap(gradient, X) or overlap(gradient, state.params):
         return False
     return first_nonfinite(x, 0, len(x)) < 0 and first_nonfinite(y, 0, len(y)) < 0

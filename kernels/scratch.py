@@ -251,7 +251,7 @@ def make_batch(
     if length >= _MANY:
         target, least = _PANEL_OF_MANY, _ROWS_OF_MANY
     kind = inputs, purpose
-    panels = _panels(layout, dtype, kind, (target, least, is_plain), 1 if clips else threads)
+    panels = _panels(layout, dtype, kind, target, least, is_plain, 1 if clips else threads)
     gradient = int(layout.blocks[-1]) if is_whole else threads * panels.size * (not is_plain)
     batch = Batch(
         sizes=layout.sizes,
@@ -373,11 +373,13 @@ def _panels(
     layout: Layout,
     dtype: np.dtype,
     kind: tuple[str, str],
-    room: tuple[int, int, bool],
+    target: int,
+    least: int,
+    is_plain: bool,
     threads: int,
 ) -> Panels:
     inputs, purpose = kind
-    target, least, is_plain = room
+    turned = TURNED_BYTES // (STRIP_ROWS * dtype.itemsize)
     if purpose == "inference":
         return Panels(0, 0, 0, 0, 0, 0, 0)
     lanes = VECTOR_BYTES // dtype.itemsize
@@ -389,9 +391,7 @@ def _panels(
     for l, (n_in, stride) in enumerate(shapes):
         # Whole vectors of what is transposed; of the first layer, what is multiplied at a time.
         step = lanes if l > 0 else 8
-        rows = (
-            TURNED_BYTES // (STRIP_ROWS * dtype.itemsize) if is_plain and stride >= _WIDE else least
-        )
+        rows = turned if is_plain and stride >= _WIDE else least
         height = max(step, min(max(target, rows * stride), most) // stride // step * step)
         if l == 0 and inputs == "sparse":
             height = n_in  # a sample's rows are anywhere

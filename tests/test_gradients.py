@@ -255,8 +255,13 @@ def test_the_short_way_gives_the_same_bits(case, generator, monkeypatch):
         np.testing.assert_array_equal(layer, its)
 
 
-def test_views_are_those_of_the_given_vector(generator):
+def test_views_are_those_of_the_given_vector_and_new_each_time(generator):
     network, X, y = few_rows(FEW_CASES[0], generator)
+    out = np.empty_like(network.params)
+    _, gradients = network.value_and_grad(X, y, out)
+    gradients.biases[0].shape = 1, -1
+    _, gradients = network.value_and_grad(X, y, out)
+    assert gradients.biases[0].ndim == 1
     first, second = np.empty_like(network.params), np.empty_like(network.params)
     for out in (first, second, first):
         _, gradients = network.value_and_grad(X, y, out)
@@ -330,6 +335,7 @@ def test_the_short_way_refuses_arrays_that_do_not_fit(generator):
         {"labels": np.full(n, 2), "y": y[:0]},
         {"out": out[:-1]},
         {"out": out[1:]},
+        {"labels": out.view(np.int64)[:n], "y": y[:0]},
         {"out": own.flat},
     ):
         assert np.isnan(call(**wrong)), wrong

@@ -297,6 +297,24 @@ def test_batches_equal_the_oracle(
     assert_same(network, oracle)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("vectors", range(1, 10))
+def test_sparse_batches_of_any_number_of_vectors_equal_the_oracle(vectors, dtype):
+    n_units = vectors * 64 // np.dtype(dtype).itemsize - 3
+    sizes = 150, n_units, 2
+    X, y = problem(sizes, 70, density=0.1)
+    network = Network(sizes, activation="tanh", dtype=dtype, seed=0)
+    oracle = Naive.of(network)
+    trainer = Trainer(network, "sgd", learning_rate=0.05, batch_size=35, shuffle=False, seed=0)
+    trainer.partial_fit(X.astype(dtype), y)
+    assert "of X is zero, skipped" in trainer.summary()
+    steps = Steps("sgd", 0.05, **SETTINGS["sgd"])
+    oracle.train_batches(X.astype(dtype), one_hot(y, 2), np.arange(70), 35, steps, 0.0, None)
+    tolerance = 1e-5 if dtype == "float32" else 1e-12
+    for ours, theirs in zip(network.weights, oracle.weights, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance)
+
+
 @pytest.mark.parametrize("loss", [loss for loss in kernels.LOSSES if loss != "cross_entropy"])
 @pytest.mark.parametrize("sizes", [(1, 1), (5, 1), (17, 9, 1)])
 @pytest.mark.parametrize("batch_size", [2, 33])

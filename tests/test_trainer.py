@@ -335,8 +335,13 @@ def test_divergence_keeps_the_state_of_the_last_chunk(blobs, monkeypatch):
     assert network.biases[0].tolist() == [50, 50, 50]
 
 
-@pytest.mark.parametrize(("batch_size", "ends"), [(1, [1]), (100, [500, 1000]), (999, [512, 1024])])
-def test_chunks_of_batches_are_not_too_short_for_the_copies(batch_size, ends, monkeypatch):
+@pytest.mark.parametrize(
+    ("batch_size", "optimizer", "ends"),
+    [(1, "sgd", [1]), (1, "adam", [1]), (100, "sgd", [500, 1000]), (999, "adam", [512, 1024])],
+)
+def test_chunks_of_batches_are_not_too_short_for_the_copies(
+    batch_size, optimizer, ends, monkeypatch
+):
     """However slow a network is; single samples take longer than copies of its parameters."""
     seen, real = [], pacing.paced
 
@@ -347,8 +352,11 @@ def test_chunks_of_batches_are_not_too_short_for_the_copies(batch_size, ends, mo
 
     monkeypatch.setattr("fastbp.runs.paced", paced)
     X, y = np.ones((1100, 2)), np.zeros(1100, int)
-    options = {"method": "sequential"} if batch_size == 1 else {"batch_size": batch_size}
-    Trainer(Network((2, 3), seed=0), **options).partial_fit(X, y)
+    # A weighted penalty keeps Adam's single samples from a kernel of their own.
+    options = {"method": "sequential"} if optimizer == "sgd" and batch_size == 1 else {"l1": 0.1}
+    trainer = Trainer(Network((2, 3), seed=0), optimizer, batch_size=batch_size, **options)
+    trainer.partial_fit(X, y)
+    assert ("mini-batches" in trainer.summary()) == (optimizer == "adam" or batch_size > 1)
     assert seen[: len(ends)] == ends
 
 
@@ -368,10 +376,7 @@ def test_ctrl_c_during_a_diverging_chunk_leaves_finite_weights(blobs, monkeypatc
     np.testing.assert_array_equal(network.params, before)
 
 
-@pytest.mark.parametrize("many", [1, 10**9], ids=["shared", "alone"])
-def test_divergence_names_the_first_layer(blobs, monkeypatch, many):
-    monkeypatch.setattr("fastbp.runs._SWEPT", many)  # threads share copies and checks of so many
-    monkeypatch.setattr("fastbp.threads._WORTH_SPREADING", 1)
+def test_divergence_names_the_first_layer(blobs, monkeypatch):
     network = Network((4, 8, 3), seed=0)
     before = network.params.copy()
 
@@ -385,6 +390,47 @@ def test_divergence_names_the_first_layer(blobs, monkeypatch, many):
         Trainer(network).fit(*blobs, progress=False)
     assert (info.value.epoch, info.value.layer) == (1, 2)
     np.testing.assert_array_equal(network.params, before)
+
+
+def test_threads_share_copies_and_checks_of_parameters(blobs, monkeypatch):
+    monkeypatch.setattr("fastbp.runs._SWEPT", 1)  # of so many
+    monkeypatch.setattr("fastbp.threads._WORTH_SPREADING", 1)
+    shared, real = [], threads.spread
+
+    def spread(work, n, operations, n_threads):
+        shared.append(n_threads)
+        return real(work, n, operations, n_threads)
+
+    monkeypatch.setattr("fastbp.threads.spread", spread)
+    network = Network((4, 8, 3), seed=0)
+    trainer = Trainer(network, batch_size=8, n_threads=2)
+    trainer.fit(*blobs, progress=False)
+    before, train = network.params.copy(), kernels.train_minibatch
+
+    def poison(*arguments):
+        loss_sum, (start, stop) = train(*arguments), arguments[4:6]
+        if stop > start:
+            network.biases[1][2] = np.inf
+        return loss_sum
+
+    monkeypatch.setattr(kernels, "train_minibatch", poison)
+    with pytest.raises(DivergenceError) as info:
+        trainer.fit(*blobs, progress=False)
+    assert info.value.layer == 2
+    np.testing.assert_array_equal(network.params, before)
+    assert set(shared) == {2}
+
+
+def test_parameters_that_were_not_finite_cost_no_moments(blobs):
+    network = Network((4, 8, 3), seed=0)
+    trainer = Trainer(network, "adam", batch_size=8, seed=0)
+    trainer.fit(*blobs, progress=False)
+    before, bias = trainer.optimizer_state.moments.copy(), network.biases[0][0]
+    network.biases[0][0] = np.nan
+    with pytest.raises(ValueError, match="must be finite"):
+        trainer.partial_fit(*blobs)
+    network.biases[0][0] = bias
+    np.testing.assert_array_equal(trainer.optimizer_state.moments, before)
 
 
 def test_a_trainer_survives_pickling(blobs):
