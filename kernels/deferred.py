@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 from ._jit import jit
 from .activations import activate, times_derivative
+from .bits import flush_subnormals, restore_subnormals
 from .layout import DEFERRED, SEQUENTIAL
 from .linear import (
     Entries,
@@ -240,7 +241,7 @@ def train_deferred(packed, packed_block, samples, start, stop, loss_sum, team):
     γ = T(1) - η * T(state.rates[1])
     L = len(state.layout.strides)
     ahead = rows_ahead(block.length, state.layout.units[1], packed)
-    total = LossSum(loss_sum, 0)
+    mode, total = flush_subnormals(), LossSum(loss_sum, 0)
     for first in range(start, stop, block.length):
         n = min(block.length, stop - first)
         open_block(state, block, samples, first, n, team)
@@ -261,4 +262,6 @@ def train_deferred(packed, packed_block, samples, start, stop, loss_sum, team):
                 update_layer(state, block, inputs, at, γ, l)
             c = at.next_c
         close_block(state, block, n, c, team)
-    return complete_sum(state, samples, stop, total).value
+    loss_sum = complete_sum(state, samples, stop, total).value
+    restore_subnormals(mode)
+    return loss_sum

@@ -1,6 +1,7 @@
 """Forward only, over many rows: outputs, losses and correct predictions."""
 
 from ._jit import jit
+from .bits import flush_subnormals, restore_subnormals
 from .finite import first_nonfinite
 from .layers import Span, Stretch, forward_rows, group_length
 from .linear import copy_rows
@@ -86,12 +87,22 @@ def infer_rows(packed, packed_batch, X, out, checks):
 @jit(inline=False)
 def _inferred(packed, packed_batch, samples, start, stop, out, checks):
     state, batch = view(packed, State), view(packed_batch, Batch)
+    n = state.layout.sizes[len(state.layout.strides)]
+    require_batch(batch, state.layout, samples, stop)
+    if len(out) > 0 and (len(out) < stop or out.shape[1] != n):
+        raise ValueError("out must have a row for every sample and a column for every output.")
+    mode = flush_subnormals()
+    result = _sums(state, batch, samples, start, stop, out, checks)
+    restore_subnormals(mode)
+    return result
+
+
+@jit
+def _sums(state, batch, samples, start, stop, out, checks):
+    """`infer`, once everything is known to fit."""
     layout, loss_sum, n_correct = state.layout, 0.0, 0
     L = len(layout.strides)
     n = layout.sizes[L]
-    require_batch(batch, layout, samples, stop)
-    if len(out) > 0 and (len(out) < stop or out.shape[1] != n):
-        raise ValueError("out must have a row for every sample and a column for every output.")
     has_targets = len(samples.labels) > 0 or len(samples.targets) > 0
     group = group_length(state, batch.length)
     for first in range(start, stop, group):

@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._jit import jit
-from .bits import flush_subnormals, restore_subnormals
 from .layout import Layout
 from .linear import Entries, all_entries, copy, nonzeros, place_of
 from .memory import matrix_rows, window
@@ -131,7 +130,6 @@ def catch_up(state, lag, entries, t, out):
     W, stride, zero = layer.W.data, layer.stride, zeros(out, 1)
     B = moment(state, 0, state.layout.blocks[0], len(W))
     zero_x = lag.x.dtype.type(0)
-    mode = flush_subnormals()
     for j in range(entries.n):
         i = place_of(entries, j)
         s, r = _NUMBERS * (t - lag.last[i]), i * stride
@@ -152,7 +150,6 @@ def catch_up(state, lag, entries, t, out):
         # In a row of CSR an input may stand twice.
         lag.x[i] = entries.x[j] + (lag.x[i] if lag.last[i] == t else zero_x)
         lag.last[i] = t
-    restore_subnormals(mode)
 
 
 @jit

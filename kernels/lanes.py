@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ._jit import jit
 from .activations import SOFTMAX, activate, times_derivative
+from .bits import flush_subnormals, restore_subnormals
 from .elementary import log, softmax_lanes
 from .instructions import VECTOR_BYTES
 from .layout import Layout, frozen
@@ -461,7 +462,7 @@ def train_lanes(packed, samples, start, stop):
         pack.weights[q] = 1.0
         if pack.counts[q] > steps:
             raise ValueError("order must have as many rows for each lane as it has samples.")
-    is_weighted, has_idle = len(samples.weights) > 0, False
+    mode, is_weighted, has_idle = flush_subnormals(), len(samples.weights) > 0, False
     by_label = len(samples.labels) > 0 and samples.kept == 1 and samples.clip == 0
     for t in range(start, stop):
         x, next_x = inputs_at(pack, t), inputs_at(pack, t + 1)
@@ -479,3 +480,4 @@ def train_lanes(packed, samples, start, stop):
         if t + 1 < stop:
             load_samples(pack, samples, t + 1, steps)
         step_first_and_next_sums(pack, x, next_x, decays)
+    restore_subnormals(mode)

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ._jit import jit
+from .bits import flush_subnormals, restore_subnormals
 from .layers import (
     Span,
     Stretch,
@@ -379,7 +380,7 @@ def train_minibatch(packed, packed_batch, gradient, samples, start, stop, loss_s
     require_batch(batch, layout, samples, stop)
     require_sums(batch, state, gradient)
     is_wanted = len(gradient) > 0
-    η = T(state.rates[0])
+    mode, η = flush_subnormals(), T(state.rates[0])
     for l in range(1, len(layout.strides)):
         transpose_rows(state, batch, l, 0, layout.sizes[l])
     samples_at = reference(samples)  # some hundred words that parts of the work need not be given
@@ -410,4 +411,5 @@ def train_minibatch(packed, packed_batch, gradient, samples, start, stop, loss_s
         if not is_wanted:
             state.counts[2] += m
         first += m
+    restore_subnormals(mode)
     return loss_sum

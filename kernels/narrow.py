@@ -19,6 +19,7 @@ import numpy as np
 
 from ._jit import jit
 from .activations import SOFTMAX, activate, times_derivative
+from .bits import flush_subnormals, restore_subnormals
 from .elementary import softmax_lanes
 from .finite import first_nonfinite
 from .layers import Stretch
@@ -476,6 +477,7 @@ def differentiate_few(packed, packed_batch, X, labels, targets, gradient):
     samples = plain_samples(X, labels, targets)
     if not (_fits(state, batch, samples, gradient) and _are_usable(state, samples, gradient)):
         return np.nan
+    mode = flush_subnormals()
     fill(gradient, T(0), 0, len(gradient))
     task = state, batch, reference(samples), Stretch(0, n, 0, 1.0 / n)
     for number in range((n + batch.group - 1) // batch.group):
@@ -484,7 +486,9 @@ def differentiate_few(packed, packed_batch, X, labels, targets, gradient):
         layer = layer_at(gradient, layout, l)
         add_unit_products(layout, batch, n, l, layer.W.data, 0, T(1))
         add_unit_totals(layout, batch, n, l, T(1), layer.b)
-    return add_losses(0.0, 1.0, batch.losses, n) / n
+    loss_sum = add_losses(0.0, 1.0, batch.losses, n)
+    restore_subnormals(mode)
+    return loss_sum / n
 
 
 @jit(inline=False)

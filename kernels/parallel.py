@@ -23,6 +23,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from ._jit import jit
+from .bits import flush_subnormals, restore_subnormals
 from .instructions import INT32, INT64, instruction
 from .memory import aligned_zeros
 from .packing import recall, reference
@@ -282,6 +283,7 @@ def _share(team, function, task, parts):
 @jit(entry=True)
 def serve(team, me):
     """Be member ``me`` of a team, until `dismiss`, or for a while."""
+    mode = flush_subnormals()  # as its callers do
     job, looks, since, began = 0, 0, 0, _now(team, me)
     while _read(team, _QUIT) == 0:
         if _read(team, _JOB) != job:
@@ -297,6 +299,7 @@ def serve(team, me):
             break
         _step_back(team, looks)
         looks += 1
+    restore_subnormals(mode)
     _add(team, _LEFT, 1)
 
 

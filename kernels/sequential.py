@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from ._jit import jit
 from .activations import activate, times_derivative
+from .bits import flush_subnormals, restore_subnormals
 from .linear import (
     Term,
     add_dots,
@@ -265,7 +266,7 @@ def train_sequential(packed, samples, start, stop, loss_sum):
     decay = T(1) - η * T(state.rates[1])
     is_sparse = len(inputs.indptr) > 0
     ahead = rows_ahead(STEPS_AHEAD, state.layout.units[1], packed)
-    total = LossSum(loss_sum, 0)
+    mode, total = flush_subnormals(), LossSum(loss_sum, 0)
     for t in range(start, stop):
         row = row_at(samples, t)
         weight = sample_weight(samples, row)
@@ -281,4 +282,6 @@ def train_sequential(packed, samples, start, stop, loss_sum):
             expect(samples, t + ahead, 0, state.layout.sizes[0])
             next_row = row_at(samples, t + 1)
             step_first_and_next_sums(state, inputs, row, next_row, scale, decay)
-    return complete_sum(state, samples, stop, total).value
+    loss_sum = complete_sum(state, samples, stop, total).value
+    restore_subnormals(mode)
+    return loss_sum

@@ -11,6 +11,7 @@ import numpy as np
 
 from ._jit import jit
 from .activations import SOFTMAX, times_derivative
+from .bits import flush_subnormals, restore_subnormals
 from .lagging import Lag, close_lag, keep_delta, lagging_sums, require_lag, set_steps
 from .layout import Layout
 from .linear import Term, add_dots, add_scaled, all_entries, copy, fill, rank_one, scaled
@@ -341,7 +342,7 @@ def train_single(packed, packed_lag, samples, start, stop, loss_sum):
     if lags:
         set_steps(state, lag)
     ahead, n_in = rows_ahead(STEPS_AHEAD, state.layout.units[1], packed), state.layout.sizes[0]
-    place, total = 0, LossSum(loss_sum, 0)
+    mode, place, total = flush_subnormals(), 0, LossSum(loss_sum, 0)
     for t in range(start, stop):
         row = row_at(samples, t)
         weight = sample_weight(samples, row)
@@ -360,4 +361,6 @@ def train_single(packed, packed_lag, samples, start, stop, loss_sum):
             if place == lag.length or t + 1 == stop:
                 close_lag(state, lag, place)
                 place = 0
-    return complete_sum(state, samples, stop, total).value
+    loss_sum = complete_sum(state, samples, stop, total).value
+    restore_subnormals(mode)
+    return loss_sum

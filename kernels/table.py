@@ -23,6 +23,7 @@ from numba.extending import intrinsic
 
 from . import _numba, compiling, single, statuses
 from ._jit import c_function
+from .bits import flush_subnormals, restore_subnormals
 from .instructions import INT64, Array
 from .memory import array_at
 
@@ -30,22 +31,34 @@ VERSION = 1
 
 
 def c_predict_one(state, n, x, n_x, out, n_out):
-    return single.predict_one(array_at(state, n), array_at(x, n_x), array_at(out, n_out))
+    mode = flush_subnormals()
+    status = single.predict_one(array_at(state, n), array_at(x, n_x), array_at(out, n_out))
+    restore_subnormals(mode)
+    return status
 
 
 def c_learn_one(state, n, x, n_x, label, y, n_y, weight, loss):
     state, x, y = array_at(state, n), array_at(x, n_x), array_at(y, n_y)
-    return single.learn_one(state, x, label, y, weight, array_at(loss, 1))
+    mode = flush_subnormals()
+    status = single.learn_one(state, x, label, y, weight, array_at(loss, 1))
+    restore_subnormals(mode)
+    return status
 
 
 def c_vjp(state, n, x, n_x, cotangent, n_out, gradient, n_gradient, gradient_x, n_gradient_x):
     gradient, gradient_x = array_at(gradient, n_gradient), array_at(gradient_x, n_gradient_x)
     state, x, cotangent = array_at(state, n), array_at(x, n_x), array_at(cotangent, n_out)
-    return single.vjp(state, x, cotangent, gradient, gradient_x)
+    mode = flush_subnormals()
+    status = single.vjp(state, x, cotangent, gradient, gradient_x)
+    restore_subnormals(mode)
+    return status
 
 
 def c_apply(state, n, gradient, n_gradient):
-    return single.apply(array_at(state, n), array_at(gradient, n_gradient))
+    mode = flush_subnormals()
+    status = single.apply(array_at(state, n), array_at(gradient, n_gradient))
+    restore_subnormals(mode)
+    return status
 
 
 def c_set_learning_rate(state, n, learning_rate):

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ._jit import jit
-from .bits import flush_subnormals, restore_subnormals, root
+from .bits import root
 from .elementary import quotient
 from .memory import window
 from .norms import SHRINK, limit_norm, scaled_penalty, shrunk_norm
@@ -248,9 +248,6 @@ def take_step(state, step, rows, place):
     code, p, n = state.rule[0], state.settings, rows.n * len(rows.δ)
     w = window(state.params, place, n)
     moments = moment(state, 0, place, n), moment(state, 1, place, n), moment(state, 2, place, n)
-    # A moment that decays comes to lie below the normal numbers and stays there, for 0.9 times the
-    # smallest rounds to itself; x86 takes a hundred cycles more for each of them.
-    mode = flush_subnormals()
     if code == SGD:
         sgd(p, step, w, rows, moments)
     elif code == RMSPROP:
@@ -261,7 +258,6 @@ def take_step(state, step, rows, place):
         adadelta(p, step, w, rows, moments)
     else:
         adam(p, step, w, rows, moments)
-    restore_subnormals(mode)
 
 
 @jit(strict=True)
