@@ -3,6 +3,7 @@
 import gc
 import itertools
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 from naive import Naive, one_hot
+from numba import config
 from test_jit import DISABLED
 from test_minibatch import TIGHT, problem
 
@@ -586,3 +588,26 @@ def test_the_objective_refuses_parameters_before_the_network_takes_them_on(spoil
         f(spoil(network.params))
     np.testing.assert_array_equal(network.params, before)
     assert np.isfinite(f(before.tolist())[0])
+
+
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64") or bool(config.DISABLE_JIT),
+    reason="only processors that are slow with subnormal numbers are told to leave them out",
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_subnormal_numbers_count_as_zero_in_kernels_alone(dtype):
+    tiny = np.finfo(dtype).tiny
+    network = Network((1, 3), dtype=dtype, seed=0)
+    network.weights[0][:, 0] = 0, np.log(tiny) - 2, np.log(tiny) + 2
+    X, y = np.ones((40, 1), dtype), np.zeros(40, int)
+    expected = np.array([1, 0, np.exp(np.log(tiny) + 2)])
+    for rows in (X, X[:1]):
+        p = network.predict_proba(rows)
+        np.testing.assert_allclose(p, np.tile(expected, (len(rows), 1)), rtol=1e-4)
+    np.testing.assert_array_equal(network.predict_one(X[0]), p[0])
+    _, gradients = network.value_and_grad(X, y)
+    assert gradients.biases[0][1] == 0
+    for options in ({}, {"batch_size": 8}, {"optimizer": "adam"}, {"method": "deferred"}):
+        Trainer(network.copy(), learning_rate=0.1, **options).partial_fit(X, y)
+    # This thread's own arithmetic still has them.
+    assert np.multiply(tiny, 0.5, dtype=dtype) > 0
