@@ -298,6 +298,8 @@ class Network:
     def predict_proba(self, X: ArrayLike) -> FloatArray:
         """Probability of each class or label, (n_samples, n_outputs), in the network's dtype.
 
+        On x86, probabilities below the smallest normal number of the dtype are 0.
+
         Raises
         ------
         ValueError

@@ -322,11 +322,8 @@ def _layer_method(
     # Samples and their units need room as well.
     is_full = int(layout.blocks[-1]) * dtype.itemsize > L1 - L1 // 8
     if l == 0 and is_full and n_bytes > L1 // 2 and not skips:
-        return (
-            DEFERRED,
-            False,
-            f"deferred: {size} and the others' leave no room in the first-level cache",
-        )
+        why = f"deferred: {size} and the others' leave no room in the first-level cache"
+        return DEFERRED, False, why
     # Behind relu, reading and writing half of a small layer takes as long as listing which half.
     if skips and (n_bytes > L1 // 8 if l == 0 else is_full and n_bytes > L1 // 4):
         return SKIPPING, True, f"zero-skipping: {what}"

@@ -90,7 +90,8 @@ def flush_subnormals(builder):
 
     Kernels do so: once a network is sure of its classes, probabilities of the others are subnormal,
     and so are moments that decay. x86 takes a hundred cycles more for each of them. Other
-    processors go on as they are.
+    processors go on as they are. It comes after all checks of arguments, for an error in between
+    would leave the mode as it is: only bounds checks raise one there.
     """
     if not _has_control(builder):
         return INT64(0)

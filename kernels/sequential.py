@@ -76,9 +76,10 @@ def forward_from_first_sums(state):
 @jit(entry=True)
 def forward(packed, inputs, row):
     """z_l = W_l a_{l-1} + b_l and a_l = f_l(z_l) for l = 1..L, a_0 being a row of the inputs."""
-    state = view(packed, State)
+    state, mode = view(packed, State), flush_subnormals()
     first_sums(state, inputs, row)
     forward_from_first_sums(state)
+    restore_subnormals(mode)
 
 
 @jit(inline="early")
@@ -163,9 +164,10 @@ def layer_deltas(state):
 @jit(entry=True)
 def backward(packed, label):
     """Every δ of the sample that has gone forward, of a class number, or −1 and the target in y."""
-    state = view(packed, State)
+    state, mode = view(packed, State), flush_subnormals()
     loss_and_delta(state, label, 0.0)
     layer_deltas(state)
+    restore_subnormals(mode)
 
 
 @jit(inline="early")

@@ -20,7 +20,7 @@ from numba import config
 from test_jit import DISABLED
 from test_minibatch import TIGHT, problem
 
-from fastbp import Network, Trainer, kernels, threads
+from fastbp import Network, Trainer, kernels, optimizers, threads
 
 SIZES = (300, 70, 33, 5)
 
@@ -607,7 +607,11 @@ def test_subnormal_numbers_count_as_zero_in_kernels_alone(dtype):
     np.testing.assert_array_equal(network.predict_one(X[0]), p[0])
     _, gradients = network.value_and_grad(X, y)
     assert gradients.biases[0][1] == 0
-    for options in ({}, {"batch_size": 8}, {"optimizer": "adam"}, {"method": "deferred"}):
-        Trainer(network.copy(), learning_rate=0.1, **options).partial_fit(X, y)
+    trained_by = [{"batch_size": 8}, {"optimizer": "adam"}, {"method": "deferred"}, {}]
+    for options in [*trained_by, {"optimizer": optimizers.SGD(momentum=0.5)}]:
+        trainer = Trainer(network.copy(), learning_rate=0.1, **options)
+        trainer.partial_fit(X, y)
+        trainer.learn_one(X[0], 0)
+        assert trainer.network.biases[0][1] == 0
     # This thread's own arithmetic still has them.
     assert np.multiply(tiny, 0.5, dtype=dtype) > 0

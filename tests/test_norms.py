@@ -97,6 +97,7 @@ def test_weights_of_any_size_are_limited(dtype, share, generator):
         if shape[0] > 1:
             W[0] = 0
             W[-1] *= network.dtype.type(0.01)
+        W[np.abs(W) < np.finfo(dtype).tiny] = 0  # as kernels on x86 take them
         network.weights[0][...] = W
         most = 0.9 * float(exact_norm(W, axis=1)[0 if shape[0] == 1 else -2])
         X = np.zeros((2, shape[1]))

@@ -290,7 +290,8 @@ def test_activations_are_right_for_numbers_of_any_size(tmp_path):
         library[name].start()
         found = library[name].predict(X, np.empty_like(wanted))
         # 1 + erf and 1 + tanh cancel: what is left has the error of a number near 1.
-        absolute = 1e3 * limits.eps if "gelu" in name else 2 * limits.smallest_subnormal
+        # Kernels on x86 take subnormal numbers for 0, in silu before they are multiplied by z.
+        absolute = 1e3 * limits.eps if "gelu" in name else edge * limits.tiny
         np.testing.assert_allclose(found, wanted, 20 * limits.eps, absolute, err_msg=name)
 
 
