@@ -105,9 +105,11 @@ def compile_here(folder: str, level: str, dtypes: Sequence[str]) -> None:
             files |= {path for paths in written for path in paths}
         contents = [path.read_bytes() for path in sorted(files)]
         size, deflated = (sum(map(len, c)) / 1e6 for c in (contents, map(zlib.compress, contents)))
+        # The levels' processes share one stream: a line stays whole if it is written in one go.
         print(
             f"{level}, {name}: {len(contents)} files, {size:.1f} MB, {deflated:.1f} MB in a wheel; "
-            f"{time.perf_counter() - began:.0f} s",
+            f"{time.perf_counter() - began:.0f} s\n",
+            end="",
             flush=True,
         )
 

@@ -1,5 +1,6 @@
 """Machine code that comes with the package: found where it fits, and harmless where it does not."""
 
+import io
 import os
 import re
 import shutil
@@ -122,6 +123,22 @@ def test_the_module_says_what_it_has_made(built):
             rf"({'|'.join(LEVELS)}), float(32|64): 1 files, 0\.\d MB, 0\.\d MB in a wheel; \d+ s",
             line,
         ), line
+
+
+def test_lines_of_processes_that_write_at_once_stay_whole(monkeypatch, tmp_path):
+    written = []
+
+    class Unbuffered(io.StringIO):
+        def write(self, text):
+            written.append(text)
+            return super().write(text)
+
+    monkeypatch.setattr("sys.stdout", Unbuffered())
+    monkeypatch.setattr(shipping.kernels, "everything", lambda dtype: [])
+    shipping.compile_here(str(tmp_path), "x86-64-v3", ["float32", "float64"])
+    lines = [text for text in written if text]
+    assert len(lines) == 2
+    assert all(line.endswith(" s\n") for line in lines)
 
 
 def test_it_refuses_a_level_that_it_cannot_make(built):
