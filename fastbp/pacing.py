@@ -6,7 +6,7 @@ only what comes out the same however it is shared.
 
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +70,8 @@ class Crew:
 
     # A team is first timed on 8 blocks. The slower one is retried in chunks 1, 2, 4, … and in
     # every 32nd, counted from when it became slower: on an eighth of the chunk, or on all of it if
-    # an eighth is too short to time. Chunks too short to time do not count.
+    # an eighth is too short to time. Chunks too short to time do not count. Several threads do as
+    # much once before, which is forgotten: a core that has slept is slow for some 10 ms.
     _TRIAL, _AGAIN = 8, 32
     # Seconds below which a time tells nothing: the first, short part of an epoch is spent on waking
     # up the threads.
@@ -115,21 +116,29 @@ class Crew:
             return
         for team_size in self._teams:
             if team_size not in self._seconds and start < stop:
-                end = min(stop, start + self._TRIAL * block)
-                yield start, end, team_size
-                start = end
+                start = yield from self._trial(start, stop, self._TRIAL * block, team_size)
         if start == stop:
             return
         self._choose()
-        end = min(stop, start + max(1, (stop - start) // block // 8) * block)
-        if not self._tells(end - start):
-            end = stop
-        if self._is_time(end - start):
-            yield start, end, self._teams[self._best == 1]
-            start = end
+        length = max(1, (stop - start) // block // 8) * block
+        if not self._tells(length):
+            length = stop - start
+        if self._is_time(length):
+            start = yield from self._trial(start, stop, length, self._teams[self._best == 1])
             self._choose()
         if start < stop:
             yield start, stop, self._best
+
+    def _trial(
+        self, start: int, stop: int, length: int, team_size: int
+    ) -> Generator[tuple[int, int, int], None, int]:
+        """Yield a part for a team to wake up in, and one that tells; give their end."""
+        for _ in range(min(2, team_size)):
+            if start < stop:
+                end = min(stop, start + length)
+                yield start, end, team_size
+                start = end
+        return start
 
     def _tells(self, samples: int) -> bool:
         return samples * self._seconds.get(self._best, 0.0) >= self._TELLING
