@@ -8,6 +8,9 @@ ci=$PWD/ci
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 "$ci/build.sh" "$folder/dist"
+python -m venv "$folder/tools"
+"$folder/tools/bin/pip" install -q twine
+"$folder/tools/bin/twine" check --strict "$folder"/dist/*.whl
 python -m venv "$folder/venv"
 "$folder/venv/bin/pip" install -q "$folder"/dist/*.whl
 mkdir "$folder/work"
