@@ -14,6 +14,7 @@ from fastbp.c_source import to_c
 from fastbp.datasets import Dataset, load_dataset
 from fastbp.divergence import DivergenceError
 from fastbp.ensemble import Ensemble
+from fastbp.exchange import to_onnx
 from fastbp.gradient_check import GradientReport
 from fastbp.history import History
 from fastbp.network import Network
@@ -54,5 +55,6 @@ __all__ = [
     "save",
     "schedules",
     "to_c",
+    "to_onnx",
     "warmup",
 ]

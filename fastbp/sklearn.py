@@ -33,6 +33,7 @@ from numpy.typing import DTypeLike, NDArray
 from fastbp import checks, kernels, optimizers, sparse
 from fastbp.callbacks import Callback
 from fastbp.divergence import DivergenceError
+from fastbp.exchange import skl2onnx
 from fastbp.extras import missing
 from fastbp.metrics import decided
 from fastbp.network import Network
@@ -942,6 +943,20 @@ class _Engine(BaseMultilayerPerceptron):
 
     # Exchange -----------------------------------------------------------------------------------
 
+    @property
+    def network_(self) -> Network:
+        """The fitted network, with what has been assigned to ``coefs_`` and ``intercepts_``.
+
+        Its outputs are probabilities, or numbers; it does not know the labels of classes.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If it is not fitted.
+        """
+        check_is_fitted(self)
+        return self._network()
+
     @classmethod
     def from_sklearn(cls, estimator: Any) -> Any:
         """Take over a fitted estimator of scikit-learn's.
@@ -1175,6 +1190,12 @@ class MLPClassifier(_Engine, sklearn.neural_network.MLPClassifier):
             super().partial_fit(X, y, sample_weight, classes)
         return self
 
+    @property
+    def target_type_(self) -> str:
+        """What y was in `fit`: binary, multiclass or multilabel-indicator."""
+        check_is_fitted(self)
+        return str(self._label_binarizer.y_type_)
+
     def _predict(self, X: Any, check_input: bool = True) -> NDArray[Any]:
         """As scikit-learn's, whose binarizer takes longer to name a class than the network."""
         classes, kind = self._label_binarizer.classes_, self._label_binarizer.y_type_
@@ -1328,3 +1349,17 @@ class MLPRegressor(_Engine, sklearn.neural_network.MLPRegressor):
         with self._scored_on(eval_set):
             super().partial_fit(X, y, sample_weight)
         return self
+
+
+def register_onnx() -> None:
+    """Have `skl2onnx.to_onnx` convert these estimators, in pipelines and ensembles too.
+
+    It is called once, before the first conversion. Networks compute in their own dtype, inputs and
+    outputs are of the dtype that skl2onnx is given.
+
+    Raises
+    ------
+    ImportError
+        If the ``onnx`` extra is not installed.
+    """
+    skl2onnx.register(MLPClassifier, MLPRegressor)

@@ -2,6 +2,10 @@
 of the package that can be edited."""
 
 import os
+
+# Before anything imports Keras, whose own choice may be a library that is not installed.
+os.environ.setdefault("KERAS_BACKEND", "numpy")
+
 import shutil
 import subprocess
 import sys
