@@ -205,9 +205,7 @@ def main():
         f"Medians of {options.rounds} rounds; one hidden layer of 100 units and everything else as "
         f"scikit-learn has it. {conditions_of(describe())}"
     )
-    short = [[row[0], *row[2:]] for row in fitted if row[1] in ("dtype", "float64")]
-    summary = "\n\n".join([f"µs a sample and epoch, float64.\n\n{table(short)}", conditions])
-    details = "\n\n".join(
+    text = "\n\n".join(
         [
             f"Fits, µs a sample and epoch:\n\n{table(fitted)}",
             f"Predictions, µs a call:\n\n{table(predicted)}",
@@ -215,10 +213,9 @@ def main():
             conditions,
         ]
     )
-    print(summary, details, sep="\n\n")
+    print(text)
     if options.write:
-        write_block("README.md", "bench/estimators.py", summary)
-        write_block("docs/sklearn.md", "bench/estimators.py", details)
+        write_block("docs/sklearn.md", "bench/estimators.py", text)
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def kind_name(batch_size, optimizer):
 
 
 def summary(report):
-    """README's tables: every system with one sample a step, and the fastest library with more."""
+    """Short tables: every system with one sample a step, and the fastest library with more."""
     problems = report["problems"]
     systems = list(dict.fromkeys(e["system"] for p in problems for e in p["entries"]))
     singles = [["net, one sample a step", *systems, "fastest library / fastbp"]]
@@ -213,7 +213,7 @@ def main():
     report = json.loads(options.file.read_text(encoding="utf-8"))
     print(summary(report), details(report), sep="\n\n")
     if options.write:
-        write_block("README.md", "bench/training.py", summary(report))
+        write_block("docs/training.md", "bench/training.py summary", summary(report))
         write_block("docs/training.md", "bench/training.py", details(report))
         heading = "µs per sample (and times fastbp's), log scale: shorter is faster"
         (ROOT / "docs/training.svg").write_text(chart(heading, list(bars(report))), "utf-8")

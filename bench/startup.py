@@ -1,7 +1,7 @@
 """What a process pays before and around training: import, compilation, the answer to Ctrl-C.
 
 python bench/startup.py                   prints the tables
-python bench/startup.py --write           writes them into README.md too
+python bench/startup.py --write           writes them into docs/machine_code.md too
 python bench/startup.py --profile CASE    says where the time of a compilation goes, and with
                                           --write in docs/loops.md too
 
@@ -156,7 +156,7 @@ def main():
     text = "\n\n".join([waiting(options.rounds), compilation(), conditions_of(describe())])
     print(text)
     if options.write:
-        write_block("README.md", "bench/startup.py", text)
+        write_block("docs/machine_code.md", "bench/startup.py", text)
 
 
 if __name__ == "__main__":

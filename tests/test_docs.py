@@ -52,6 +52,7 @@ def test_docstring_examples(name):
 # Pages whose blocks go on from each other, as one session.
 SESSIONS = [ROOT / "docs" / "tables.md", ROOT / "docs" / "c.md"]
 PAGES = [ROOT / "README.md", *sorted(set((ROOT / "docs").glob("*.md")) - set(SESSIONS))]
+COMMANDS = [ROOT / "README.md", ROOT / "docs" / "command_line.md"]
 # A program, and what the page says that it prints: nothing, unless a block of text follows.
 BLOCK = re.compile(r"```python\n(?P<code>.*?)```\n(?:\n```text\n(?P<output>.*?)```\n)?", re.S)
 BLOCKS = [
@@ -74,7 +75,7 @@ def test_every_block_of_a_page_runs_alone_and_prints_what_the_page_says(tmp_path
     assert doctest.OutputChecker().check_output(output, done.stdout, doctest.ELLIPSIS), done.stdout
 
 
-def test_every_command_of_the_readme_runs(tmp_path, monkeypatch, capsys, generator):
+def test_every_command_of_the_pages_runs(tmp_path, monkeypatch, capsys, generator):
     """Those that install something are ci/readme.sh's."""
     monkeypatch.chdir(tmp_path)
     table = pa.table(
@@ -93,9 +94,8 @@ def test_every_command_of_the_readme_runs(tmp_path, monkeypatch, capsys, generat
         pa.csv.write_csv(houses, name)
     pa.csv.write_csv(table.select(["area", "patient", "outcome"]), "patients.csv")
     pa.parquet.write_table(table.select(["area", "day", "units"]), "sales.parquet")
-    blocks = re.findall(
-        r"```bash\n(fastbp .*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S
-    )
+    pages = "".join(page.read_text(encoding="utf-8") for page in COMMANDS)
+    blocks = re.findall(r"```bash\n(fastbp .*?)```", pages, re.S)
     commands = [shlex.split(line, comments=True) for line in "".join(blocks).splitlines()]
     assert {command[1] for command in commands} == {
         "train", "predict", "evaluate", "check", "warmup", "info"
@@ -176,8 +176,8 @@ def test_examples_run(path):
 
 
 def test_benchmarks_have_written_their_tables():
-    pages = ("layout", "training", "sklearn", "defaults")
-    for document in ("README.md", *(f"docs/{page}.md" for page in pages)):
+    for page in ("layout", "training", "sklearn", "defaults", "machine_code"):
+        document = f"docs/{page}.md"
         blocks = re.findall(
             r"<!-- (bench/\w+\.py)[\w ]* -->\n(.*?)<!-- end -->",
             (ROOT / document).read_text(encoding="utf-8"),
