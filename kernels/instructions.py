@@ -149,6 +149,16 @@ def borrowed(context: Any, builder: Any, kind: Any, data: Any, length: Any) -> A
     return array
 
 
+def keep_rolled(builder: Any, branch: Any) -> None:
+    """Have LLVM not unroll the loop that a branch ends."""
+    module = builder.module
+    no = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
+    # The first operand of a loop's node is the node itself, which tells it from other loops'.
+    node = ir.MDValue(module, (), str(len(module.metadata)))
+    node.operands = (node, no)
+    branch.set_metadata("llvm.loop", node)
+
+
 def _operand(context: Any, builder: Any, kind: Any, value: Any) -> Any:
     """What emitting code is given for a value: an `Array`, or a named tuple of operands."""
     if isinstance(kind, types.Array):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import types
 
-from .instructions import INT64, VECTOR_BYTES, giving, instruction
+from .instructions import INT64, VECTOR_BYTES, giving, instruction, keep_rolled
 from .vectors import call_llvm, spread
 
 # Most rows of W, and most vectors of each, that tiles read one after the other: 24 KiB, which stay
@@ -103,7 +103,10 @@ def _tile(many: int, few: int) -> Any:
             phi.add_incoming(first, before)
             phi.add_incoming(new, builder.block)
         end = builder.append_basic_block("tile.end")
-        builder.cbranch(builder.icmp_signed("<", new_places[0], rows.n), loop, end)
+        goes_on = builder.icmp_signed("<", new_places[0], rows.n)
+        # LLVM would take two rows of W at a time for some processors, such as Zen 4, and keep what
+        # has no register on the stack.
+        keep_rolled(builder, builder.cbranch(goes_on, loop, end))
         builder.position_at_end(end)
         scale, values = spread(builder, rows.scale, unit.count), iter(new_sums)
         for place in out_places:

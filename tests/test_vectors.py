@@ -33,6 +33,9 @@ for T, packed in ((float32, "ps"), (float64, "pd")):
         assembly = caller.inspect_asm(caller.signatures[-1])
         fused = rf"vfmadd\\w+{packed}\\s.*{register}"
         assert re.search(fused, assembly), f"{name}, {T}: no {register}"
+    # Of multiply_add: no straight piece of code has more multiply-adds than a tile has sums.
+    pieces = re.split(r"^\\.\\w+:", assembly, flags=re.MULTILINE)
+    assert max(len(re.findall("vfmadd", piece)) for piece in pieces) <= 24, T
 """
 
 
@@ -44,8 +47,9 @@ for T, packed in ((float32, "ps"), (float64, "pd")):
     [
         ("haswell", "+avx2,+fma", "ymm"),
         ("skylake-avx512", "+avx2,+fma,+avx512f,+avx512dq,+avx512bw,+avx512vl", "zmm"),
+        ("znver4", "+avx2,+fma,+avx512f,+avx512dq,+avx512bw,+avx512vl", "zmm"),
     ],
-    ids=["haswell", "skylake-avx512"],
+    ids=["haswell", "skylake-avx512", "znver4"],
 )
 def test_inner_loops_are_vectorised(processor, features, register):
     """They are compiled, not run: this machine need not have these instructions."""
