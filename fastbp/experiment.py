@@ -71,7 +71,7 @@ _SCALED = ("squared_error", "huber", "absolute_error")
 
 @dataclass(frozen=True)
 class Options:
-    """How to train; None leaves the choice to `fastbp.defaults.choose`.
+    """How to train; None leaves the choice to ``fastbp.defaults.choose``.
 
     Parameters
     ----------

@@ -26,8 +26,8 @@ class GradientReport:
     names : tuple of str
         Parameter arrays, such as ``"layer 1 weights"``.
     errors : tuple of float
-        Per array, the largest |backprop − difference| over the entries compared, relative to the
-        array's largest gradient.
+        Per array, the largest ``|backprop − difference|`` over the entries compared, relative to
+        the array's largest gradient.
     scales : tuple of float
         Per array, that largest gradient. Zero means that nothing could be compared.
     tolerance : float

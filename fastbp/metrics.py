@@ -359,7 +359,7 @@ _ALIASES = {
 
 
 def canonical(name: str) -> str | None:
-    """The one of `METRICS` that a name means, in whatever case; None if it means none of them."""
+    """The one of ``METRICS`` that a name means, in whatever case; None if it means none of them."""
     key = name.lower().replace("-", "_").replace(" ", "_").replace("²", "2")
     key = _ALIASES.get(key, key)
     return key if key in METRICS else None

@@ -234,7 +234,7 @@ class Network:
             int64 class numbers (n_samples,) for cross_entropy; 0 or 1 for each output,
             (n_samples, n_outputs), for binary_cross_entropy; otherwise the outputs. With a
             single output, labels and outputs have shape (n_samples,). With `classes`, labels take
-            the place of their numbers; with targets that a `preparation` has scaled, outputs are
+            the place of their numbers; with targets that a ``preparation`` has scaled, outputs are
             float64 in the targets' unit.
 
         Raises
@@ -499,7 +499,7 @@ class Network:
         return self.samples_of(self.prepared(X, prefix), y, sample_weight, prefix)
 
     def prepared(self, X: ArrayLike, prefix: str = "") -> ArrayLike:
-        """Raw rows as `preparation` makes inputs of them; without one, as they are.
+        """Raw rows as ``preparation`` makes inputs of them; without one, as they are.
 
         ``prefix`` goes before the X of messages.
         """

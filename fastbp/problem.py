@@ -37,7 +37,7 @@ class Problem(NamedTuple):
 
     @property
     def kind(self) -> Literal["classification", "regression"]:
-        """What `fastbp.metrics` and `fastbp.defaults` call it."""
+        """What `fastbp.metrics` and ``fastbp.defaults`` call it."""
         return "regression" if self.task == "numbers" else "classification"
 
 

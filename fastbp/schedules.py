@@ -231,7 +231,7 @@ class OneCycle(Schedule):
 class BySample:
     """A schedule by samples in place of epochs, for `Trainer.learn_one` and `Trainer.partial_fit`.
 
-    All rows of one `partial_fit` have the rate of the first.
+    All rows of one `Trainer.partial_fit` have the rate of the first.
 
     Parameters
     ----------

@@ -10,8 +10,8 @@ True
 The classes are scikit-learn's own with another engine: parameters, attributes, checks, warnings and
 texts are inherited, and so is the order of random draws. The same ``random_state`` therefore gives
 the same model, up to rounding. What is overridden is where scikit-learn computes: the network is
-made in `_initialize`, stochastic solvers are a `Trainer`, L-BFGS gets its gradient from an
-`Objective`, and predictions are the network's.
+made in ``_initialize``, stochastic solvers are a `Trainer`, L-BFGS gets its gradient from an
+``Objective``, and predictions are the network's.
 """
 
 from __future__ import annotations

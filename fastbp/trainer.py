@@ -247,7 +247,7 @@ class Trainer(Configured, Predicting):
         """Make one pass over the rows in the order given; arguments and errors as `fit`.
 
         Weights are relative to the mean weight of these rows alone. Nothing is added to `history`;
-        `stream` keeps a running loss.
+        ``stream`` keeps a running loss.
         """
         self._pass(self.network.training_samples(X, y, sample_weight))
         return self
@@ -332,7 +332,7 @@ class Trainer(Configured, Predicting):
         return mean if loss is None else loss
 
     def stop(self) -> None:
-        """Stop the running fit after this epoch or, if called in `on_chunk`, after this chunk.
+        """Stop the running fit after this epoch; called in `Callback.on_chunk`, after this chunk.
 
         A batch that is longer than a chunk is trained to its end first. An epoch that is cut short
         has its row in the history, with the mean loss of the samples that it had.

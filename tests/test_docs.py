@@ -51,12 +51,15 @@ def test_docstring_examples(name):
 
 # Pages whose blocks go on from each other, as one session.
 SESSIONS = [ROOT / "docs" / "tables.md", ROOT / "docs" / "c.md"]
-PAGES = [ROOT / "README.md", *sorted(set((ROOT / "docs").glob("*.md")) - set(SESSIONS))]
-COMMANDS = [ROOT / "README.md", ROOT / "docs" / "command_line.md"]
+PAGES = [ROOT / "README.md", *sorted(set((ROOT / "docs").rglob("*.md")) - set(SESSIONS))]
+COMMANDS = [
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("start", "install", "command_line")),
+]
 # A program, and what the page says that it prints: nothing, unless a block of text follows.
 BLOCK = re.compile(r"```python\n(?P<code>.*?)```\n(?:\n```text\n(?P<output>.*?)```\n)?", re.S)
 BLOCKS = [
-    pytest.param(found["code"], found["output"] or "", id=f"{page.name}-{number}")
+    pytest.param(found["code"], found["output"] or "", id=f"{page.relative_to(ROOT)}-{number}")
     for page in PAGES
     for number, found in enumerate(BLOCK.finditer(page.read_text(encoding="utf-8")))
 ]

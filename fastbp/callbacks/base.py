@@ -57,7 +57,7 @@ class Callback:
         return self.described()
 
     def checked_every(self) -> int:
-        """`every`, which may be set anew at any time."""
+        """``every``, which may be set anew at any time."""
         return checks.integer(f"{type(self).__name__}.every", self.every, 1)
 
     def check(self, columns: Iterable[str]) -> None:
