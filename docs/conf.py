@@ -11,6 +11,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "numpydoc",
+    "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build"]
 
@@ -28,6 +29,21 @@ numpydoc_show_class_members = False
 # Names of other libraries, which are linked to nothing.
 nitpick_ignore_regex = [(".*", r"(copy|numpy|pyarrow|sklearn)\..*")]
 
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples/gallery",
+    "gallery_dirs": "gallery",
+    "filename_pattern": "",
+    "within_subsection_order": "FileNameSortKey",
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "min_reported_time": 1e9,
+    "doc_module": ("fastbp",),
+    "reference_url": {"fastbp": None},
+    "write_computation_times": False,
+    "capture_repr": (),
+    "show_signature": False,
+}
+
 html_theme = "furo"
 html_title = "fastbp"
 html_static_path = ["_static"]
@@ -35,6 +51,11 @@ html_css_files = ["site.css"]
 html_show_sphinx = False
 html_copy_source = False
 html_show_sourcelink = False
+
+
+def read(app, docname, source):
+    """In the repository the gallery is a folder of programs, here a page."""
+    source[0] = source[0].replace("](../examples/gallery)", "](gallery/index.rst)")
 
 
 def find_by_end(app, env, node, contnode):
@@ -59,4 +80,5 @@ def find_by_end(app, env, node, contnode):
 
 def setup(app):
     """Called by Sphinx."""
+    app.connect("source-read", read)
     app.connect("missing-reference", find_by_end)

@@ -66,10 +66,21 @@ def read(
     ----------
     source : str or path-like
         What `fastbp.read_table` or `fastbp.load_dataset` reads.
-    target, group, time, keep_time
+    target : str, optional
+        Column to predict; the bundled digits and arrays have targets of their own.
+    group : str, optional
         As of `from_table`.
+    time : str, optional
+        Likewise.
+    keep_time : bool, default False
+        Likewise.
     **reading
         Further arguments of `fastbp.read_table`.
+
+    Returns
+    -------
+    Data
+        With inputs and targets.
 
     Raises
     ------
@@ -98,7 +109,24 @@ def read(
 
 
 def from_arrays(X: Any, y: Any, X_test: Any = None, y_test: Any = None) -> Data:
-    """Data of arrays; a test part has both inputs and targets."""
+    """Data of arrays; a test part has both inputs and targets.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_inputs)
+        Inputs; frames and sparse matrices as well.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Targets.
+    X_test : array-like of shape (n_test, n_inputs), optional
+        Inputs of a test part of its own.
+    y_test : array-like, optional
+        Its targets.
+
+    Returns
+    -------
+    Data
+        With inputs and targets.
+    """
     return Data(X, column(y), *((X_test, column(y_test)) if y_test is not None else ()))
 
 
@@ -145,6 +173,11 @@ def from_table(
     time : str, optional
         Column of numbers or dates to sort by. It is no input, unless ``keep_time`` is true.
     keep_time : bool, default False
+
+    Returns
+    -------
+    Data
+        With inputs and targets.
 
     Raises
     ------

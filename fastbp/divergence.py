@@ -16,6 +16,8 @@ class DivergenceError(ArithmeticError):
         Epoch, from 1; in `Trainer.partial_fit` the one that the pass would belong to.
     layer : int or None
         First layer, from 1, with a parameter that is not finite; None if it is something else.
+    learning_rate : float
+        The η of that epoch.
     moments : bool
         Whether it is the optimizer's moments alone, such as a mean of squared gradients: with
         them, steps would be 0.

@@ -249,8 +249,10 @@ class Ensemble:
 
         Parameters
         ----------
-        X, y
+        X : array-like, data frame or scipy.sparse matrix of shape (n_samples, n_inputs)
             As `Trainer.fit`.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Likewise.
         epochs : int, default 10
             Passes over the data, after those of earlier fits.
         groups : array-like of int, shape (n_samples,), optional
@@ -309,6 +311,22 @@ class Ensemble:
         """Make one pass over the rows in the order given; arguments and errors as `fit`.
 
         Nothing is added to `train_loss`; `streams` keep running losses.
+
+        Parameters
+        ----------
+        X : array-like, data frame or scipy.sparse matrix of shape (n_samples, n_inputs)
+            As `fit`.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Likewise.
+        groups : array-like of int, shape (n_samples,), optional
+            Each row's network; without it, all networks take all rows.
+        sample_weight : array-like of shape (n_samples,), optional
+            Relative to the mean weight of each network's rows.
+
+        Returns
+        -------
+        Ensemble
+            Itself.
         """
         self._train(X, y, sample_weight, groups, None, None, False)
         return self
@@ -451,7 +469,20 @@ class Ensemble:
         return predicted.reshape(outputs.shape[:-1] + predicted.shape[1:])
 
     def predict_proba(self, X: ArrayLike, *, groups: ArrayLike | None = None) -> FloatArray:
-        """Probabilities of `Network.predict_proba`; arguments, shapes and errors as `predict`."""
+        """Probabilities of `Network.predict_proba`; arguments, shapes and errors as `predict`.
+
+        Parameters
+        ----------
+        X : array-like, data frame or scipy.sparse matrix of shape (n_samples, n_inputs)
+            As `Network.predict`.
+        groups : array-like of int, shape (n_samples,), optional
+            Each row's network.
+
+        Returns
+        -------
+        array of shape (n, n_samples, n_outputs) or (n_samples, n_outputs)
+            With groups, each row by its own network.
+        """
         self._require_classes("predict_proba")
         return self._outputs(X, groups)
 
@@ -459,11 +490,31 @@ class Ensemble:
         """One prediction for each row: the mean, or the class or labels of `mean_predict_proba`.
 
         Errors and shape are as of `Network.predict`.
+
+        Parameters
+        ----------
+        X : array-like, data frame or scipy.sparse matrix of shape (n_samples, n_inputs)
+            As `Network.predict`.
+
+        Returns
+        -------
+        array of shape (n_samples,) or (n_samples, n_outputs)
+            Of numbers, or of labels.
         """
         return self._predictions(self._mean_outputs(X))
 
     def mean_predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Mean of the networks' probabilities, (n_samples, n_outputs), as float64.
+
+        Parameters
+        ----------
+        X : array-like, data frame or scipy.sparse matrix of shape (n_samples, n_inputs)
+            As `Network.predict`.
+
+        Returns
+        -------
+        array of shape (n_samples, n_outputs)
+            Of float64.
 
         Raises
         ------
@@ -517,7 +568,13 @@ class Ensemble:
     # Text ---------------------------------------------------------------------------------------
 
     def summary(self) -> str:
-        """Table of a network's layers and, after training, how it was computed and why."""
+        """Table of a network's layers and, after training, how it was computed and why.
+
+        Returns
+        -------
+        str
+            To be printed.
+        """
         which = "1 network:" if len(self) == 1 else f"{len(self)} networks, each:"
         return "\n".join([which, self[0].summary(), *self._lines])
 

@@ -117,11 +117,33 @@ class Predicting:
     network: Network
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """Predict; see `Network.predict`."""
+        """Predict; see `Network.predict`.
+
+        Parameters
+        ----------
+        X : array-like, data frame or scipy.sparse matrix of shape (n_samples, n_inputs)
+            As of `Network.predict`.
+
+        Returns
+        -------
+        array
+            Class numbers, labels or numbers.
+        """
         return self.network.predict(X)
 
     def predict_proba(self, X: ArrayLike) -> FloatArray:
-        """Probability of each class or label; see `Network.predict_proba`."""
+        """Probability of each class or label; see `Network.predict_proba`.
+
+        Parameters
+        ----------
+        X : array-like, data frame or scipy.sparse matrix of shape (n_samples, n_inputs)
+            As of `Network.predict`.
+
+        Returns
+        -------
+        array of shape (n_samples, n_outputs)
+            Of the network's dtype.
+        """
         return self.network.predict_proba(X)
 
     @keywords.hinted
@@ -137,8 +159,10 @@ class Predicting:
 
         Parameters
         ----------
-        X, y
+        X : array-like, data frame or scipy.sparse matrix of shape (n_samples, n_inputs)
             As `Network.evaluate`.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Likewise.
         metrics : iterable of str or callable, or one of them, optional
             As `fit`. By default balanced_accuracy, log_loss and roc_auc of a classification; r2,
             mae and rmse of a regression.
@@ -167,6 +191,18 @@ class Predicting:
 
     def score(self, X: ArrayLike, y: ArrayLike) -> float:
         """Accuracy of a classification, R² of a regression, as scikit-learn's estimators.
+
+        Parameters
+        ----------
+        X : array-like, data frame or scipy.sparse matrix of shape (n_samples, n_inputs)
+            As `evaluate`.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Likewise.
+
+        Returns
+        -------
+        float
+            1 is best.
 
         Raises
         ------

@@ -77,8 +77,14 @@ class Options:
     ----------
     layers : sequence of int, optional
         Units of each hidden layer.
-    activation, output, init, dtype
+    activation : str or sequence of str, optional
         As of `Network`.
+    output : str, optional
+        Likewise.
+    init : str or sequence of str, optional
+        Likewise.
+    dtype : {"float32", "float64"}, optional
+        Likewise.
     training : mapping, optional
         Further arguments of `Trainer`, such as ``{"optimizer": "sgd", "l1": 1e-4}``. Keys of a
         ``class_weight`` are labels.
@@ -189,8 +195,11 @@ def run(
     problem : Problem, optional
         What to learn; by default `pose` guesses it.
     options : Options, optional
-    callbacks, progress
+        By default, what suits the size of the table.
+    callbacks : Callback, callable or iterable of them, optional
         As of `Trainer.fit`.
+    progress : bool, optional
+        Likewise.
 
     Returns
     -------
@@ -218,10 +227,19 @@ def plan(
 
     Parameters
     ----------
-    data, problem, options
+    data : Data
         As of `run`.
+    problem : Problem, optional
+        Likewise.
+    options : Options, optional
+        Likewise.
     parts : Parts, optional
         The rows of each part; by default as the options and the data's groups or times say.
+
+    Returns
+    -------
+    Plan
+        For `fit`.
     """
     options = options or Options()
     if options.epochs is not None:
@@ -402,6 +420,15 @@ def fit(planned: Plan, *, callbacks: Iterable[Any] = (), progress: bool | None =
     A trainer that was trained before goes on until it has the planned number of epochs. With
     ``refit``, another network is then trained on training and validation rows.
 
+    Parameters
+    ----------
+    planned : Plan
+        As `plan` returns it.
+    callbacks : Callback, callable or iterable of them, optional
+        As of `Trainer.fit`.
+    progress : bool, optional
+        Likewise.
+
     Returns
     -------
     Trainer
@@ -475,7 +502,20 @@ def _has_default_rate(planned: Plan) -> bool:
 
 
 def outcome(planned: Plan, trainer: Trainer) -> Outcome:
-    """Figures of a trained network on each part, and of the trivial model on the test part."""
+    """Figures of a trained network on each part, and of the trivial model on the test part.
+
+    Parameters
+    ----------
+    planned : Plan
+        As `plan` returns it.
+    trainer : Trainer
+        As `fit` returns it.
+
+    Returns
+    -------
+    Outcome
+        It prints as a table.
+    """
     network, problem = trainer.network, planned.problem
     rows = {part: planned.rows(part) for part in PARTS}
     found = {part: figures(network, problem, *pair) for part, pair in rows.items() if len(pair[1])}
@@ -558,11 +598,23 @@ def cross_validate(
 
     Parameters
     ----------
-    data, problem, options, progress
+    data : Data
         As of `run`.
+    problem : Problem, optional
+        Likewise.
+    options : Options, optional
+        Likewise.
     k : int, default 5
+        Number of folds.
     each : callable, optional
         Called with the outcome of each fold.
+    progress : bool, optional
+        As of `run`.
+
+    Returns
+    -------
+    CrossValidation
+        The outcomes of all folds.
     """
     options = options or Options()
     problem = problem or pose(data.y, name=data.name)

@@ -108,6 +108,11 @@ class History(_BesideColumns):
     def to_frame(self) -> Any:
         """All columns as a pandas.DataFrame, whose index is the number of the epoch, from 1.
 
+        Returns
+        -------
+        pandas.DataFrame
+            A row for each epoch.
+
         Raises
         ------
         ImportError

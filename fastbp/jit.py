@@ -189,6 +189,16 @@ def load(dtype: Any = "float32") -> None:
 def params(s: FloatArray) -> FloatArray:
     """Parameters of a state, laid out as `Network.params`: a view of it. For Python only.
 
+    Parameters
+    ----------
+    s : array
+        As `state` returns it.
+
+    Returns
+    -------
+    array
+        It shares the state's memory.
+
     Raises
     ------
     ValueError

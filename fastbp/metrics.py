@@ -44,6 +44,11 @@ def accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     Parameters
     ----------
     y_true, y_pred : array-like of shape (n_samples,) or (n_samples, n_labels)
+
+    Returns
+    -------
+    float
+        1 is best.
     """
     true, predicted = _pair(y_true, y_pred)
     hits = true == predicted
@@ -105,6 +110,11 @@ def balanced_accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     ----------
     y_true, y_pred : array-like of shape (n_samples,)
         Class numbers or labels.
+
+    Returns
+    -------
+    float
+        1 is best.
     """
     true, predicted = _pair(y_true, y_pred)
     if true.ndim == 2:
@@ -195,6 +205,11 @@ def log_loss(y_true: ArrayLike, probabilities: ArrayLike) -> float:
         Class numbers, the columns of the probabilities.
     probabilities : array-like of shape (n_samples, n_classes)
         One column is the probability of class 1. They are clipped at the precision of their dtype.
+
+    Returns
+    -------
+    float
+        0 is best.
     """
     is_class, p = _columns(y_true, probabilities)
     eps = np.finfo(p.dtype).eps
@@ -275,6 +290,11 @@ def mae(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     Parameters
     ----------
     y_true, y_pred : array-like of shape (n_samples,) or (n_samples, n_outputs)
+
+    Returns
+    -------
+    float
+        0 is best.
     """
     return float(np.mean(np.abs(_errors(y_true, y_pred)[1])))
 
@@ -286,6 +306,11 @@ def mse(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     Parameters
     ----------
     y_true, y_pred : array-like of shape (n_samples,) or (n_samples, n_outputs)
+
+    Returns
+    -------
+    float
+        0 is best.
     """
     return float(np.mean(_errors(y_true, y_pred)[1] ** 2))
 
@@ -297,6 +322,11 @@ def rmse(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     Parameters
     ----------
     y_true, y_pred : array-like of shape (n_samples,) or (n_samples, n_outputs)
+
+    Returns
+    -------
+    float
+        0 is best.
     """
     return float(np.mean(np.sqrt(np.mean(_errors(y_true, y_pred)[1] ** 2, axis=0))))
 
@@ -308,6 +338,11 @@ def median_absolute_error(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     Parameters
     ----------
     y_true, y_pred : array-like of shape (n_samples,) or (n_samples, n_outputs)
+
+    Returns
+    -------
+    float
+        0 is best.
     """
     return float(np.mean(np.median(np.abs(_errors(y_true, y_pred)[1]), axis=0)))
 

@@ -300,6 +300,16 @@ class Network:
 
         On x86, probabilities below the smallest normal number of the dtype are 0.
 
+        Parameters
+        ----------
+        X : array-like, data frame or scipy.sparse matrix of shape (n_samples, n_inputs)
+            As `predict`.
+
+        Returns
+        -------
+        array of shape (n_samples, n_outputs)
+            Of the network's dtype.
+
         Raises
         ------
         ValueError
@@ -349,6 +359,11 @@ class Network:
         sample_weight : array-like of shape (n_samples,), optional
             Weights of the loss's average. The accuracy counts every row once.
 
+        Returns
+        -------
+        Evaluation
+            ``loss`` and ``accuracy``, which is None for a regression.
+
         Raises
         ------
         ValueError
@@ -359,7 +374,22 @@ class Network:
         return self.parameters.evaluate(samples, None, prepared)
 
     def loss(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Mean loss, without weight decay; arguments and errors as `evaluate`."""
+        """Mean loss, without weight decay; arguments and errors as `evaluate`.
+
+        Parameters
+        ----------
+        X : array-like, data frame or scipy.sparse matrix of shape (n_samples, n_inputs)
+            As `evaluate`.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Likewise.
+        sample_weight : array-like of shape (n_samples,), optional
+            Likewise.
+
+        Returns
+        -------
+        float
+            The mean.
+        """
         return self.evaluate(X, y, sample_weight).loss
 
     def value_and_grad(
@@ -374,11 +404,15 @@ class Network:
 
         Parameters
         ----------
-        X, y, sample_weight
+        X : array-like, data frame or scipy.sparse matrix of shape (n_samples, n_inputs)
             As `evaluate`.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Likewise.
         out : array of params' shape and dtype, optional
             Where to write the gradient, as one flat vector laid out as `params`; make it with
             ``numpy.empty_like(network.params)``.
+        sample_weight : array-like of shape (n_samples,), optional
+            As `evaluate`.
 
         Returns
         -------
@@ -414,6 +448,11 @@ class Network:
             A gradient, a step, another set of parameters. The other way round needs no call:
             ``network.params`` is the flat vector of ``network.weights`` and ``network.biases``.
 
+        Returns
+        -------
+        Gradients
+            ``weights`` and ``biases``, a tuple each.
+
         Raises
         ------
         ValueError
@@ -442,8 +481,12 @@ class Network:
 
         Parameters
         ----------
-        X, y, sample_weight
+        X : array-like, data frame or scipy.sparse matrix of shape (n_samples, n_inputs)
             As `evaluate`.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Likewise.
+        sample_weight : array-like of shape (n_samples,), optional
+            Likewise.
         weight_decay : float, default 0.0
             λ of the penalty ½ λ ‖W‖², which is added to the loss: weights only, never biases.
 
@@ -466,8 +509,10 @@ class Network:
 
         Parameters
         ----------
-        X, y
+        X : array-like, data frame or scipy.sparse matrix of shape (n_samples, n_inputs)
             As `evaluate`. A few rows are enough: the loss is computed some hundred times a layer.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Likewise.
 
         Returns
         -------
@@ -556,6 +601,16 @@ class Network:
     def copy(self, dtype: DTypeLike | None = None) -> Network:
         """Independent copy, in another dtype if one is given.
 
+        Parameters
+        ----------
+        dtype : {"float32", "float64"}, optional
+            By default the network's own.
+
+        Returns
+        -------
+        Network
+            It shares no memory with this one.
+
         Raises
         ------
         ValueError
@@ -618,13 +673,27 @@ class Network:
                 ours[...] = theirs
 
     def save(self, path: str | os.PathLike[str], *, extra: dict[str, Any] | None = None) -> None:
-        """Write the network to a model file: `fastbp.save` has the arguments and errors."""
+        """Write the network to a model file: `fastbp.save` has the arguments and errors.
+
+        Parameters
+        ----------
+        path : path-like
+            Where to write it.
+        extra : dict, optional
+            What JSON can hold, for `fastbp.read_header` to find.
+        """
         from fastbp.storage import save  # which makes networks, and so is imported by its callers
 
         save(self, path, extra=extra)
 
     def summary(self) -> str:
-        """Table of the layers: shape, activation, initialisation, number of parameters."""
+        """Table of the layers: shape, activation, initialisation, number of parameters.
+
+        Returns
+        -------
+        str
+            To be printed.
+        """
         rows = self._layer_rows()
         widths = [max(len(row[i]) for row in rows) for i in range(5)]
         lines = [

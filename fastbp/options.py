@@ -402,6 +402,11 @@ class Configured:
 
         Options that are None are left out, and so is the seed of a trainer that was loaded.
 
+        Returns
+        -------
+        dict
+            By the names of the arguments.
+
         Raises
         ------
         ValueError

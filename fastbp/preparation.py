@@ -136,6 +136,11 @@ class Preparation:
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), optional
             Targets of a regression. Leave classes out, for they are not scaled.
 
+        Returns
+        -------
+        Preparation
+            Itself.
+
         Raises
         ------
         ValueError
@@ -227,6 +232,11 @@ class Preparation:
         name : str
             What messages call X.
 
+        Returns
+        -------
+        array of shape (n_samples, n_inputs)
+            Of that dtype.
+
         Raises
         ------
         ValueError
@@ -268,11 +278,37 @@ class Preparation:
         return {name: n for name, n in counts.items() if n}
 
     def fit_transform(self, X: Any, y: ArrayLike | None = None) -> FloatArray:
-        """``fit(X, y).transform(X)``."""
+        """``fit(X, y).transform(X)``.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n_samples, n_columns)
+            Raw rows.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), optional
+            Targets of a regression.
+
+        Returns
+        -------
+        array of shape (n_samples, n_inputs)
+            In float32.
+        """
         return self.fit(X, y).transform(X)
 
     def transform_target(self, y: ArrayLike, name: str = "y") -> NDArray[np.float64]:
-        """Targets as the network learns them, in the shape of y; unchanged if none were fitted."""
+        """Targets as the network learns them, in the shape of y; unchanged if none were fitted.
+
+        Parameters
+        ----------
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets in their own unit.
+        name : str
+            What messages call y.
+
+        Returns
+        -------
+        array
+            Standardised.
+        """
         values = _targets(y, name)
         if self._target is None:
             return values
@@ -285,7 +321,18 @@ class Preparation:
         return scaled.reshape(values.shape)
 
     def restore_target(self, outputs: FloatArray) -> NDArray[Any]:
-        """Outputs of the network in the unit of y, as float64; unchanged if no y was fitted."""
+        """Outputs of the network in the unit of y, as float64; unchanged if no y was fitted.
+
+        Parameters
+        ----------
+        outputs : array of shape (n_samples,) or (n_samples, n_outputs)
+            Of the network.
+
+        Returns
+        -------
+        array of that shape
+            In the unit of y.
+        """
         if self._target is None:
             return outputs
         mean, scale = self._target
@@ -407,7 +454,13 @@ class Preparation:
         return new
 
     def summary(self) -> str:
-        """A line for each raw column, and one for the targets."""
+        """A line for each raw column, and one for the targets.
+
+        Returns
+        -------
+        str
+            It has a line for each.
+        """
         lines = [_line(column) for column in self._columns] or ["not fitted yet"]
         if self._target is not None:
             for mean, scale in zip(*self._target, strict=True):

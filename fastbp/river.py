@@ -269,7 +269,20 @@ class MLPClassifier(_MLP, base.MiniBatchClassifier):
         return _label(y)
 
     def predict_proba_one(self, x: Mapping[Any, Any], **kwargs: Any) -> dict[Any, float]:
-        """Probability of each class so far; none, before the first sample."""
+        """Probability of each class so far; none, before the first sample.
+
+        Parameters
+        ----------
+        x : dict
+            Features by name.
+        **kwargs
+            For River; without effect.
+
+        Returns
+        -------
+        dict
+            Probabilities by label.
+        """
         network = self._network
         if not network.outputs:
             return {}
@@ -277,14 +290,38 @@ class MLPClassifier(_MLP, base.MiniBatchClassifier):
         return dict(zip(network.outputs, _normalized(outputs), strict=True))
 
     def predict_one(self, x: Mapping[Any, Any], **kwargs: Any) -> Any:
-        """The most probable class; None, before the first sample."""
+        """The most probable class; None, before the first sample.
+
+        Parameters
+        ----------
+        x : dict
+            Features by name.
+        **kwargs
+            For River; without effect.
+
+        Returns
+        -------
+        object
+            A label, or None.
+        """
         network = self._network
         if not network.outputs:
             return None
         return network.labels[network.predicted(x).argmax()]
 
     def predict_proba_many(self, X: Any) -> Any:
-        """A data frame like X with a column for each class."""
+        """A data frame like X with a column for each class.
+
+        Parameters
+        ----------
+        X : data frame
+            Features by column.
+
+        Returns
+        -------
+        data frame
+            A row for each row.
+        """
         frame, network = dataframe.into_frame(X), self._network
         if not network.outputs:
             return frame.select([]).to_native()
@@ -294,7 +331,18 @@ class MLPClassifier(_MLP, base.MiniBatchClassifier):
         return dataframe.to_native_frame(data, like=frame)
 
     def predict_many(self, X: Any) -> Any:
-        """The most probable class of each row, as a series."""
+        """The most probable class of each row, as a series.
+
+        Parameters
+        ----------
+        X : data frame
+            Features by column.
+
+        Returns
+        -------
+        series
+            In the rows' order.
+        """
         frame, network = dataframe.into_frame(X), self._network
         labels: list[Any] = [None] * len(frame)
         if network.outputs:
@@ -400,12 +448,34 @@ class MLPRegressor(_MLP, base.MiniBatchRegressor):
         return found
 
     def predict_one(self, x: Mapping[Any, Any]) -> float:
-        """The predicted number; 0, before the first sample."""
+        """The predicted number; 0, before the first sample.
+
+        Parameters
+        ----------
+        x : dict
+            Features by name.
+
+        Returns
+        -------
+        float
+            In the unit of y.
+        """
         network = self._network
         return network.predicted(x).item() if network.outputs else 0.0
 
     def predict_many(self, X: Any) -> Any:
-        """The predicted number of each row, as a series."""
+        """The predicted number of each row, as a series.
+
+        Parameters
+        ----------
+        X : data frame
+            Features by column.
+
+        Returns
+        -------
+        series
+            In the rows' order.
+        """
         frame = dataframe.into_frame(X)
         outputs = np.zeros(len(frame))
         if self._network.outputs:

@@ -211,6 +211,16 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     The whole file is read and checked as by `load`, tensor by tensor.
 
+    Parameters
+    ----------
+    path : path-like
+        Of the file.
+
+    Returns
+    -------
+    dict
+        As JSON has it.
+
     Raises
     ------
     OSError
@@ -228,6 +238,16 @@ def load(path: str | os.PathLike[str]) -> Network | Trainer:
     fastbp do not have) shows whether a bit of the file has changed. Parameters and moments take at
     most 16 times their size in the file, because rows are padded; the header's objects take some 60
     times its size; and reading takes another copy of the largest tensor.
+
+    Parameters
+    ----------
+    path : path-like
+        Of the file.
+
+    Returns
+    -------
+    Network or Trainer
+        Whichever was saved.
 
     Raises
     ------

@@ -248,6 +248,20 @@ class Trainer(Configured, Predicting):
 
         Weights are relative to the mean weight of these rows alone. Nothing is added to `history`;
         ``stream`` keeps a running loss.
+
+        Parameters
+        ----------
+        X : array-like, data frame or scipy.sparse matrix of shape (n_samples, n_inputs)
+            As `fit`.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Likewise.
+        sample_weight : array-like of shape (n_samples,), optional
+            Relative to the mean weight of these rows.
+
+        Returns
+        -------
+        Trainer
+            Itself.
         """
         self._pass(self.network.training_samples(X, y, sample_weight))
         return self
@@ -343,6 +357,11 @@ class Trainer(Configured, Predicting):
         """Table of the network's layers and, after a pass, how each was computed and why.
 
         After a fit that a callback has stopped, also where it ended, and the best epoch.
+
+        Returns
+        -------
+        str
+            To be printed.
         """
         lines = [self.network.summary(), *self.workings.runs.lines]
         if (epoch := self.workings.stopped_at) > 0:
@@ -362,7 +381,15 @@ class Trainer(Configured, Predicting):
         return self.workings.runs.optimizer_state(self.network, optimizer)
 
     def save(self, path: str | os.PathLike[str], *, extra: dict[str, Any] | None = None) -> None:
-        """Write the trainer to a model file: `fastbp.save` has the arguments and errors."""
+        """Write the trainer to a model file: `fastbp.save` has the arguments and errors.
+
+        Parameters
+        ----------
+        path : path-like
+            Where to write it.
+        extra : dict, optional
+            What JSON can hold, for `fastbp.read_header` to find.
+        """
         from fastbp.storage import save  # here, because storage imports this module
 
         save(self, path, extra=extra)

@@ -85,30 +85,69 @@ class Callback:
         )
 
     def on_begin(self, trainer: Trainer) -> None:
-        """Begin a fit."""
+        """Begin a fit.
+
+        Parameters
+        ----------
+        trainer : Trainer
+            Which is training.
+        """
 
     def on_resume(self, trainer: Trainer) -> None:
         """After `on_begin`, if `state` was restored from a saved trainer."""
 
     def on_chunk(self, trainer: Trainer, samples: int, loss: float) -> None:
-        """After so many samples of this epoch, with that mean loss.
+        """After a chunk of work, about every 50 ms.
 
         A trainer that is saved here goes on with a new epoch when it is loaded; one that is saved
         after an epoch goes on bit for bit.
+
+        Parameters
+        ----------
+        trainer : Trainer
+            Which is training.
+        samples : int
+            Of this epoch so far.
+        loss : float
+            Their mean loss.
         """
 
     def on_epoch(self, trainer: Trainer) -> None:
-        """After an epoch, whose row in `Trainer.history` is the last."""
+        """After an epoch, whose row in `Trainer.history` is the last.
+
+        Parameters
+        ----------
+        trainer : Trainer
+            Which is training.
+        """
 
     def on_divergence(self, trainer: Trainer, error: DivergenceError) -> str:
         """When training has diverged: say what `on_end` will do about it, or return "".
 
         The fit then ends with a RuntimeWarning that says so; if all return "", it raises the error.
+
+        Parameters
+        ----------
+        trainer : Trainer
+            Which is training.
+        error : DivergenceError
+            What the fit would raise.
+
+        Returns
+        -------
+        str
+            A sentence for the warning, or nothing.
         """
         return ""
 
     def on_end(self, trainer: Trainer) -> None:
-        """At the end of a fit, even if an exception brought it about."""
+        """At the end of a fit, even if an exception brought it about.
+
+        Parameters
+        ----------
+        trainer : Trainer
+            Which is training.
+        """
 
 
 class CallbackState(NamedTuple):
