@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The tests again with array bounds checked, a subset of them interpreted, and those that compare
-# with torch; fresh caches.
+# with torch or go there; fresh caches.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 echo "== NUMBA_BOUNDSCHECK=1"
@@ -15,4 +15,6 @@ NUMBA_DISABLE_JIT=1 python -m pytest -q -W ignore::RuntimeWarning \
     tests/test_embedding.py tests/test_single.py
 echo "== torch"
 python -m pip install -q "$(grep -o 'torch==[0-9.]*' pyproject.toml)"
-NUMBA_CACHE_DIR=$(mktemp -d) python -m pytest -q tests/test_torch.py
+export NUMBA_CACHE_DIR=$(mktemp -d)
+python -m pytest -q tests/test_torch.py tests/test_exchange.py
+python -m pytest -q tests/test_docs.py -k exchange

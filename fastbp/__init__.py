@@ -14,7 +14,16 @@ from fastbp.c_source import to_c
 from fastbp.datasets import Dataset, load_dataset
 from fastbp.divergence import DivergenceError
 from fastbp.ensemble import Ensemble
-from fastbp.exchange import to_onnx
+from fastbp.exchange import (
+    from_keras,
+    from_sklearn,
+    from_torch,
+    to_keras,
+    to_onnx,
+    to_sklearn,
+    to_torch,
+    torch_loss,
+)
 from fastbp.gradient_check import GradientReport
 from fastbp.history import History
 from fastbp.network import Network
@@ -44,6 +53,9 @@ __all__ = [
     "c_library",
     "callbacks",
     "experiment",
+    "from_keras",
+    "from_sklearn",
+    "from_torch",
     "jit",
     "kernels",
     "load",
@@ -55,6 +67,10 @@ __all__ = [
     "save",
     "schedules",
     "to_c",
+    "to_keras",
     "to_onnx",
+    "to_sklearn",
+    "to_torch",
+    "torch_loss",
     "warmup",
 ]

@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
         "fastbp",
         "fastbp.c_source",
         "fastbp.ensemble",
+        "fastbp.exchange.onnx",
         "fastbp.network",
         "fastbp.trainer",
         "fastbp.metrics",
@@ -68,6 +69,8 @@ BLOCKS = [
 @pytest.mark.parametrize(("code", "output"), BLOCKS)
 def test_every_block_of_a_page_runs_alone_and_prints_what_the_page_says(tmp_path, code, output):
     """Dots stand for what differs between machines, such as seconds and the last digits."""
+    if "import torch" in code:
+        pytest.importorskip("torch")
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         capture_output=True, text=True, encoding="utf-8", check=False, cwd=tmp_path, timeout=600,
@@ -101,15 +104,17 @@ def test_every_command_of_the_pages_runs(tmp_path, monkeypatch, capsys, generato
     blocks = re.findall(r"```bash\n(fastbp .*?)```", pages, re.S)
     commands = [shlex.split(line, comments=True) for line in "".join(blocks).splitlines()]
     assert {command[1] for command in commands} == {
-        "train", "predict", "evaluate", "check", "warmup", "info"
+        "train", "predict", "evaluate", "export", "check", "warmup", "info"
     }  # fmt: skip
     for _, *arguments in commands:
         if "--help" in arguments:
             continue
         assert main(arguments) == 0, capsys.readouterr().err
         lines = capsys.readouterr().out.splitlines()
-        assert len(lines) >= 4 or "--output" in arguments or arguments == ["warmup"]
+        is_silent = "--output" in arguments or arguments[0] in ("warmup", "export")
+        assert len(lines) >= 4 or is_silent
     assert Path("report.png").stat().st_size > 1000
+    assert Path("model.onnx").stat().st_size > 1000
     assert len(Path("prices.csv").read_text().splitlines()) == 201
 
 

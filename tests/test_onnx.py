@@ -212,6 +212,13 @@ def test_raw_tables_with_text(dtype, frame):
     assert_same(network, frame, feeds_of(network, frame))
 
 
+def test_no_rows_of_a_table(frame):
+    preparation = Preparation().fit(frame)
+    network = Network((preparation.n_inputs, 3), preparation=preparation, seed=0)
+    found = run(fastbp.to_onnx(network), feeds_of(network, frame[:0]))
+    assert found["probabilities"].shape == (0, 3)
+
+
 def test_text_alone(frame):
     preparation = Preparation().fit(frame[["city", "kind"]])
     network = Network((preparation.n_inputs, 3), dtype="float64", preparation=preparation, seed=0)
@@ -258,7 +265,7 @@ def test_the_command_line_says_what_it_can_write(tmp_path, capsys):
     path = tmp_path / "model.safetensors"
     fastbp.save(Network((4, 3)), path)
     assert main(["export", str(path), str(tmp_path / "model.tflite")]) == 2
-    assert "OUT must end in .onnx, .h" in capsys.readouterr().err
+    assert "OUT must end in .onnx, .h, .pt" in capsys.readouterr().err
     assert main(["export", str(tmp_path / "none"), str(tmp_path / "x.onnx")]) == 2
     assert "none: No such file" in capsys.readouterr().err
 

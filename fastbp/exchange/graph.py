@@ -184,7 +184,7 @@ def restored(graph: Graph, network: Network, a: str) -> str:
 
 
 def first_column(graph: Graph, values: str) -> str:
-    """(N,) of (N, 1)."""
+    """(N,) of (N, 1), or what is the only one along the second axis."""
     return graph.op("Squeeze", values, graph.constant([1], np.int64))
 
 
@@ -275,11 +275,12 @@ def _numbers(
 
 def _one_hot(graph: Graph, column: Column, dtype: np.dtype[Any]) -> list[str]:
     """1 for a text's value, and whether there is one: an empty text is a missing one."""
-    pieces, to_columns = [], graph.constant([-1, max(1, len(column.values))], np.int64)
+    pieces = []
     if column.values:
         hot = graph.op("OneHotEncoder", column.name, domain="ai.onnx.ml",
                        cats_strings=list(column.values), zeros=1)  # fmt: skip
-        pieces.append(graph.op("Cast", graph.op("Reshape", hot, to_columns), to=dtype))
+        hot = first_column(graph, hot)  # (N, n) of (N, 1, n)
+        pieces.append(graph.op("Cast", hot, to=dtype))
     if column.missing:
         empty = graph.op("LabelEncoder", column.name, domain="ai.onnx.ml",
                          keys_strings=[""], values_floats=[float("" not in column.values)],

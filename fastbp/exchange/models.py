@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import warnings
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 
 from fastbp import checks
 from fastbp.network import Network
+from fastbp.preparation import Preparation
 from fastbp.storage import load
 from fastbp.trainer import Trainer
 
@@ -63,11 +66,13 @@ def network_of(model: Any, function: str = "to_onnx") -> Network:
 
 
 def _of_network(network: Network) -> Model:
-    decision: Decision = "numbers"
-    if network.is_classifier:
-        is_one = network.sizes[-1] == 1
-        decision = "class" if network.loss_name == "cross_entropy" else "labels"
-        decision = "truth" if is_one else decision
+    decision: Decision = "labels"
+    if not network.is_classifier:
+        decision = "numbers"
+    elif network.loss_name == "cross_entropy":
+        decision = "class"
+    elif network.sizes[-1] == 1:
+        decision = "truth"
     return Model(network, decision, _labels(network.classes))
 
 
@@ -102,3 +107,66 @@ def _labels(classes: Any) -> NDArray[Any] | None:
             f"{checks.shown(list(classes))}."
         )
     return labels
+
+
+# Layers alone -----------------------------------------------------------------------------------
+
+
+def bare(model: Any, function: str, what: str) -> Network:
+    """The network of a model for where there is no preparation; warns if it has one."""
+    network = network_of(model, function)
+    network.parameters.check_finite()
+    if network.preparation is not None:
+        outputs = ""
+        if network.preparation.scales_targets:
+            outputs = ", and its outputs are what network.preparation.restore_target(outputs) takes"
+        warnings.warn(
+            f"{what} has no preparation: it takes what network.preparation.transform(X) gives"
+            f"{outputs}.",
+            stacklevel=3,
+        )
+    return network
+
+
+def network_from_layers(
+    name: str,
+    layers: Sequence[tuple[NDArray[Any], NDArray[Any] | None]],
+    activations: Sequence[str],
+    loss: str,
+    classes: Any,
+    preparation: Preparation | None,
+) -> Network:
+    """A network of weights (n_out, n_in) and biases (n_out,), or None, of each layer.
+
+    ``name`` is what errors call the argument that they come from. A last activation that is the
+    identity stands for the loss's own.
+    """
+    if not layers:
+        raise ValueError(f"{name} must have a layer with weights, got none.")
+    dtypes = {array.dtype.name for pair in layers for array in pair if array is not None}
+    if len(dtypes) > 1 or not dtypes <= {"float32", "float64"}:
+        raise ValueError(
+            f"{name} must have parameters of float32 or of float64 throughout, got "
+            f"{' and '.join(sorted(dtypes))}."
+        )
+    sizes = [layers[0][0].shape[1], *(len(W) for W, _ in layers)]
+    if any(W.shape[1] != n for (W, _), n in zip(layers, sizes, strict=False)):
+        raise ValueError(
+            f"{name} must have layers that take what the one before gives, got shapes "
+            f"{[W.shape for W, _ in layers]}."
+        )
+    network = Network.blank(
+        sizes,
+        activation=activations[:-1],
+        loss=loss,
+        output=None if activations[-1] == "identity" else activations[-1],
+        init=None,
+        dtype=dtypes.pop(),
+        classes=classes,
+        preparation=preparation,
+    )
+    for l, (W, b) in enumerate(layers):
+        network.weights[l][:] = W
+        network.biases[l][:] = 0 if b is None else b
+    network.parameters.check_finite()
+    return network
