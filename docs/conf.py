@@ -17,8 +17,6 @@ exclude_patterns = ["_build"]
 
 # Pages are Markdown that reads well without the site, too.
 myst_heading_anchors = 3
-# A pattern of a table of contents may have no page yet.
-suppress_warnings = ["toc.empty_glob"]
 
 # Names in `backticks` of docstrings are links.
 default_role = "py:obj"
