@@ -33,6 +33,8 @@ _RELU_ZEROS = 0.5
 # bytes of weights read by the products of a sample.
 _BLOCK_SPEED = 3e10
 _SAMPLE_SPEED = 5e10
+# Bytes of weights that an optimizer's step moves on, a second.
+_STEP_SPEED = 1.5e10
 # Seconds that threads must save in a job: data have to move between the caches of their cores.
 _LEAST_SAVED = 10e-6
 # Block factors γ^k are kept above this, so that dividing by them loses no range.
@@ -161,6 +163,12 @@ def batch_threads(
     return most if most > 1 and _may_pay(seconds / 2, most, n_threads) else 1
 
 
+def step_threads(layout: kernels.Layout, dtype: np.dtype, n_threads: int | None) -> int:
+    """Most threads for the first layer's step after each sample, if they may be worth it."""
+    most = _most_threads(n_threads)
+    return most if _may_pay(_layer_bytes(layout, dtype, 0) / _STEP_SPEED, most, None) else 1
+
+
 # A step for one sample of a network of at most so many bytes is over before threads would help.
 _ALONE_BYTES = 256 * 1024
 
@@ -182,7 +190,7 @@ class Lagging(NamedTuple):
     length: int = 0
     """Samples after which all catch up; 0 if none lags."""
     is_listed: bool = False
-    """Whether zeros of dense X are left out."""
+    """Whether zeros of dense X are left out: if none lags, on the way forward."""
     why: str = ""
 
 
@@ -203,11 +211,14 @@ def alone(
     # weights decay, as `penalties.SampledPenalty` has it.
     most = min(inputs.n // 32, 1 / (64 * decay)) if decay > 0 else inputs.n // 32
     length = min(kernels.LAGGING_BLOCK, (1 << int(most).bit_length()) // 2)
-    if not lags or length < _LEAST_LAG:
-        is_small = n_bytes <= _STEPPED_BYTES and not inputs.is_sparse
-        return Lagging() if is_small else None
-    zeros = zero_share(inputs) if zeros_matter(layout, dtype) else 0.0
+    lags = lags and length >= _LEAST_LAG
+    if not lags and (n_bytes > _STEPPED_BYTES or inputs.is_sparse):
+        return None
+    looks = inputs.n >= _LEAST_ROWS and zeros_matter(layout, dtype)
+    zeros = zero_share(inputs) if looks else 0.0
     skips = inputs.is_sparse or zeros >= _SPARSE
+    if not lags:
+        return Lagging(is_listed=skips)
     if n_bytes - (first if skips else 0) > _STEPPED_BYTES:
         return None
     what = "X is sparse" if inputs.is_sparse else f"{zeros:.0%} of X is zero"

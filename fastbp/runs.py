@@ -92,13 +92,19 @@ def _kind_of_samples(
     return is_one, *plan.first_layer_kind(parameters.layout, network.dtype, inputs, asked)
 
 
-def _by_rule(network: Network, optimizer: Optimizer, lagging: plan.Lagging) -> Way:
+def _by_rule(
+    network: Network, optimizer: Optimizer, lagging: plan.Lagging, n_threads: int | None
+) -> Way:
     """An optimizer's step after each sample."""
-    lines = (f"single samples, {optimizer}", *filter(None, [lagging.why]))
-    lag = kernels.make_lag(
-        network.parameters.layout, network.dtype, lagging.length, lagging.is_listed
-    )
-    return Way("train_single", (lag,), max(1, lagging.length), 1, "sequential", lambda team: lines)
+    layout, dtype = network.parameters.layout, network.dtype
+    lag = kernels.make_lag(layout, dtype, lagging.length, lagging.is_listed)
+    most = 1 if lagging.length else plan.step_threads(layout, dtype, n_threads)
+
+    def lines(team: int) -> tuple[str, ...]:
+        what = f"single samples, {optimizer}" + f"; {team} threads" * (team > 1)
+        return what, *filter(None, [lagging.why])
+
+    return Way("train_single", (lag,), max(1, lagging.length), most, "sequential", lines)
 
 
 class _Batches(NamedTuple):
@@ -327,7 +333,7 @@ class Pass:
         way, state = self.run.way, self.run.network.parameters.state
         kernel = getattr(kernels, way.entry)
         arguments = state, *way.scratch, self.samples, start, stop, self.loss_sum
-        alone = way.entry in ("train_sequential", "train_single")
+        alone = way.entry == "train_sequential"
         self.loss_sum = kernel(*arguments) if alone else kernel(*arguments, team)
 
     @property
@@ -442,7 +448,7 @@ class Runs:
             if state is None:
                 way = _by_samples(network, samples.inputs, learning_rate, options)
             elif isinstance(kind, plan.Lagging):
-                way = _by_rule(network, options.optimizer, kind)
+                way = _by_rule(network, options.optimizer, kind, options.n_threads)
             else:
                 way = _by_batches(kind, why, learning_rate, options, state, self._orders.key)
             run = Run(

@@ -107,7 +107,7 @@ def everything(dtype: np.dtype) -> Iterator[Ahead | CFunctions]:
     yield entry(differentiate_few, state, batch, *few)
     yield entry(train_deferred, state, block, *pass_, ALONE)
     yield entry(train_minibatch, state, batch, state[:0], *pass_, ALONE)
-    yield entry(train_single, state, make_lag(layout, dtype), *pass_)
+    yield entry(train_single, state, make_lag(layout, dtype), *pass_, ALONE)
     yield entry(train_lanes, make_lanes(layout, dtype), samples, 0, 0)
     yield entry(penalty_of, state, 0.0, 0.0)
     yield entry(forward, state, one_row, 0)

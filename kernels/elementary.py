@@ -187,28 +187,24 @@ def log1p(x):
     return where(x > T(-1), result, where(x == T(-1), T(-math.inf), T(math.nan)))
 
 
-# Beyond, 1/x of float32 is below the normal numbers.
-_LARGEST = constant(1e38, math.inf)
+# Beyond, 1/x is below the normal numbers.
+_LARGEST = constant(1e38, 4e307)
 
 
 @jit(strict=True)
 def quotient(n, x):
-    """n / x of vectors, for x > 0, with an error of at most 2 ulp; of float32 without a division.
+    """n / x of vectors, for x > 0, with an error of at most 2 ulp, without a division.
 
-    The unit that divides also takes roots, and in an optimizer's step has no time for both: of
-    float32 it takes the root, and of float64 it divides (see `bits.root`). Of an x so large that
-    1/x is below the normal numbers, digits are lost.
+    The unit that divides also takes roots, and in an optimizer's step has no time for both: it
+    takes the root. Of an x so large that 1/x is below the normal numbers, digits are lost.
     """
-    if not is_float32(x):
-        return n / x
-    one = _ONE(x)
     x = minimum(_LARGEST(x), x)
     y = rough_inverse(x)
-    e = fma(-x, y, one)
-    y = fma(y, e, y)
-    y = fma(y, e * e, y)  # of fourth order
+    e = fma(-x, y, _ONE(x))
     q = n * y
-    return fma(fma(-x, q, n), y, q)
+    if is_float32(x):
+        return fma(q, e, q)
+    return fma(q, fma(fma(e, e, e), e, e), q)  # 1 + e + e² + e³, for 1 / (1 − e)
 
 
 @jit(strict=True)

@@ -54,9 +54,11 @@ class Lag(NamedTuple):
 def make_lag(
     layout: Layout, dtype: np.dtype, length: int = 0, is_listed: bool = False
 ) -> NDArray[np.floating]:
-    """Scratch of rows that lag for at most ``length`` samples; with 0 none does."""
-    some = int(length > 0)
-    width = some * int(layout.units[1])
+    """Scratch of rows that lag for at most ``length`` samples; with 0 none does.
+
+    ``is_listed`` says whether zeros of dense X are left out, with 0 only on the way forward.
+    """
+    some, width = int(length > 0), int(layout.units[1])
     lag = Lag(
         sizes=layout.sizes,
         length=length,
@@ -64,10 +66,10 @@ def make_lag(
         steps=some * _NUMBERS * (length + 1),
         deltas=length * int(layout.strides[0]),
         last=some * int(layout.sizes[0]),
-        x=width,
-        nothing=width,
-        places=width,
-        values=width,
+        x=some * width,
+        nothing=some * width,
+        places=is_listed * width,
+        values=is_listed * width,
     )
     return pack(lag, dtype)
 

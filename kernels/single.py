@@ -12,13 +12,22 @@ import numpy as np
 from ._jit import jit
 from .activations import SOFTMAX, times_derivative
 from .bits import flush_subnormals, restore_subnormals
-from .lagging import Lag, close_lag, keep_delta, lagging_sums, require_lag, set_steps
+from .lagging import (
+    Lag,
+    close_lag,
+    keep_delta,
+    lagging_inputs,
+    lagging_sums,
+    require_lag,
+    set_steps,
+)
 from .layout import Layout
 from .linear import Term, add_dots, add_scaled, all_entries, copy, fill, rank_one, scaled
 from .losses import BINARY_CROSS_ENTROPY, CROSS_ENTROPY, POISSON
 from .memory import matrix_rows, no_places, window
 from .norms import EPS, SHRINK, factor_for
 from .packing import Reals, is_packed, view, view_unchecked
+from .parallel import in_parts, team_size
 from .samples import expect, require_samples, row_at, rows_ahead, sample_weight
 from .sequential import (
     STEPS_AHEAD,
@@ -26,7 +35,6 @@ from .sequential import (
     add_loss,
     complete_sum,
     differentiate,
-    first_sums,
     first_sums_of,
     forward_from_first_sums,
     layer_deltas,
@@ -120,10 +128,10 @@ def can_step(state, weight):
 
 
 @jit(inline="early")
-def step_by_rule(state, weight, lags):
+def step_by_rule(state, weight, top):
     """The optimizer's step with the gradient of a sample that has been forward and back.
 
-    If the first layer's weights lag behind, they have theirs later.
+    The first ``top`` rows of the first layer have theirs later, by the `Step` that is given back.
     """
     T, layout = state.params.dtype.type, state.layout
     step = begin_step(state, T(state.rates[1]), True)
@@ -131,11 +139,31 @@ def step_by_rule(state, weight, lags):
         a, δ = units_at(state.a, layout, l), units_at(state.delta, layout, l + 1)
         if weight != 1:
             scaled(T(weight), δ, δ, len(δ))
-        top = layout.sizes[l] if l == 0 and lags else 0
-        n = layout.sizes[l] - top
-        rows = Rows(window(a, top, n), δ, n + 1, n)  # the biases are the last
-        take_step(state, step, rows, layout.blocks[l] + top * layout.strides[l])
+        done = top if l == 0 else 0
+        n = layout.sizes[l] - done
+        rows = Rows(window(a, done, n), δ, n + 1, n)  # the biases are the last
+        take_step(state, step, rows, layout.blocks[l] + done * layout.strides[l])
     state.counts[2] += 1
+    return step
+
+
+# Parts of the first layer's step for each thread: whoever is done takes what others have not begun.
+_PARTS = 4
+
+
+@jit
+def _step_inputs(task, part, parts):
+    """The step of a part of the first layer's rows."""
+    state, step = task
+    layout = state.layout
+    n = layout.sizes[0]
+    first, last = n * part // parts, n * (part + 1) // parts
+    x, δ = units_at(state.a, layout, 0), units_at(state.delta, layout, 1)
+    rows = Rows(window(x, first, last - first), δ, last - first, last - first)
+    take_step(state, step, rows, first * layout.strides[0])
+
+
+step_inputs = in_parts(_step_inputs)
 
 
 @jit
@@ -164,7 +192,7 @@ def step_one(state, weight):
         step_above_first(state, scale, decay)
         step_first_of(state, all_entries(x, state.layout.sizes[0]), scale, decay)
     else:
-        step_by_rule(state, weight, False)
+        step_by_rule(state, weight, 0)
 
 
 @jit(strict=True)
@@ -320,7 +348,7 @@ def set_learning_rate(packed, η):
 
 
 @jit(entry=True)
-def train_single(packed, packed_lag, samples, start, stop, loss_sum):
+def train_single(packed, packed_lag, samples, start, stop, loss_sum, team):
     """A step of the state's optimizer after each sample.
 
     Parameters and result are those of `train_sequential`, and:
@@ -329,6 +357,8 @@ def train_single(packed, packed_lag, samples, start, stop, loss_sum):
         A `Lag`, modified in place. If its length is not 0, the optimizer must be SGD with momentum
         and without dampening, and blocks are counted from ``start``: where a pass is cut into
         several calls, all but the last are of whole blocks. Only then X may be sparse.
+    team : (n,) int64
+        Threads that share the first layer's step, unless weights lag; see `parallel`.
 
     Raises
     ------
@@ -347,15 +377,18 @@ def train_single(packed, packed_lag, samples, start, stop, loss_sum):
         row = row_at(samples, t)
         weight = sample_weight(samples, row)
         expect(samples, t + ahead, 0, n_in)
+        parts = _PARTS * team_size(team, 1) if len(team) > 0 else 1
         if lags:
             lagging_sums(state, lag, inputs, row, place)
         else:
-            first_sums(state, inputs, row)
+            first_sums_of(state, lagging_inputs(state, lag, inputs, row))
             copy(matrix_rows(inputs.X, row, 1), units_at(state.a, state.layout, 0), n_in)
         label = differentiate(state, samples, row)
         total = add_loss(state, samples, t, label, total)
-        step_by_rule(state, weight, lags)
-        if lags:
+        step = step_by_rule(state, weight, n_in)
+        if not lags:
+            step_inputs((state, step), parts, team, 1)
+        else:
             keep_delta(state, lag, place)
             place += 1
             if place == lag.length or t + 1 == stop:

@@ -18,7 +18,6 @@ from typing import NamedTuple
 import numpy as np
 
 from ._jit import jit
-from .bits import root
 from .elementary import quotient
 from .memory import window
 from .norms import SHRINK, limit_norm, scaled_penalty, shrunk_norm
@@ -308,7 +307,7 @@ def rmsprop(p, step, w, rows, moments):
                 first = fma(α, load(like, m, j + k), β * d)
                 store(m, j + k, first)
                 second = maximum(like, fma(-first, first, second))  # rounding may make it negative
-            d = d / (root(second) + ε)
+            d = quotient(d, square_root(second) + ε)
             if has_momentum:
                 d = fma(μ, load(like, b, j + k), d)
                 store(b, j + k, d)
@@ -328,7 +327,7 @@ def adagrad(p, step, w, rows, moments):
             d = fma(λ, load(like, w, j + k), x * load(like, δ, k))
             second = fma(d, d, load(like, v, j + k))
             store(v, j + k, second)
-            d = d / (root(second) + ε)
+            d = quotient(d, square_root(second) + ε)
             store(w, j + k, fma(-η, d, keep * load(like, w, j + k)))
 
 
@@ -349,7 +348,7 @@ def adadelta(p, step, w, rows, moments):
             d = fma(λ, load(like, w, j + k), x * load(like, δ, k))
             second = fma(ρ, load(like, v, j + k), rest * d * d)
             store(v, j + k, second)
-            d = d * root(load(like, u, j + k) + ε) / root(second + ε)
+            d = quotient(d * square_root(load(like, u, j + k) + ε), square_root(second + ε))
             store(u, j + k, fma(ρ, load(like, u, j + k), rest * d * d))
             store(w, j + k, fma(-η, d, keep * load(like, w, j + k)))
 
@@ -368,17 +367,26 @@ def adam(p, step, w, rows, moments):
     β1, rest1 = broadcast(like, T(p[0])), broadcast(like, T(1 - p[0]))
     β2, rest2 = broadcast(like, T(p[1])), broadcast(like, T(1 - p[1]))
     m, v, most = moments
+    # Steps from a moment towards d are shorter to compute, and as exact unless they are long.
+    is_usual = min(p[0], p[1]) >= 0.5 and step.gradient_scale == 0
     for i in range(rows.n):
         x, λ, keep = factors(like, step, rows, i)
         j = i * len(δ)
         for k in range(0, len(δ), lanes(w)):
             d = fma(λ, load(like, w, j + k), x * load(like, δ, k))
-            first = fma(β1, load(like, m, j + k), rest1 * d)
-            second = fma(β2, load(like, v, j + k), rest2 * d * d)
+            first, second = load(like, m, j + k), load(like, v, j + k)
+            if is_usual:
+                first = fma(rest1, d - first, first)
+                second = fma(rest2, fma(d, d, -second), second)
+                d = η * first
+            else:
+                first = fma(β1, first, rest1 * d)
+                second = fma(β2, second, rest2 * d * d)
+                d = fma(η, first, now * d)
             store(m, j + k, first)
             store(v, j + k, second)
             if len(most) > 0:
                 second = maximum(load(like, most, j + k), second)
                 store(most, j + k, second)
-            d = quotient(fma(η, first, now * d), fma(scale, root(second), ε))
+            d = quotient(d, fma(scale, square_root(second), ε))
             store(w, j + k, fma(keep, load(like, w, j + k), -d))

@@ -10,7 +10,7 @@ import numba
 import numpy as np
 import pytest
 
-from fastbp.kernels import _jit, bits, elementary, vectors
+from fastbp.kernels import _jit, elementary, vectors
 
 DISABLED = os.environ.get("NUMBA_DISABLE_JIT", "0") != "0"
 BOUNDS = {"exp": 2, "expm1": 4, "log": 4, "log1p": 4, "sigmoid": 4, "tanh": 4}
@@ -337,48 +337,6 @@ def test_without_fused_multiply_add():
 def test_loops_are_vectorised(processor, features, width):
     code = VECTORISED.format(tests=os.path.dirname(__file__), width=width)
     run_for(processor, features, code)
-
-
-ROOTS = {
-    "normal": lambda T: np.exp2(
-        np.linspace(np.finfo(T).minexp, np.finfo(T).maxexp - 0.01, 99_991, dtype=T)
-    ),
-    "around one": lambda T: np.linspace(0.25, 4, 100_003, dtype=T),
-    "large": lambda T: np.finfo(T).max * np.linspace(0.5, 1, 1001, dtype=T),
-}
-
-
-@numba.njit(error_model="numpy")
-def take_roots(x, out):
-    like = vectors.zeros(x, 1)
-    for k in range(0, len(x), vectors.lanes(x)):
-        vectors.store(out, k, bits.root(vectors.load(like, x, k)))
-
-
-def roots_of(x):
-    n = len(x)
-    padded, out = (np.zeros(n + 16, x.dtype)[: n // 16 * 16 + 16] for _ in range(2))
-    padded[:n] = x
-    take_roots(padded, out)
-    return out[:n]
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("kind", ROOTS)
-def test_a_root_is_within_an_ulp(kind, dtype):
-    x = ROOTS[kind](dtype)
-    exact = np.sqrt(x.astype(np.longdouble))
-    assert (abs(roots_of(x) - exact) / np.spacing(np.sqrt(x))).max() <= 1
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_roots_of_special_values(dtype):
-    tiny = np.finfo(dtype).smallest_subnormal
-    x = np.array([0, np.inf, np.nan, tiny, 1000 * tiny], dtype)
-    roots = roots_of(x)
-    np.testing.assert_array_equal(roots[:3], x[:3])
-    assert (roots[3:] >= 0).all()
-    assert (roots[3:] <= 2 * np.sqrt(x[3:])).all()
 
 
 @numba.njit(fastmath=set(_jit.FASTMATH), error_model="numpy")

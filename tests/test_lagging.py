@@ -102,15 +102,28 @@ def test_scratch_of_another_kind_is_refused():
     network = Network((3, 4, 2), seed=0)
     samples = network.samples(np.ones((4, 3)), [0, 1, 0, 1])
     layout, dtype = network.parameters.layout, network.dtype
-    state = network.parameters.state
+    state, pass_ = network.parameters.state, (samples, 0, 4, 0.0, kernels.ALONE)
     other = Network((3, 5, 2), seed=0).parameters.layout
     with pytest.raises(ValueError, match="made for the layout"):
-        kernels.train_single(state, kernels.make_lag(other, dtype), samples, 0, 4, 0.0)
+        kernels.train_single(state, kernels.make_lag(other, dtype), *pass_)
     with pytest.raises(ValueError, match="SGD with momentum"):  # it has no optimizer yet
-        kernels.train_single(state, kernels.make_lag(layout, dtype, 8), samples, 0, 4, 0.0)
+        kernels.train_single(state, kernels.make_lag(layout, dtype, 8), *pass_)
     sparse = network.samples(scipy.sparse.csr_array(np.ones((4, 3))), [0, 1, 0, 1])
     with pytest.raises(ValueError, match="must not be empty"):
-        kernels.train_single(state, kernels.make_lag(layout, dtype), sparse, 0, 4, 0.0)
+        kernels.train_single(state, kernels.make_lag(layout, dtype), sparse, *pass_[1:])
+
+
+def test_adam_leaves_zeros_out_on_the_way_forward():
+    X, y, weights = problem(700, 100, 0.1)
+    network = Network((700, 9, 3), activation="tanh", dtype="float64", seed=1)
+    oracle, steps = Naive.of(network), Steps("adam", 0.005)
+    trainer = Trainer(network, "adam", batch_size=1, shuffle=False, learning_rate=0.005)
+    trainer.partial_fit(X, y, sample_weight=weights)
+    order, scaled = np.arange(len(X)), weights / weights.mean()
+    oracle.train_batches(X, one_hot(y, 3), order, 1, steps, 0.0, scaled)
+    for mine, theirs in zip(network.weights, oracle.weights, strict=True):
+        np.testing.assert_allclose(mine, theirs, **TIGHT)
+    assert_padding_is_zero(network)
 
 
 def test_who_lags():
@@ -125,7 +138,8 @@ def test_who_lags():
     assert not alone((700, 9, 3), X + 1, momentum).is_listed
     assert alone((700, 9, 3), scipy.sparse.csr_array(X), momentum).length > 0
     for optimizer in (optimizers.Adam(), optimizers.SGD(momentum=0.9, dampening=0.1)):
-        assert alone((700, 9, 3), X, optimizer).length == 0
+        assert alone((700, 9, 3), X, optimizer) == plan.Lagging(is_listed=True)
+        assert alone((700, 9, 3), X + 1, optimizer) == plan.Lagging()
         assert alone((700, 9, 3), scipy.sparse.csr_array(X), optimizer) is None
     assert alone((700, 9, 3), X[:200], momentum).length == 0
     # Where weights decay fast, penalties are to be sampled more often than lagging pays for.

@@ -318,6 +318,11 @@ for dtype in ("float32", "float64"):
                 used = f"; {sys.argv[1]} threads" in trainer.summary()
                 assert used == (sys.argv[1] != "1"), trainer.summary()
                 parts.append(network.params.tobytes())
+network = Network((300, 500, 3), seed=0)
+trainer = Trainer(network, "adam", batch_size=1, seed=1, n_threads=int(sys.argv[1]))
+trainer.fit(X, y, epochs=1, progress=False)
+assert (f"; {sys.argv[1]} threads" in trainer.summary()) == (sys.argv[1] != "1")
+parts.append(network.params.tobytes())
 sys.stdout.buffer.write(b"".join(parts))
 """
 

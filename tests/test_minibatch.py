@@ -31,6 +31,7 @@ OPTIMIZERS = [
     ("adam", {}),
     ("adam", {"beta1": 0.5, "beta2": 0.9, "eps": 1e-4}),
     ("adam", {"amsgrad": True, "beta2": 0.5}),
+    ("adam", {"beta1": 0.0, "beta2": 0.0, "eps": 1e-3}),
     ("nadam", {}),
     ("nadam", {"momentum_decay": 0.1}),
 ]
