@@ -52,7 +52,6 @@ class Span(NamedTuple):
 class Part(NamedTuple):
     """Inputs ``top`` to ``end`` of a layer, and their sums."""
 
-    quarter: int
     top: int
     end: int
     base: Reals  # (stride,) what is added to each row
@@ -60,34 +59,17 @@ class Part(NamedTuple):
 
 
 @jit
-def mark(lists, t, place, count, is_there):
-    """Write sample t's inputs, or zeros if not ``is_there``, to column t of ``marked`` if kept."""
-    zero, n = lists.x.dtype.type(0), count if len(lists.marked) > 0 else 0
-    for j in range(place, place + n):
-        lists.marked[lists.places[j] * lists.width + t] = lists.x[j] if is_there else zero
+def list_inputs(lists, x, t, lo, width, part):
+    """List the non-zero inputs of a part in row x of X; mark them as sample t's if marks are kept.
 
-
-@jit
-def list_inputs(lists, x, t, width, part):
-    """List the non-zero inputs of a part in row x of X, which is sample t's."""
-    place, which = t * width + part.top, t * QUARTERS + part.quarter
-    mark(lists, t, place, lists.counts[which], False)
-    room = width - part.top
-    entries = Entries(window(lists.places, place, room), window(lists.x, place, room), 0)
-    lists.counts[which] = nonzeros(x, part.top, part.end, entries.places, entries.x)
-    mark(lists, t, place, lists.counts[which], True)
-    return Entries(entries.places, entries.x, lists.counts[which])
-
-
-@jit(inline=False)
-def clear_marks(layout, batch, first):
-    """Clear the lists of samples from ``first`` on, which an earlier, longer stretch has left."""
-    n_in, width, lists = layout.sizes[0], layout.units[1], batch.lists
-    for t in range(first, batch.length):
-        for quarter in range(QUARTERS):
-            place = t * width + quarter_start(n_in, quarter, batch.a)
-            mark(lists, t, place, lists.counts[t * QUARTERS + quarter], False)
-            lists.counts[t * QUARTERS + quarter] = 0
+    Samples from ``lo`` on, which one thread takes, have one list after the other in the same place.
+    """
+    place, room = lo * width + part.top, width - part.top
+    places, values = window(lists.places, place, room), window(lists.x, place, room)
+    n = nonzeros(x, part.top, part.end, places, values)
+    for j in range(n if len(lists.marked) > 0 else 0):
+        lists.marked[places[j] * lists.width + t] = values[j]
+    return Entries(places, values, n)
 
 
 @jit
@@ -173,7 +155,8 @@ def first_rows(state, batch, samples, stretch, lo, n, part):
         if len(inputs.indptr) > 0:
             entries = csr_row(inputs, row)
         else:
-            entries = list_inputs(batch.lists, matrix_rows(inputs.X, row, 1), t, width, part)
+            x = matrix_rows(inputs.X, row, 1)
+            entries = list_inputs(batch.lists, x, t, lo, width, part)
             expect(samples, stretch.first + t + ahead, part.top, part.end)
         z = window(part.Z, (t - lo) * layer.stride, layer.stride)
         copy(part.base, z, layer.stride)
@@ -198,7 +181,7 @@ def layer_sums(state, batch, samples, stretch, l, lo, n, quarters):
             base = layer.b if quarter == 0 else batch.zeros
         Z = quarter_sums(layout, batch, l, lo, n, quarter)
         if l == 0 and (len(samples.inputs.indptr) > 0 or batch.is_listed != 0):
-            part = Part(quarter, top, end, base, Z)
+            part = Part(top, end, base, Z)
             first_rows(state, batch, samples, stretch, lo, n, part)
         else:
             if l == 0:

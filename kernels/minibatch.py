@@ -27,7 +27,6 @@ from .bits import flush_subnormals, restore_subnormals
 from .layers import (
     Span,
     Stretch,
-    clear_marks,
     forward_rows,
     group_length,
     input_matrix,
@@ -194,6 +193,9 @@ def add_products(state, batch, samples, stretch, l, target, top, c):
             n = min(LONGEST_BLOCK, m - s)
             factor = c if s + n == m else one
             add_marked(W, shifted(marked, s), shifted(D, s * stride), rows, n, stride, factor)
+        # For the next batch, while the marks are near: sample by sample they are far apart.
+        stop = marked.place + rows * marked.across
+        fill(marked.data, marked.data.dtype.type(0), marked.place, stop)
     else:
         A = transposed(shifted(input_matrix(layout, batch, samples, stretch, l, 0, m), top))
         multiply_add(D, A, W, W, rows, m, stride, c)
@@ -335,8 +337,6 @@ def close_batch(state, batch):
 @jit(inline="early")
 def learn(state, batch, samples_at, stretch, todo, team):
     """Take a stretch's samples forward and back, then do with the gradient what ``todo`` says."""
-    if batch.is_listed != 0:  # what a longer stretch has left behind
-        clear_marks(state.layout, batch, stretch.m)
     differentiate_rows(state, batch, samples_at, stretch, team)
     clips = todo.action == STEP and batch.regularization.clip_norm < np.inf
     for turn in range(2 if clips else 1):

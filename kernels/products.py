@@ -8,14 +8,18 @@ bit of a result; and threads take the same tiles each time, so that a tile of we
 cache of one core.
 """
 
+from typing import NamedTuple
+
 from ._jit import jit
 from .bits import lowest_bit, nonzero_lanes
 from .linear import WIDE, Entries, add_dots, add_rows, copy, fill, multiply_add, nonzeros
-from .memory import matrix_rows, no_places, window
+from .memory import matrix_rows, no_places, no_starts, window
+from .packing import Int64s
 from .parallel import in_parts
 from .samples import row_at
+from .tiles import room_of
 from .vectors import broadcast, broadcast_item, fma, lanes, length, load, store, zeros
-from .views import layer_at, matrix, shifted, transposed, width_at
+from .views import Matrix, layer_at, matrix, shifted, transposed, width_at
 
 
 @jit
@@ -137,48 +141,72 @@ def close_tile(task, tile, tiles):
         multiply_add(D, transposed(A), W, W, layer.n_in, n, stop - start, c)
 
 
+class Marked(NamedTuple):
+    """Rows of factors, of which zeros are skipped."""
+
+    A: Matrix
+    masks: Int64s  # a bit for each element of a row that is not zero
+    n: int  # rows
+
+
+# Rows whose marks are found at a time, before the tiles that all need them.
+_MARKED_ROWS = 512
+_masks_room = room_of(_MARKED_ROWS * 8)
+
+
 @jit
 def add_marked(W, A, D, n_in, n, width, c):
     """``width`` columns of W ← c (W + Aᵀ D) for n ≤ 64 samples, without the zeros of A.
 
     Row i of A has input i of each sample, and row s of D the factors of sample s.
     """
-    v = lanes(W.data)
-    few, k = zeros(W.data, 4), 0
-    while k < width:
-        of_W, of_D, left = shifted(W, k), shifted(D, k), (width - k) // v
-        if left == 6 or left == 7:
-            _add_marked_beside(few, zeros(W.data, 2), of_W, A, of_D, n_in, n, c)
-            k += 6 * v
-        elif left == 5:
-            _add_marked_beside(few, zeros(W.data, 1), of_W, A, of_D, n_in, n, c)
-            k += 5 * v
-        elif left >= 4:
-            _add_marked(few, of_W, A, of_D, n_in, n, c)
-            k += 4 * v
-        else:
-            _add_marked(zeros(W.data, 1), of_W, A, of_D, n_in, n, c)
-            k += v
+    masks = _masks_room(no_starts())
+    for top in range(0, n_in, _MARKED_ROWS):
+        of_W, of_A = shifted(W, top * W.across), shifted(A, top * A.across)
+        rows = min(_MARKED_ROWS, n_in - top)
+        for i in range(rows):
+            masks[i] = _marked(of_A.data, of_A.place + i * of_A.across, n)
+        _add_tiles(of_W, Marked(of_A, masks, rows), D, width, c)
 
 
 @jit
 def _marked(A, a, n):
     """A bit for each of n elements of A from a on that is not zero."""
-    zero, marked = zeros(A.data, 1), 0
-    for s in range(0, n, lanes(A.data)):
-        marked |= nonzero_lanes(load(zero, A.data, a + s)) << s
+    zero, marked = zeros(A, 1), 0
+    for s in range(0, n, lanes(A)):
+        marked |= nonzero_lanes(load(zero, A, a + s)) << s
     return marked
 
 
 @jit
-def _add_marked(like, W, A, D, n_in, n, c):
+def _add_tiles(W, marked, D, width, c):
+    v = lanes(W.data)
+    few, k = zeros(W.data, 4), 0
+    while k < width:
+        of_W, of_D, left = shifted(W, k), shifted(D, k), (width - k) // v
+        if left == 6 or left == 7:
+            _add_marked_beside(few, zeros(W.data, 2), of_W, marked, of_D, c)
+            k += 6 * v
+        elif left == 5:
+            _add_marked_beside(few, zeros(W.data, 1), of_W, marked, of_D, c)
+            k += 5 * v
+        elif left >= 4:
+            _add_marked(few, of_W, marked, of_D, c)
+            k += 4 * v
+        else:
+            _add_marked(zeros(W.data, 1), of_W, marked, of_D, c)
+            k += v
+
+
+@jit
+def _add_marked(like, W, rows, D, c):
     """`add_marked` of a few vectors."""
-    scale = broadcast(like, c)
-    for i in range(n_in):
-        a, row = A.place + i * A.across, W.place + i * W.across
-        marked = _marked(A, a, n)
+    scale, A = broadcast(like, c), rows.A
+    for i in range(rows.n):
+        marked = rows.masks[i]
         if marked == 0 and c == 1:
             continue
+        a, row = A.place + i * A.across, W.place + i * W.across
         w = load(like, W.data, row)
         while marked != 0:
             s = lowest_bit(marked)
@@ -189,14 +217,15 @@ def _add_marked(like, W, A, D, n_in, n, c):
 
 
 @jit
-def _add_marked_beside(like, rest, W, A, D, n_in, n, c):
+def _add_marked_beside(like, rest, W, rows, D, c):
     """`add_marked` of some vectors and those beside them, so that marks are gone through once."""
     scale, scale_rest, beside = broadcast(like, c), broadcast(rest, c), length(like)
-    for i in range(n_in):
-        a, row = A.place + i * A.across, W.place + i * W.across
-        marked = _marked(A, a, n)
+    A = rows.A
+    for i in range(rows.n):
+        marked = rows.masks[i]
         if marked == 0 and c == 1:
             continue
+        a, row = A.place + i * A.across, W.place + i * W.across
         w, u = load(like, W.data, row), load(rest, W.data, row + beside)
         while marked != 0:
             s = lowest_bit(marked)

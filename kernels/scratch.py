@@ -143,8 +143,7 @@ class Lists(NamedTuple):
     width: int  # of a row of ``marked``: a stretch's length padded to whole vectors
     places: Int32s  # (length·units[1],) where they stand
     x: Reals  # ditto: those inputs
-    counts: Int64s  # (length·QUARTERS,) how many they are
-    marked: Reals  # (units[1]·width,) a row per input, zeros included
+    marked: Reals  # (units[1]·width,) a row per input, zeros included; all 0 between batches
 
 
 class Quarters(NamedTuple):
@@ -343,13 +342,12 @@ def _places(layout: Layout, goes_back: bool) -> list[int]:
 
 def _lists(layout: Layout, length: int, dtype: np.dtype, inputs: str, goes_back: bool) -> Lists:
     if inputs != "listed":
-        return Lists(0, 0, 0, 0, 0)
+        return Lists(0, 0, 0, 0)
     width, padded_length = int(layout.units[1]), padded(length, dtype)
     return Lists(
         width=padded_length,
         places=length * width,
         x=length * width,
-        counts=length * QUARTERS,
         marked=padded_length * width * goes_back,
     )
 

@@ -119,7 +119,7 @@ def _tile(many: int, few: int) -> Any:
 many_rows, few_rows = _tile(8, 6), _tile(4, 4)
 
 
-def _room(n_bytes: int) -> Any:
+def room_of(n_bytes: int) -> Any:
     """Operation that gives so many bytes, in the stack of the function that is called."""
 
     @instruction(
@@ -136,6 +136,6 @@ def _room(n_bytes: int) -> Any:
     return room
 
 
-strip_room = _room(STRIP_ROWS * STRIP_VECTORS * VECTOR_BYTES)
+strip_room = room_of(STRIP_ROWS * STRIP_VECTORS * VECTOR_BYTES)
 # The last rows are written as whole vectors, and rows of a tile that are not there have room too.
-turned_room = _room(TURNED_BYTES + STRIP_ROWS * VECTOR_BYTES)
+turned_room = room_of(TURNED_BYTES + STRIP_ROWS * VECTOR_BYTES)
