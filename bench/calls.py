@@ -20,10 +20,11 @@ import warnings
 
 import numba
 import numpy as np
-from machine import PAUSE, cores, describe
-from report import conditions_of, figure, table, write_block
+from report import write_block
 
 from fastbp import Network, Trainer, kernels
+from fastbp.bench.machine import PAUSE, cores, describe
+from fastbp.bench.report import conditions_of, figure, table
 
 ROUNDS = 15
 ROUND_SECONDS = 0.1

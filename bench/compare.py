@@ -18,7 +18,6 @@ import warnings
 
 import numpy as np
 import scipy.sparse
-from report import table
 from sklearn.datasets import load_digits
 
 REPEATS = 5
@@ -107,6 +106,8 @@ def main():
         ratio = statistics.median(b[case] / a[case] for a, b in zip(old, new, strict=True))
         best = (min(run[case] for run in runs) for runs in (old, new))
         lines.append([case, *(f"{value:.3g}" for value in best), f"{ratio:.2f}"])
+    from fastbp.bench.report import table  # which an old version need not have
+
     print(table(lines))
 
 

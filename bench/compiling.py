@@ -15,10 +15,10 @@ from collections import Counter
 import numpy as np
 from numba.core import event
 from numba.core.codegen import CPUCodeLibrary
-from report import table
 
 import fastbp
 from fastbp import Network, Trainer, kernels
+from fastbp.bench.report import table
 
 DTYPE = "float32"
 MOST_FUNCTIONS = 10

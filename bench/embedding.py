@@ -30,16 +30,24 @@ from typing import NamedTuple
 import numba
 import numpy as np
 from calls import alternating
-from machine import PAUSE, describe
 from many import MANY
-from peers import PlainNumba
-from report import ROOT, cell, conditions_of, figure, table, write_block
+from report import ROOT, write_block
 from startup import seconds as seconds_printed
 from streams import STREAMS, deep_river_classifier, vw_features
-from training import LEARNING_RATE, RTOL, make_problem, measure, seconds_of, with_parameters
 
 import fastbp
 from fastbp import jit, kernels, optimizers
+from fastbp.bench.comparison import (
+    LEARNING_RATE,
+    RTOL,
+    make_problem,
+    measure,
+    seconds_of,
+    with_parameters,
+)
+from fastbp.bench.machine import PAUSE, describe
+from fastbp.bench.peers import PlainNumba, Task
+from fastbp.bench.report import cell, conditions_of, figure, table
 
 SIZES = (8, 16, 4), (64, 32, 10)
 ROWS = 1000  # of a pass in compiled code
@@ -249,7 +257,7 @@ def in_compiled_code(protocol):
                 found |= c_functions(network, X, y, compiled)
             else:
                 left_out = ["C, for there is no compiler `cc`"]
-            plain = PlainNumba(network, X, y, LEARNING_RATE, 1, "sgd", skips_inactive=False)
+            plain = PlainNumba(Task(network, X, y, LEARNING_RATE, 1, "sgd"), skips_inactive=False)
             found["plain Numba loops"] = {"learn, SGD": [plain.run]}
             for system, its in found.items():
                 key = f"{name_of(sizes)}, {dtype}, {system}"
@@ -312,7 +320,8 @@ def predictions(problem, learning, protocol):
     for name in learning:
         settings = learning[name]["settings"]
         settings = {key: settings[key] for key in STREAMS[name].tried[0]}
-        system = STREAMS[name](problem.network, X, y, LEARNING_RATE, 1, "sgd", **settings)
+        task = Task(problem.network, X, y, LEARNING_RATE, 1, "sgd")
+        system = STREAMS[name](task, **settings)
         if hasattr(system, "predict"):
             found = np.ravel(system.predict())
             if system.parameters():

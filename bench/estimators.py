@@ -23,14 +23,15 @@ from typing import NamedTuple
 import joblib
 import numpy as np
 import sklearn.neural_network as theirs
-from machine import PAUSE, describe
-from report import conditions_of, figure, table, write_block
+from report import write_block
 from sklearn.datasets import load_digits, make_regression
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 
 import fastbp.sklearn as ours
 from fastbp import load_dataset
+from fastbp.bench.machine import PAUSE, describe
+from fastbp.bench.report import conditions_of, figure, table
 
 SECONDS = 0.4
 # Seconds of predictions before those that are timed, and about as many of these.

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from machine import bandwidth, describe, peak_gflops, shortest_seconds
-from report import conditions_of, figure, write_block
+from report import write_block
 
+from fastbp.bench.machine import bandwidth, describe, peak_gflops, shortest_seconds
+from fastbp.bench.report import conditions_of, figure
 from fastbp.kernels import aligned_zeros
 from fastbp.kernels._jit import jit
 from fastbp.kernels.layout import padded

@@ -270,7 +270,7 @@ def cell(found):
 
 def tables(rounds, names):
     """Lines of both tables, printed as they come."""
-    from report import table
+    from fastbp.bench.report import table
 
     loops_found, fits_found = {}, {}
     for name in names:
@@ -307,8 +307,10 @@ def main():
     if options.what:
         child(options)
         return
-    from machine import describe
-    from report import conditions_of, write_block
+    from report import write_block
+
+    from fastbp.bench.machine import describe
+    from fastbp.bench.report import conditions_of
 
     lines = list(tables(options.rounds, options.conditions))
     lines += [

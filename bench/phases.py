@@ -8,17 +8,17 @@ What the columns are stands in docs/loops.md.
 import argparse
 
 import numpy as np
-from limits import flops, limit, rates
-from machine import describe, seconds
-from report import conditions_of, figure, write_block
+from report import write_block
 
 from fastbp import Network, kernels
-from fastbp.kernels import Batch, State, layers, narrow, sequential
+from fastbp.bench.limits import flops, limit, rates
+from fastbp.bench.machine import describe, seconds
+from fastbp.bench.phases import batches_until, steps_until, through_groups
+from fastbp.bench.report import conditions_of, figure
+from fastbp.kernels import Batch, State, layers, sequential
 from fastbp.kernels._jit import jit
 from fastbp.kernels.layers import Span, Stretch
-from fastbp.kernels.minibatch import through_layers
 from fastbp.kernels.packing import view
-from fastbp.kernels.samples import load_target
 
 NETS = ((8, 16, 4), (64, 32, 10))
 ROWS = 20_000
@@ -28,33 +28,6 @@ RATE = 0.001
 BATCH_NETS = (*NETS, (784, 128, 10), (784, 512, 512, 10))
 BATCH_SIZES = (32, 256)
 BATCH_ROWS, BATCH_SECONDS = 8192, 0.5
-
-
-@jit(entry=True)
-def forward(n, packed, samples):
-    for row in range(n):
-        sequential.forward(packed, samples.inputs, row)
-
-
-@jit(entry=True)
-def forward_and_loss(n, packed, samples):
-    state, loss_sum = view(packed, State), 0.0
-    for row in range(n):
-        label = load_target(samples, row, state.y)
-        sequential.forward(packed, samples.inputs, row)
-        loss_sum += sequential.loss_and_delta(state, label, samples.clip)
-    return loss_sum
-
-
-@jit(entry=True)
-def all_but_update(n, packed, samples):
-    state, loss_sum = view(packed, State), 0.0
-    total = sequential.LossSum(loss_sum, 0)
-    for row in range(n):
-        sequential.first_sums(state, samples.inputs, row)
-        label = sequential.differentiate(state, samples, row)
-        total = sequential.add_loss(state, samples, row, label, total)
-    return total.value
 
 
 @jit(entry=True)
@@ -68,22 +41,13 @@ def update(n, packed, samples):
 @jit
 def forward_batch(state, batch, samples, stretch, judges):
     """Forward, as rows of samples or as groups of them; with ``judges``, losses and δ as well."""
+    if batch.group > 0:
+        through_groups(state, batch, samples, stretch, int(judges))
+        return
     span = Span(-1, 1, len(state.layout.strides), 0)
-    if batch.group == 0:
-        layers.forward_rows(state, batch, samples, stretch, 0, stretch.m, span)
-        if judges:
-            layers.output_rows(state, batch, samples, stretch, 0, stretch.m)
-    for number in range(n_groups(batch, stretch.m)):
-        group = narrow.group_at(batch, stretch.m, number, state.params)
-        narrow.load_group(state.layout, batch, samples, stretch, group)
-        narrow.forward_group(state, batch, group)
-        if judges:
-            narrow.judge_group(state, batch, samples, stretch, group)
-
-
-@jit
-def n_groups(batch, m):
-    return (m + batch.group - 1) // batch.group if batch.group > 0 else 0
+    layers.forward_rows(state, batch, samples, stretch, 0, stretch.m, span)
+    if judges:
+        layers.output_rows(state, batch, samples, stretch, 0, stretch.m)
 
 
 @jit(entry=True)
@@ -100,18 +64,6 @@ def batch_forward_and_loss(n, packed, packed_batch, samples):
     for first in range(0, n, batch.size):
         stretch = Stretch(first, batch.size, 0, 1 / batch.size)
         forward_batch(state, batch, samples, stretch, True)
-
-
-@jit(entry=True)
-def batch_all_but_step(n, packed, packed_batch, samples):
-    state, batch = view(packed, State), view(packed_batch, Batch)
-    L = len(state.layout.strides)
-    for first in range(0, n, batch.size):
-        stretch = Stretch(first, batch.size, 0, 1 / batch.size)
-        if batch.group == 0:
-            through_layers((state, batch, samples, stretch, Span(-1, 1, L, 0)), 0, 1)
-        for number in range(n_groups(batch, batch.size)):
-            narrow.through_group((state, batch, samples, stretch), number, 1)
 
 
 def problem(sizes, n):
@@ -134,7 +86,13 @@ def batch_nanoseconds(sizes, batch_size):
         kernels.train_minibatch(state, batch, state[:0], samples, 0, n, 0.0, kernels.ALONE)
 
     train(BATCH_ROWS, *arguments)  # which transposes the weights, too
-    for phase in (batch_forward, batch_forward_and_loss, batch_all_but_step, train):
+    is_narrow = kernels.fields(batch, kernels.Batch).group > 0
+    back = 2 if is_narrow else 2 * (len(sizes) - 2)  # the stage that ends the way back
+
+    def all_but_step(n, state, batch, samples):
+        batches_until(state, batch, samples, n, back)
+
+    for phase in (batch_forward, batch_forward_and_loss, all_but_step, train):
 
         def run(n, phase=phase):
             phase(n, *arguments)
@@ -157,7 +115,10 @@ def nanoseconds(sizes):
     def train_deferred(n, state, samples):
         kernels.train_deferred(state, block, samples, 0, n, 0.0, kernels.ALONE)
 
-    for phase in (forward, forward_and_loss, all_but_update, update, train, train_deferred):
+    def until(stage):
+        return lambda n, state, samples: steps_until(state, samples, n, stage)
+
+    for phase in (until(1), until(2), until(3), update, train, train_deferred):
 
         def run(n, phase=phase):
             phase(n, *arguments)

@@ -19,10 +19,11 @@ import tempfile
 import time
 
 import compiling
-from machine import describe
-from report import conditions_of, table, write_block
+from report import write_block
 
 from fastbp import kernels
+from fastbp.bench.machine import describe
+from fastbp.bench.report import conditions_of, table
 
 COLD = 3  # rounds with an empty cache
 COMPILED = {

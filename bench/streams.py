@@ -10,10 +10,10 @@ import sys
 import types
 
 import numpy as np
-import peers
 
 import fastbp
 from fastbp import jit
+from fastbp.bench import peers
 
 
 class Stream(peers.System):
@@ -36,7 +36,8 @@ class LearnOne(Stream):
 
     is_library = False
 
-    def __init__(self, network, X, y, learning_rate, batch_size, optimizer):
+    def __init__(self, task):
+        network, X, y, learning_rate, _, optimizer = task
         self.network = network.copy()
         trainer = fastbp.Trainer(self.network, optimizer, learning_rate=learning_rate)
         self.rows = list(zip(X, y.tolist(), strict=True))
@@ -49,7 +50,8 @@ class LearnOne(Stream):
 class OneRow(LearnOne):
     """`Trainer.partial_fit` and `Network.predict_proba`, with matrices of one row."""
 
-    def __init__(self, network, X, y, learning_rate, batch_size, optimizer):
+    def __init__(self, task):
+        network, X, y, learning_rate, _, optimizer = task
         self.network = network.copy()
         trainer = fastbp.Trainer(self.network, optimizer, learning_rate=learning_rate)
         self.rows = [(X[t : t + 1], y[t : t + 1]) for t in range(len(X))]
@@ -59,7 +61,8 @@ class OneRow(LearnOne):
 class CompiledFromPython(LearnOne):
     """`jit.learn_one` and `jit.predict_one`, called from Python."""
 
-    def __init__(self, network, X, y, learning_rate, batch_size, optimizer):
+    def __init__(self, task):
+        network, X, y, learning_rate, _, optimizer = task
         self.network = network.copy()
         self.state = jit.state(network, optimizer, learning_rate=learning_rate)
         self.rows = list(zip(X, y.tolist(), strict=True))
@@ -99,10 +102,10 @@ class JaxStep(peers.Jax):
 
     tried = ({"donates": False}, {"donates": True})
 
-    def __init__(self, network, X, y, learning_rate, batch_size, optimizer, donates):
+    def __init__(self, task, donates):
         import jax
 
-        super().__init__(network, X, y, learning_rate, batch_size, optimizer, unroll=1)
+        super().__init__(task, unroll=1)
         self.rows = list(zip(*map(list, self.data), strict=True))
         self.one = jax.jit(
             lambda carry, x, label: self.step(carry, (x, label))[0],
@@ -135,9 +138,9 @@ class ScikitLearnRow(peers.ScikitLearn):
 
     tried = ({"blas_threads": "1"},)
 
-    def __init__(self, network, X, *more, **settings):
-        super().__init__(network, X, *more, **settings)
-        self.rows = [(X[t : t + 1], self.y[t : t + 1]) for t in range(len(X))]
+    def __init__(self, task, **settings):
+        super().__init__(task, **settings)
+        self.rows = [(self.X[t : t + 1], self.y[t : t + 1]) for t in range(len(self.X))]
 
     def run(self):
         with self.controller.limit(limits=self.threads, user_api="blas"):
@@ -159,7 +162,8 @@ class VowpalWabbit(Stream):
 
     tried = ({"update": "--sgd"}, {"update": ""})
 
-    def __init__(self, network, X, y, learning_rate, batch_size, optimizer, update):
+    def __init__(self, task, update):
+        network, X, y, learning_rate, *_ = task
         import vowpalwabbit
 
         _, hidden, classes = network.sizes
@@ -187,7 +191,8 @@ def vw_features(pairs):
 class DeepRiver(Stream):
     """`learn_one` and `predict_proba_one` of deep-river's classifier, whose rows are dicts."""
 
-    def __init__(self, network, X, y, learning_rate, batch_size, optimizer):
+    def __init__(self, task):
+        network, X, y, learning_rate, _, optimizer = task
         layers = list(zip(network.weights, network.biases, strict=True))
         self.model = deep_river_classifier(network.sizes, learning_rate, optimizer)
         self.linear = self.model.module[::2]

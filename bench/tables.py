@@ -31,8 +31,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
-from machine import describe
-from report import conditions_of, table, write_block
+from report import write_block
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.exceptions import ConvergenceWarning
@@ -43,6 +42,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from fastbp import experiment
+from fastbp.bench.machine import describe
+from fastbp.bench.report import conditions_of, table
 
 # So many rows of a larger table, always the same.
 MOST_ROWS = 50_000

@@ -2,7 +2,8 @@
 
 import pytest
 from loops import DTYPES, KERNELS, SIZES, figures, make_arrays
-from machine import repetitions
+
+from fastbp.bench.machine import repetitions
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: "x".join(map(str, size)))

@@ -3,8 +3,10 @@
 import functools
 
 import pytest
-from peers import SYSTEMS
-from training import PROBLEMS, affordable_rows, build, make_problem, verified
+from training import PROBLEMS
+
+from fastbp.bench.comparison import affordable_rows, build, make_problem, verified
+from fastbp.bench.peers import SYSTEMS
 
 PASS_SECONDS = 0.05
 NETS = {sizes: max(rows or 0 for other, _, rows in PROBLEMS if other == sizes)
@@ -14,16 +16,16 @@ NETS = {sizes: max(rows or 0 for other, _, rows in PROBLEMS if other == sizes)
 @functools.cache
 def prepared(sizes):
     problem = make_problem(sizes, "random", NETS[sizes])
-    return problem, *verified(problem)
+    return problem, verified(problem)
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
 @pytest.mark.parametrize("sizes", NETS, ids=lambda sizes: "-".join(map(str, sizes)))
 def test_one_pass(benchmark, sizes, system):
-    problem, candidates, left_out = prepared(sizes)
-    if system in left_out:
-        pytest.skip(f"{system}: {left_out[system]}")
-    candidate = candidates[system]
+    problem, found = prepared(sizes)
+    if system in found.left_out:
+        pytest.skip(f"{system}: {found.left_out[system]}")
+    candidate = found.candidates[system]
     rows = affordable_rows(problem, 1, candidate, PASS_SECONDS)
     benchmark.group = str(problem)
     benchmark.extra_info |= {"rows": rows, "settings": candidate.settings}

@@ -11,11 +11,12 @@ import statistics
 import time
 
 import numpy as np
-from chart import curves
-from machine import cores, describe
-from report import ROOT, conditions_of, figure, write_block
+from report import ROOT, write_block
 
 from fastbp import Network, Trainer
+from fastbp.bench.chart import curves
+from fastbp.bench.machine import cores, describe
+from fastbp.bench.report import conditions_of, figure
 
 WIDTHS = (8, 16, 32, 64, 128, 256, 512, 1024)
 SETTINGS = {"1 thread": 1, "2 threads": 2, "automatic": None}

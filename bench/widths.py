@@ -11,12 +11,13 @@ import time
 from typing import NamedTuple
 
 import numpy as np
-from chart import curves
-from machine import PAUSE, cores, describe, peak_gflops
-from peers import Fastbp, FastbpOneThread, Torch
-from report import ROOT, conditions_of, figure, write_block
+from report import ROOT, write_block
 
 from fastbp import Network
+from fastbp.bench.chart import curves
+from fastbp.bench.machine import PAUSE, cores, describe, peak_gflops
+from fastbp.bench.peers import Fastbp, FastbpOneThread, Task, Torch
+from fastbp.bench.report import conditions_of, figure
 
 WIDTHS = (32, 48, 64, 100, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 4096)
 BATCHES = (256, 32)
@@ -81,9 +82,9 @@ def measure(case, rounds):
     X = generator.standard_normal((n, width), dtype=np.float32)
     y = generator.integers(0, 10, n)
     network = Network((width, width, width, 10), dtype="float32", seed=0)
-    arguments = network, X, y, LEARNING_RATE, batch, "sgd"
-    ours = SYSTEMS[threads](*arguments)
-    theirs = Torch(*arguments, update="in place", threads=TORCH[threads])
+    task = Task(network, X, y, LEARNING_RATE, batch, "sgd")
+    ours = SYSTEMS[threads](task)
+    theirs = Torch(task, update="in place", threads=TORCH[threads])
     for system in (ours, theirs):
         system.run()  # compiles
     verify(network, ours, theirs, X, y)

@@ -962,7 +962,8 @@ def test_info_says_how_many_threads_there_are(capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "command", [(), ("train",), ("predict",), ("evaluate",), ("check",), ("warmup",), ("info",)]
+    "command",
+    [(), ("train",), ("predict",), ("evaluate",), ("check",), ("bench",), ("warmup",), ("info",)],
 )
 def test_help(capsys, command):
     code, out, _ = run(capsys, *command, "--help")

@@ -104,7 +104,7 @@ def test_every_command_of_the_pages_runs(tmp_path, monkeypatch, capsys, generato
     blocks = re.findall(r"```bash\n(fastbp .*?)```", pages, re.S)
     commands = [shlex.split(line, comments=True) for line in "".join(blocks).splitlines()]
     assert {command[1] for command in commands} == {
-        "train", "predict", "evaluate", "export", "check", "warmup", "info"
+        "train", "predict", "evaluate", "export", "check", "bench", "warmup", "info"
     }  # fmt: skip
     for _, *arguments in commands:
         if "--help" in arguments:

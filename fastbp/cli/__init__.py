@@ -1,4 +1,4 @@
-"""The command line: ``fastbp train | predict | evaluate | export | check | warmup | info``."""
+"""The command line: ``fastbp train | predict | evaluate | export | check | bench | …``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 
 import fastbp
-from fastbp.cli import check, export, info, predict, train, warmup
+from fastbp.cli import bench, check, export, info, predict, train, warmup
 from fastbp.cli.options import Parser
 from fastbp.cli.output import fail, mute_stdout, note
 from fastbp.divergence import DivergenceError
@@ -71,6 +71,6 @@ def _parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"fastbp {fastbp.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (train, predict, export, check, warmup, info):
+    for command in (train, predict, export, check, bench, warmup, info):
         command.add(commands)
     return parser

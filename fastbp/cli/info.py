@@ -30,6 +30,8 @@ def _info(options: argparse.Namespace) -> int:
     import numba
     from llvmlite import binding
 
+    from fastbp.bench.machine import cores, processor
+
     try:
         features = binding.get_host_cpu_features()
     except RuntimeError:  # LLVM cannot tell on this machine
@@ -42,9 +44,9 @@ def _info(options: argparse.Namespace) -> int:
         ("Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         ("numba", f"{numba.__version__}, llvmlite {llvmlite.__version__}"),
         ("numpy", np.__version__),
-        ("processor", f"{_processor()} (LLVM: {binding.get_host_cpu_name()})"),
+        ("processor", f"{processor()} (LLVM: {binding.get_host_cpu_name()})"),
         ("SIMD", simd),
-        ("cores", f"{_usable_cores()} usable of {os.cpu_count()}"),
+        ("cores", f"{cores()} usable of {os.cpu_count()}"),
         ("threads", _threads()),
         ("shipped", _shipped()),
         ("cache", _cache()),
@@ -52,20 +54,6 @@ def _info(options: argparse.Namespace) -> int:
     for name, value in rows:
         print(f"{name:<10} {value}")
     return 0
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-def _usable_cores() -> int | None:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _threads() -> str:

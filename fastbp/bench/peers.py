@@ -1,33 +1,66 @@
 """The systems that are compared: each makes passes over the same rows, in the order given.
 
 Same architecture (ReLU, softmax, cross-entropy), same initial weights, same order, same batches,
-same dtype, same optimizer, "sgd" or "adam" with its defaults. A system is built from
-(network, X, y, learning_rate, batch_size, optimizer, **settings) and has
-``run()``, one more pass, and ``parameters()``, its weights (n_out, n_in) and then its biases, for
-the verification; none if its network is another one. ``tried`` lists the settings to build it with:
-what is quoted is the fastest. What a system cannot do it refuses with NotImplementedError, when it
-is built.
+same dtype, same optimizer, "sgd" or "adam" with its defaults. ``tried`` lists the settings to build
+a system with: what is quoted is the fastest. What a system cannot do it refuses with
+NotImplementedError, when it is built.
 """
 
+from __future__ import annotations
+
 import functools
+import importlib.util
 import itertools
 import math
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import numba
 import numpy as np
-from machine import cores
+from numpy.typing import NDArray
 
-import fastbp
+from fastbp.bench.machine import cores
+from fastbp.network import Network
+from fastbp.trainer import Trainer
+
+Array = NDArray[Any]
+
+
+class Task(NamedTuple):
+    """What a system is built to do."""
+
+    network: Network
+    X: Array
+    """(n, n_inputs) float32."""
+    y: Array
+    """(n,) class numbers."""
+    learning_rate: float
+    batch_size: int
+    optimizer: str
+    """"sgd" or "adam"."""
 
 
 class System:
     """What all of them have."""
 
-    tried = ({},)
-    is_library = True
+    tried: ClassVar[tuple[dict[str, Any], ...]] = ({},)
+    is_library: ClassVar[bool] = True
     """Whether it counts when the fastest library is named."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Modules, besides fastbp's own."""
 
-    def chosen(self):
+    def __init__(self, task: Task, **settings: Any) -> None:
+        raise NotImplementedError("each system is built in its own way")
+
+    def run(self) -> None:
+        """One more pass over the rows."""
+        raise NotImplementedError
+
+    def parameters(self) -> list[Array]:
+        """Weights (n_out, n_in) of every layer, then biases; none of another kind of network."""
+        raise NotImplementedError
+
+    def chosen(self) -> dict[str, Any]:
         """What it decided by itself."""
         return {}
 
@@ -36,23 +69,24 @@ class Fastbp(System):
     """What a user calls: `fastbp.Trainer.partial_fit`, which chooses methods and threads."""
 
     is_library = False
-    options = {}  # noqa: RUF012  # never changed
+    options: ClassVar[Mapping[str, Any]] = {}
 
-    def __init__(self, network, X, y, learning_rate, batch_size, optimizer):
+    def __init__(self, task: Task) -> None:
+        network, X, y, learning_rate, batch_size, optimizer = task
         self.X, self.y = X, y
-        self.trainer = fastbp.Trainer(
+        self.trainer = Trainer(
             network.copy(), optimizer, learning_rate=learning_rate, batch_size=batch_size,
             **self.options,
         )  # fmt: skip
 
-    def run(self):
+    def run(self) -> None:
         self.trainer.partial_fit(self.X, self.y)
 
-    def chosen(self):
+    def chosen(self) -> dict[str, Any]:
         own = self.trainer.summary().removeprefix(self.trainer.network.summary())
         return {"choice": own.strip().splitlines()}
 
-    def parameters(self):
+    def parameters(self) -> list[Array]:
         return [*self.trainer.network.weights, *self.trainer.network.biases]
 
 
@@ -71,7 +105,8 @@ class PlainNumba(System):
     tried = ({"skips_inactive": False}, {"skips_inactive": True})
     is_library = False
 
-    def __init__(self, network, X, y, learning_rate, batch_size, optimizer, skips_inactive):
+    def __init__(self, task: Task, skips_inactive: bool) -> None:
+        network, X, y, learning_rate, batch_size, optimizer = task
         if batch_size != 1 or optimizer != "sgd":
             raise NotImplementedError("written for SGD with one sample a step")
         if len(network.sizes) != 3:
@@ -82,16 +117,17 @@ class PlainNumba(System):
         ]
         self.arguments = (X, y, network.dtype.type(learning_rate), skips_inactive)
 
-    def run(self):
+    def run(self) -> None:
         (W1, b1), (W2, b2) = self.layers
         plain_pass(W1, b1, W2, b2, *self.arguments)
 
-    def parameters(self):
+    def parameters(self) -> list[Array]:
         return [*(W for W, _ in self.layers), *(b for _, b in self.layers)]
 
 
 @numba.njit(fastmath=True, error_model="numpy")
-def plain_pass(W1, b1, W2, b2, X, y, eta, skips_inactive):
+def plain_pass(W1, b1, W2, b2, X, y, eta, skips_inactive):  # type: ignore[no-untyped-def]
+    """One pass of SGD, a sample a step."""
     n1, n0 = W1.shape
     n2 = W2.shape[0]
     T = W1.dtype.type
@@ -140,8 +176,10 @@ class Jax(System):
     """One compiled `lax.scan` over the steps: gradient and update fused, parameters donated."""
 
     tried = ({"unroll": 1}, {"unroll": 8})
+    needs = ("jax", "optax")
 
-    def __init__(self, network, X, y, learning_rate, batch_size, optimizer, unroll):
+    def __init__(self, task: Task, unroll: int) -> None:
+        network, X, y, learning_rate, batch_size, optimizer = task
         import jax
         import jax.numpy as jnp
         import optax
@@ -157,7 +195,7 @@ class Jax(System):
             for W, b in zip(network.weights, network.biases, strict=True)
         ]
 
-        def loss(layers, x, labels):
+        def loss(layers: Any, x: Any, labels: Any) -> Any:
             *hidden, (W, b) = layers
             for V, c in hidden:
                 x = jax.nn.relu(x @ V + c)
@@ -166,23 +204,23 @@ class Jax(System):
 
         rule = getattr(optax, optimizer)(learning_rate)
 
-        def step(carry, batch):
+        def step(carry: Any, batch: Any) -> Any:
             layers, state = carry
             gradient = jax.grad(loss)(layers, *batch)
             updates, state = rule.update(gradient, state)
             return (optax.apply_updates(layers, updates), state), None
 
         @functools.partial(jax.jit, donate_argnums=(0, 1))
-        def train(layers, state, data):
+        def train(layers: Any, state: Any, data: Any) -> Any:
             return jax.lax.scan(step, (layers, state), data, unroll=unroll)[0]
 
         self.state = rule.init(self.layers)
         self.step, self.train, self.wait = step, train, jax.block_until_ready
 
-    def run(self):
+    def run(self) -> None:
         self.layers, self.state = self.wait(self.train(self.layers, self.state, self.data))
 
-    def parameters(self):
+    def parameters(self) -> list[Array]:
         return [
             *(np.asarray(W).T for W, _ in self.layers),
             *(np.asarray(b) for _, b in self.layers),
@@ -196,8 +234,10 @@ class Torch(System):
         {"update": update, "threads": threads}
         for update, threads in itertools.product(("fused", "foreach", "in place"), ("1", "all"))
     )
+    needs = ("torch",)
 
-    def __init__(self, network, X, y, learning_rate, batch_size, optimizer, update, threads):
+    def __init__(self, task: Task, update: str, threads: str) -> None:
+        network, X, y, learning_rate, batch_size, optimizer = task
         import torch
 
         if optimizer != "sgd" and update == "in place":
@@ -223,7 +263,7 @@ class Torch(System):
             kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[optimizer]
             self.optimizer = kind(self.flat, lr=learning_rate, **{update: True})
 
-    def run(self):
+    def run(self) -> None:
         self.torch.set_num_threads(self.threads)
         linear, relu = self.torch.nn.functional.linear, self.torch.relu
         cross_entropy = self.torch.nn.functional.cross_entropy
@@ -241,7 +281,7 @@ class Torch(System):
                 with self.torch.no_grad():
                     self.torch._foreach_add_(self.flat, gradient, alpha=-self.learning_rate)
 
-    def parameters(self):
+    def parameters(self) -> list[Array]:
         pairs = [(W.detach().numpy(), b.detach().numpy()) for W, b in self.layers]
         return [*(W for W, _ in pairs), *(b for _, b in pairs)]
 
@@ -250,11 +290,15 @@ class ScikitLearn(System):
     """MLPClassifier with its fastest settings for the same steps."""
 
     tried = ({"blas_threads": "1"}, {"blas_threads": "all"})
+    needs = ("sklearn",)
 
-    def __init__(self, network, X, y, learning_rate, batch_size, optimizer, blas_threads):
+    def __init__(self, task: Task, blas_threads: str) -> None:
+        network, X, y, learning_rate, batch_size, optimizer = task
         from sklearn.neural_network import MLPClassifier
         from threadpoolctl import ThreadpoolController
 
+        if network.sizes[-1] == 2:
+            raise NotImplementedError("has a single output for two classes")
         self.X, self.y = X, y
         self.threads = 1 if blas_threads == "1" else None
         self.controller = ThreadpoolController()
@@ -277,15 +321,15 @@ class ScikitLearn(System):
             intercept[...] = b
         del self.model._optimizer  # whose moments are those of that step
 
-    def run(self):
+    def run(self) -> None:
         with self.controller.limit(limits=self.threads, user_api="blas"):
             self.model.partial_fit(self.X, self.y)
 
-    def parameters(self):
+    def parameters(self) -> list[Array]:
         return [*(coef.T for coef in self.model.coefs_), *self.model.intercepts_]
 
 
-SYSTEMS = {
+SYSTEMS: dict[str, type[System]] = {
     "fastbp": Fastbp,
     "fastbp, 1 thread": FastbpOneThread,
     "plain Numba": PlainNumba,
@@ -293,3 +337,13 @@ SYSTEMS = {
     "torch": Torch,
     "scikit-learn": ScikitLearn,
 }
+
+
+def absent(systems: Mapping[str, type[System]]) -> dict[str, str]:
+    """Systems that cannot be built, and the first module that each would need."""
+    found = {}
+    for name, system in systems.items():
+        missing = (module for module in system.needs if importlib.util.find_spec(module) is None)
+        if (module := next(missing, None)) is not None:
+            found[name] = module
+    return found

@@ -14,10 +14,13 @@ FMAs and of the caches of one's own are multiplied by the cores in use. Shares a
 possible: zeros behind a ReLU are skipped, and a layer may stay nearer than the whole network.
 """
 
-from itertools import pairwise
-from typing import NamedTuple
+from __future__ import annotations
 
-from machine import LEVELS, bandwidth, cache_bytes, peak_gflops
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from fastbp.bench.machine import LEVELS, bandwidth, cache_bytes, peak_gflops
 
 # Caches that each core has for itself.
 OWN = ("L1", "L2")
@@ -33,17 +36,17 @@ class Limit(NamedTuple):
     level: str
 
     @property
-    def microseconds(self):
+    def microseconds(self) -> float:
         """The larger one."""
         return max(self.by_fmas, self.by_bytes)
 
     @property
-    def cells(self):
+    def cells(self) -> tuple[str, str]:
         """For a table: both, the latter with its level."""
         return f"{self.by_fmas:.3g}", f"{self.by_bytes:.3g} ({self.level})"
 
 
-def rates(dtype="float32"):
+def rates(dtype: str = "float32") -> dict[str, Any]:
     """What `limit` needs of this machine, as JSON takes it."""
     return {
         "itemsize": 8 if dtype == "float64" else 4,
@@ -53,18 +56,29 @@ def rates(dtype="float32"):
     }
 
 
-def flops(net, zeros=0.0):
+def flops(net: Sequence[int], zeros: float = 0.0) -> float:
     """Of one sample: the first layer passes no gradient on, and skips the share of zeros."""
     products = [n_in * n_out for n_in, n_out in pairwise(net)]
     return 6 * sum(products[1:]) + 4 * products[0] * (1 - zeros)
 
 
-def limit(measured, net, batch_size, optimizer="sgd", zeros=0.0, cores=1):
+def holding(measured: Mapping[str, Any], n_bytes: float) -> str:
+    """The nearest level of memory that holds so many bytes."""
+    return next((name for name in LEVELS[:-1] if n_bytes <= measured["caches"][name]), LEVELS[-1])
+
+
+def limit(
+    measured: Mapping[str, Any],
+    net: Sequence[int],
+    batch_size: int,
+    optimizer: str = "sgd",
+    zeros: float = 0.0,
+    cores: int = 1,
+) -> Limit:
     """The `Limit` of one sample, from `rates`."""
     itemsize = measured["itemsize"]
     sizes = [(n_in + 1) * n_out * itemsize for n_in, n_out in pairwise(net)]
-    held = sum(sizes) * (1 + MOMENTS[optimizer])
-    level = next((name for name in LEVELS[:-1] if held <= measured["caches"][name]), LEVELS[-1])
+    level = holding(measured, sum(sizes) * (1 + MOMENTS[optimizer]))
     read, update = (rate * (cores if level in OWN else 1) for rate in measured["bandwidth"][level])
     seconds = (sum(sizes) + sum(sizes[1:])) / read / 1e9
     seconds += 2 * sum(sizes) * (1 + MOMENTS[optimizer]) / update / 1e9
