@@ -27,6 +27,7 @@ from fastbp.bench.limits import flops, holding
 from fastbp.kernels import deferred, layers, minibatch, narrow, sequential, updates
 from fastbp.kernels._jit import jit
 from fastbp.kernels.bits import flush_subnormals, restore_subnormals
+from fastbp.kernels.linear import fill
 from fastbp.kernels.packing import reference, view
 from fastbp.kernels.samples import expect, load_target, row_at
 
@@ -125,8 +126,6 @@ def batches_until(packed, packed_batch, samples, n, until):  # type: ignore[no-u
     todo = minibatch.Todo(minibatch.PLAIN_STEP, T(1), batch.panels.gradient, nothing, step)
     for first in range(0, n, batch.size):
         stretch = layers.Stretch(first, batch.size, int(state.counts[2]), -η / batch.size)
-        if batch.is_listed != 0:
-            layers.clear_marks(state.layout, batch, batch.size)
         if batch.group > 0:
             through_groups(state, batch, samples, stretch, until)
             updated = until - 2
@@ -139,6 +138,8 @@ def batches_until(packed, packed_batch, samples, n, until):  # type: ignore[no-u
         for l in range(updated):
             for panel in range(batch.panels.firsts[l], batch.panels.firsts[l + 1]):
                 minibatch.take_panel(task, l, panel, 0)
+    marked = batch.lists.marked
+    fill(marked, T(0), 0, len(marked))  # as the gradient of the first layer does
     restore_subnormals(mode)
 
 
