@@ -121,8 +121,8 @@ class Crew:
             return
         self._choose()
         length = max(1, (stop - start) // block // 8) * block
-        if not self._tells(length):
-            length = stop - start
+        if not self._tells(length):  # half is to wake up in, half to tell
+            length = -(-(stop - start) // (2 * block)) * block
         if self._is_time(length):
             start = yield from self._trial(start, stop, length, self._teams[self._best == 1])
             self._choose()

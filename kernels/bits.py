@@ -150,14 +150,18 @@ def _bits(builder, x):
 
 def _rough(x: Any) -> Any:
     form = _SINGLE if x.dtype == np.float32 else _DOUBLE
-    return (form.integer(form.reciprocal) - x.view(form.integer)).view(x.dtype)
+    y = (form.integer(form.reciprocal) - x.view(form.integer)).view(x.dtype)
+    e = 1 - x * y
+    y = y + y * e
+    return y + y * (e * e)
 
 
 @instruction(alike, _rough)
 def rough_inverse(builder, x):
-    """1 / x of a vector to 1 in 4000, for an x > 0 of which that is a normal number.
+    """1 / x of a vector to 1 in 100,000, for an x > 0 of which that is a normal number.
 
-    Bits are a logarithm, linear between powers of two, which gives it to 12 %.
+    Bits are a logarithm, linear between powers of two, which gives it to 5.1 %; e = 1 − x·y of that
+    y makes it y / (1 − e), and (1 + e)(1 + e²) is 1 / (1 − e) up to e⁴.
     """
     bits, kind, form = _bits(builder, x)
     y = builder.bitcast(builder.sub(kind(form.reciprocal), bits), x.type)

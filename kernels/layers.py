@@ -62,7 +62,7 @@ class Part(NamedTuple):
 def list_inputs(lists, x, t, lo, width, part):
     """List the non-zero inputs of a part in row x of X; mark them as sample t's if marks are kept.
 
-    Samples from ``lo`` on, which one thread takes, have one list after the other in the same place.
+    Samples from ``lo`` on, which one thread takes, share a place, where each writes its list anew.
     """
     place, room = lo * width + part.top, width - part.top
     places, values = window(lists.places, place, room), window(lists.x, place, room)

@@ -180,6 +180,7 @@ def _marked(A, a, n):
 
 @jit
 def _add_tiles(W, marked, D, width, c):
+    """`add_marked` in tiles of up to six vectors, and of the one or two left beside them."""
     v = lanes(W.data)
     few, k = zeros(W.data, 4), 0
     while k < width:

@@ -138,7 +138,7 @@ UNREGULARIZED = Regularization()
 
 
 class Lists(NamedTuple):
-    """Lists of the non-zero inputs of dense X by sample and quarter; empty if none are kept."""
+    """Lists of the non-zero inputs of dense X by group and quarter; empty if none are kept."""
 
     width: int  # of a row of ``marked``: a stretch's length padded to whole vectors
     places: Int32s  # (length·units[1],) where they stand

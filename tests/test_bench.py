@@ -171,7 +171,10 @@ def test_nets_train_on_the_data_that_fit_them(capsys, tmp_path):
         (["--rounds", "0"], "--rounds must be an integer of at least 1"),
         (["--seconds", "0"], "--seconds must be above 0, got 0.0."),
         (["--peers", "caffe"], "--peers: must begin names among plain Numba, JAX scan, torch, "),
-        (["--profile", "--batch-sizes", "512"], "--batch-sizes 512: a profile is of at most 256."),
+        (
+            ["--profile", "--batch-sizes", "512"],
+            "--batch-sizes must be at most 256 with --profile, got 512.",
+        ),
         (["--plot", "a.png"], "--plot a.png: the chart is an SVG file; name it so."),
         (["--plot", "none/a.svg"], "--plot none/a.svg: the folder does not exist."),
         (["--images", "nowhere"], "nowhere"),
@@ -312,5 +315,5 @@ def test_steps_that_end_just_before_the_end_differ_from_the_whole_in_the_last_st
 
 def test_a_profile_of_too_long_batches_is_refused():
     problem = comparison.make_problem((4, 3), "random", 512)
-    with pytest.raises(ValueError, match=f"of up to {kernels.LONGEST_STRETCH}, got 300"):
+    with pytest.raises(ValueError, match=f"at most {kernels.LONGEST_STRETCH} in a profile, got 300"):
         phases.profile(problem, 300, 0.0, RATES)

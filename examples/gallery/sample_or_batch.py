@@ -64,5 +64,4 @@ plt.show()
 
 # %%
 # With fastbp, a sample takes about as long alone as in a batch. So small steps have no price here,
-# and large batches have taken fewer of them. In libraries that work batch by batch, one sample a
-# step takes some hundred times as long, and the solid line would not have left the axis.
+# and large batches have taken fewer of them.

@@ -272,7 +272,7 @@ def profile(
     """
     if batch_size > kernels.LONGEST_STRETCH:
         raise ValueError(
-            f"a profile is of batches of up to {kernels.LONGEST_STRETCH}, got {batch_size}."
+            f"batch_size must be at most {kernels.LONGEST_STRETCH} in a profile, got {batch_size}."
         )
     n = max(1, min(_ROWS, len(problem.X)) // batch_size) * batch_size
     network = problem.network

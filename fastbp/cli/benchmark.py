@@ -114,7 +114,8 @@ def _check(options: argparse.Namespace) -> dict[str, type[System]]:
         raise ValueError(f"--seconds must be above 0, got {options.seconds}.")
     if options.profile and max(options.batch_sizes) > LONGEST_STRETCH:
         raise ValueError(
-            f"--batch-sizes {max(options.batch_sizes)}: a profile is of at most {LONGEST_STRETCH}."
+            f"--batch-sizes must be at most {LONGEST_STRETCH} with --profile, "
+            f"got {max(options.batch_sizes)}."
         )
     if options.plot:
         path = Path(options.plot).absolute()

@@ -167,7 +167,7 @@ def _activations(keras: Any, layer: Any) -> Iterator[str]:
         if name is None:
             function = getattr(layer.activation, "__name__", layer.activation)
             raise ValueError(
-                f"{layer.name} must have an activation of fastbp's, "
+                f"model must have activations of fastbp's in the layer {layer.name}, "
                 f"{', '.join(_FUNCTIONS.values())}, got {function}."
             )
     else:
@@ -181,7 +181,7 @@ def _of_layer(keras: Any, layer: Any) -> str:
         if type(layer) is getattr(keras.layers, kind):
             given = {key: getattr(layer, key) for key in settings}
             if given != settings:
-                raise ValueError(f"{kind} must have {settings}, got {given}.")
+                raise ValueError(f"model must have {kind} layers with {settings}, got {given}.")
             return name
     raise ValueError(
         "model must have Dense layers and activations alone, got a layer of the type "

@@ -49,7 +49,8 @@ def to_torch(model: Any) -> Any:
     Raises
     ------
     ValueError
-        If it is no model.
+        If it is no model, or if its outputs are exp with another loss than poisson, which torch has
+        no module for.
     ImportError
         If torch is not installed.
 
@@ -60,6 +61,11 @@ def to_torch(model: Any) -> Any:
     """
     torch = _library()
     network = bare(model, "to_torch", "the module")
+    if network.activations[-1] == "exp" and network.loss_name not in _OF_LOGITS:
+        raise ValueError(
+            "model must have outputs that torch.nn has a module for, or the loss poisson with exp; "
+            f"got exp with the loss {network.loss_name}."
+        )
     modules: list[Any] = []
     for W, b, name in zip(network.weights, network.biases, network.activations, strict=True):
         modules += [_linear(torch, W, b), *_activation(torch, name)]
@@ -156,7 +162,9 @@ def from_torch(
             continue
         elif (name := _name(torch, each)) != "identity":
             if not names or names[-1] != "identity":
-                raise ValueError(f"module must have a Linear layer before each activation, {each}.")
+                raise ValueError(
+                    f"module must have a Linear layer before each activation, got {each}."
+                )
             names[-1] = name
     return network_from_layers("module", found, names, loss, classes, preparation)
 
@@ -192,7 +200,7 @@ def _linear(torch: Any, W: Any, b: Any) -> Any:
 
 
 def _activation(torch: Any, name: str) -> list[Any]:
-    """The module of an activation; none of the identity, and none of exp, which torch has not."""
+    """The module of an activation; none of the identity, and none of the exp of a Poisson loss."""
     if name in ("identity", "exp"):
         return []
     kind, settings = _MODULES[name]
@@ -211,7 +219,9 @@ def _name(torch: Any, module: Any) -> str:
             ", ".join(f"{key}={value!r}" for key, value in _MODULES[name][1].items())
             for name in same
         )
-        raise ValueError(f"{type(module).__name__} must have {allowed}, got {module}.")
+        raise ValueError(
+            f"module must have a {type(module).__name__} with {allowed}, got {module}."
+        )
     raise ValueError(
         "module must be a Sequential of Linear layers and of activations, "
         f"{', '.join(sorted({kind for kind, _ in _MODULES.values()}))}, got "
