@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numba
@@ -66,16 +67,33 @@ BLOCKS = [
 ]
 
 
+def run_block(code, folder):
+    """A program as a process of its own in a new folder."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True, text=True, encoding="utf-8", check=False, cwd=folder, timeout=600,
+        env=os.environ | {"PYTHONIOENCODING": "utf-8"},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def programs(request, tmp_path_factory):
+    """All programs that are to be run, two at a time."""
+    found = {
+        item.callspec.params["code"]: tmp_path_factory.mktemp("block")
+        for item in request.session.items
+        if "programs" in getattr(item, "fixturenames", ())
+    }
+    with ThreadPoolExecutor(2) as pool:
+        yield {code: pool.submit(run_block, code, folder) for code, folder in found.items()}
+
+
 @pytest.mark.parametrize(("code", "output"), BLOCKS)
-def test_every_block_of_a_page_runs_alone_and_prints_what_the_page_says(tmp_path, code, output):
+def test_every_block_of_a_page_runs_alone_and_prints_what_the_page_says(programs, code, output):
     """Dots stand for what differs between machines, such as seconds and the last digits."""
     if "import torch" in code:
         pytest.importorskip("torch")
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        capture_output=True, text=True, encoding="utf-8", check=False, cwd=tmp_path, timeout=600,
-        env=os.environ | {"PYTHONIOENCODING": "utf-8"},
-    )  # fmt: skip
+    done = programs[code].result()
     assert done.returncode == 0, done.stderr
     assert "warning" not in done.stderr.lower()
     assert doctest.OutputChecker().check_output(output, done.stdout, doctest.ELLIPSIS), done.stdout
