@@ -277,20 +277,26 @@ def _read(
     text = metadata.pop("fastbp")
     try:
         header = _parsed(text)
+        version = header.get("format") if isinstance(header, dict) else None
+        if type(version) is int and version > schema.FORMAT:
+            raise _LaterFormat(version)
         if isinstance(header, dict) and "sha256" not in header and "sha256" in metadata:
             _check_whole(path, metadata.pop("sha256"))
         if metadata:
             raise ValueError(f"its metadata holds {reprlib.repr(min(metadata))} beside fastbp")
-        version = header.get("format") if isinstance(header, dict) else None
-        if type(version) is not int or version <= schema.FORMAT:
-            schema.HEADER("", header)
-            with file:
-                return header, _restored(file, text, header, of_header)
+        schema.HEADER("", header)
+        with file:
+            return header, _restored(file, text, header, of_header)
+    except _LaterFormat as later:
+        raise ValueError(
+            f"{path} has format {later}, and this fastbp reads up to {schema.FORMAT}: upgrade."
+        ) from None
     except (ValueError, safetensors.SafetensorError) as error:
         raise ValueError(f"{path} is damaged: {_words(error)}.") from None
-    raise ValueError(
-        f"{path} has format {version}, and this fastbp reads up to {schema.FORMAT}: upgrade."
-    )
+
+
+class _LaterFormat(Exception):  # noqa: N818 - the number of a format that is to come
+    """Raised before anything else of a file is looked at."""
 
 
 _CHANGED = "its digest is of other contents; it was changed after it was saved"

@@ -163,6 +163,16 @@ def test_modules_that_do_not_fit(torch):
             fastbp.from_torch(other)
 
 
+def test_hooks_do_not_fit(torch):
+    linear = torch.nn.Linear(3, 3)
+    linear.register_forward_hook(lambda module, inputs, outputs: 2 * outputs)
+    around = torch.nn.Sequential(torch.nn.Linear(3, 3))
+    around.register_forward_pre_hook(lambda module, inputs: inputs)
+    for each in (linear, torch.nn.Sequential(torch.nn.Linear(3, 3), linear), around):
+        with pytest.raises(ValueError, match="module must have no hooks"):
+            fastbp.from_torch(each)
+
+
 def test_no_random_number_is_drawn(torch):
     state = torch.get_rng_state()
     fastbp.to_torch(Network((3, 4, 2)))
@@ -252,10 +262,32 @@ def test_models_that_do_not_fit():
     ]:
         with pytest.raises(ValueError, match=message):
             fastbp.from_keras(keras.Sequential([keras.Input((4,)), *others]))
+    adapted = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
+    adapted.layers[0].enable_lora(1)
+    with pytest.raises(ValueError, match="model must have no LoRA in its layers, got it in dense"):
+        fastbp.from_keras(adapted)
     with pytest.raises(ValueError, match=r"model must be a keras\.Sequential, got int"):
         fastbp.from_keras(3)
     with pytest.raises(ValueError, match="model must have been built"):
         fastbp.from_keras(keras.Sequential([layers.Dense(3)]))
+
+
+def test_keras_without_float64_is_refused_one():
+    code = """
+import fastbp
+from fastbp import Network
+assert fastbp.to_keras(Network((4, 3), seed=0)).count_params() == 15
+try:
+    fastbp.to_keras(Network((4, 3), dtype="float64"))
+except ValueError as error:
+    print(error)
+"""
+    variables = os.environ | {"KERAS_BACKEND": "jax"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True, text=True, env=variables, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.stdout.startswith("model must be of float32 where Keras keeps no float64"), done
 
 
 # scikit-learn -------------------------------------------------------------------------------------

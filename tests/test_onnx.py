@@ -103,6 +103,23 @@ def test_activations_far_out(activation, dtype):
     np.testing.assert_allclose(found, network.predict(z.astype(dtype)), rtol=limit, atol=floor)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", ["elu", "softplus"])
+def test_no_digits_cancel_below_zero(activation, dtype):
+    z = -np.geomspace(1e-7, 60, 401)[:, None].astype(dtype)
+    network = Network((1, 1), loss="squared_error", output=activation, dtype=dtype, seed=0)
+    network.weights[0][:] = 1
+    found = run(fastbp.to_onnx(network), {"X": z})["outputs"]
+    np.testing.assert_allclose(found, network.predict(z), rtol=TOLERANCE[dtype])
+
+
+def test_gelu_ends_at_zero_far_below():
+    network = Network((1, 1), loss="squared_error", output="gelu", dtype="float64", seed=0)
+    network.weights[0][:] = 1
+    z = -np.geomspace(10, 1e15, 15)[:, None]
+    assert (abs(run(fastbp.to_onnx(network), {"X": z})["outputs"]) < 1e-20).all()
+
+
 def test_the_heads_are_of_all_losses():
     assert {loss for loss, *_ in HEADS} == set(kernels.LOSSES)
 
@@ -239,8 +256,12 @@ def test_hashes_and_names_that_onnx_has_no_place_for(frame):
         fastbp.to_onnx(Network((preparation.n_inputs, 3), preparation=preparation))
     for name in ("label", "", "layers.0.weight", "fastbp.1"):
         preparation = Preparation().fit(frame[["city", "area"]].rename(columns={"area": name}))
-        with pytest.raises(ValueError, match=f"columns must have other names .* got '{name}'"):
+        with pytest.raises(ValueError, match=f"columns must have names, .* got '{name}'"):
             fastbp.to_onnx(Network((preparation.n_inputs, 3), preparation=preparation))
+        if name == "label":  # which a regression has no output of
+            fastbp.to_onnx(Network(
+                (preparation.n_inputs, 1), preparation=preparation, loss="squared_error"
+            ))  # fmt: skip
 
 
 # What is exported ---------------------------------------------------------------------------------

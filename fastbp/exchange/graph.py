@@ -90,10 +90,17 @@ def _activation(graph: Graph, name: str, z: str, dtype: np.dtype[Any]) -> str:
         case "leaky_relu":
             return op("Max", z, op("Mul", z, c(0.01)))
         case "elu":
-            below = op("Sub", op("Exp", op("Min", z, c(0))), c(1))
+            # eᶻ − 1 = tanh(z/2) (eᶻ + 1), of which no digits cancel.
+            low = op("Min", z, c(0))
+            below = op("Mul", op("Tanh", op("Mul", low, c(0.5))), op("Add", op("Exp", low), c(1)))
             return op("Where", op("Greater", z, c(0)), z, below)
         case "softplus":
-            rest = op("Log", op("Add", op("Exp", op("Neg", op("Abs", z))), c(1)))
+            # log(1 + u) = u log(w) / (w − 1) with w = 1 + u as it is rounded: the errors of w in
+            # both cancel (Goldberg, *What every computer scientist should know*, theorem 4).
+            u = op("Exp", op("Neg", op("Abs", z)))
+            w = op("Add", u, c(1))
+            rest = op("Div", op("Mul", u, op("Log", w)), op("Sub", w, c(1)))
+            rest = op("Where", op("Equal", w, c(1)), u, rest)
             return op("Add", op("Max", z, c(0)), rest)
         case "silu":
             return op("Mul", z, op("Sigmoid", z))
@@ -133,7 +140,8 @@ def _normal(graph: Graph, z: str) -> str:
     """
     op, c = graph.op, functools.partial(graph.constant, dtype=np.float64)
     low, high = 1 / (1 + _FARTHEST / 2), 1.0
-    u = op("Min", op("Mul", op("Abs", z), c(math.sqrt(0.5))), c(_FARTHEST))
+    far = op("Mul", op("Abs", z), c(math.sqrt(0.5)))
+    u = op("Min", far, c(_FARTHEST))
     t = op("Div", c(1), op("Add", op("Mul", u, c(0.5)), c(1)))
     y = op("Div", op("Sub", op("Mul", t, c(2)), c(high + low)), c(high - low))
     highest, *others = reversed(_scaled_erfc())
@@ -141,6 +149,7 @@ def _normal(graph: Graph, z: str) -> str:
     for coefficient in others:
         q = op("Add", op("Mul", q, y), c(coefficient))
     tail = op("Mul", q, op("Exp", op("Neg", op("Mul", u, u))))
+    tail = op("Where", op("Greater", far, c(_FARTHEST)), c(0), tail)
     return op("Where", op("Less", z, c(0)), tail, op("Sub", c(1), tail))
 
 
@@ -199,8 +208,8 @@ class Input(NamedTuple):
     width: int
 
 
-def prepared(graph: Graph, network: Network) -> tuple[list[Input], str]:
-    """What raw rows are taken as, and the network's inputs made of them.
+def prepared(graph: Graph, network: Network, outputs: Sequence[str]) -> tuple[list[Input], str]:
+    """What raw rows are taken as, beside outputs of these names, and the inputs made of them.
 
     Rows are one matrix X, of float64 if there is a preparation. If some columns are text, each
     column is an input of its own, (N, 1), by its name.
@@ -210,7 +219,7 @@ def prepared(graph: Graph, network: Network) -> tuple[list[Input], str]:
         return [Input("X", network.dtype, network.sizes[0])], "X"
     columns = [Column(**fields) for fields in preparation.described()["columns"]]
     if preparation.text_columns:
-        inputs = _named_inputs(preparation, columns)
+        inputs = _named_inputs(preparation, columns, outputs)
         numbers = [column.name for column in columns if column.kind != "text"]
         x = graph.op("Concat", *numbers, axis=1) if numbers else ""
     else:
@@ -235,19 +244,24 @@ def prepared(graph: Graph, network: Network) -> tuple[list[Input], str]:
     return inputs, joined
 
 
-def _named_inputs(preparation: Preparation, columns: Sequence[Column]) -> list[Input]:
+def _named_inputs(
+    preparation: Preparation, columns: Sequence[Column], outputs: Sequence[str]
+) -> list[Input]:
     """An input for each column; ValueError if one of them cannot be."""
-    ours = ("label", "probabilities", "outputs")
     for column in columns:
         if column.buckets:
             raise ValueError(
                 "preparation must have no hashed columns to be written as ONNX, which has no such "
                 f"hash, and {column.name!r} is one; leave it out of hashed."
             )
-        if column.name in ours or not column.name or column.name.startswith(("fastbp.", "layers.")):
+        if (
+            column.name in outputs
+            or not column.name
+            or column.name.startswith(("fastbp.", "layers."))
+        ):
             raise ValueError(
-                f"columns must have other names than {', '.join(ours)}, those of outputs, than "
-                "none, and than what begins with 'fastbp.' or 'layers.', to be inputs of ONNX; got "
+                f"columns must have names, and others than {' and '.join(outputs)}, those of "
+                "outputs, or any that begin with 'fastbp.' or 'layers.', to be inputs of ONNX; got "
                 f"{column.name!r}."
             )
     kinds = {"text": np.dtype(str)}

@@ -79,6 +79,11 @@ def to_keras(model: Any) -> Any:
         dense = keras.layers.Dense(len(W), activation=function, dtype=dtype)
         dense.build((None, W.shape[1]))
         dense.set_weights([np.array(W.T), np.array(b)])
+        if keras.ops.convert_to_numpy(dense.kernel.value).dtype != network.dtype:
+            raise ValueError(
+                f"model must be of float32 where Keras keeps no {dtype}, as with JAX unless "
+                "JAX_ENABLE_X64=1; copy it by network.copy(dtype='float32')."
+            )
         layers.append(dense)
         if name == "leaky_relu":
             layers.append(keras.layers.LeakyReLU(**_LAYERS[name][1], dtype=dtype))
@@ -132,6 +137,8 @@ def from_keras(
     for each in model.layers:
         if type(each) is keras.layers.Dense:
             # Not get_weights, at which NumPy 2 warns.
+            if each.lora_enabled:
+                raise ValueError(f"model must have no LoRA in its layers, got it in {each.name}.")
             W, *b = (keras.ops.convert_to_numpy(variable.value) for variable in each.weights)
             if each.compute_dtype != W.dtype.name:
                 raise ValueError(f"model must compute in {W.dtype}, got {each.compute_dtype}.")
@@ -154,7 +161,10 @@ def _library() -> Any:
     try:
         import keras
     except ImportError as error:
-        what = "to_keras and from_keras need Keras 3 and the library that KERAS_BACKEND names"
+        what = (
+            "to_keras and from_keras need Keras 3 and the library that KERAS_BACKEND names, such "
+            "as jax, which the extra brings,"
+        )
         raise missing(what, "keras") from error
     return keras
 

@@ -64,10 +64,12 @@ def to_onnx(model: Any, path: str | os.PathLike[str] | None = None) -> Any:
     """
     found = reduced(model)
     network, graph = found.network, Graph()
-    inputs, x = graphs.prepared(graph, network)
+    numbers = found.decision == "numbers"
+    names = ("outputs",) if numbers else ("label", "probabilities")
+    inputs, x = graphs.prepared(graph, network, names)
     a = graphs.layers(graph, network, x)
     outputs = [("outputs", network.dtype)]
-    if found.decision == "numbers":
+    if numbers:
         graph.output(graphs.restored(graph, network, a), "outputs")
         if network.preparation is not None and network.preparation.scales_targets:
             outputs = [("outputs", np.dtype(np.float64))]

@@ -32,6 +32,10 @@ _MODULES: dict[str, tuple[str, dict[str, Any]]] = {
 _OF_LOGITS = ("cross_entropy", "binary_cross_entropy", "poisson")
 
 
+# Where a module has what is called before and after it, such as an old `weight_norm`.
+_HOOKS = ("_forward_pre_hooks", "_forward_hooks")
+
+
 def to_torch(model: Any) -> Any:
     """A network as a torch.nn.Sequential with copies of its parameters.
 
@@ -155,6 +159,8 @@ def from_torch(
     found: list[tuple[Any, Any]] = []
     names: list[str] = []
     for each in _flat(torch, module):
+        if any(getattr(each, kind, None) for kind in _HOOKS):
+            raise ValueError(f"module must have no hooks, which may change outputs, got {each}.")
         if type(each) is torch.nn.Linear:
             found.append((_array(each.weight), _array(each.bias)))
             names.append("identity")
@@ -230,8 +236,10 @@ def _name(torch: Any, module: Any) -> str:
 
 
 def _flat(torch: Any, module: Any) -> Iterator[Any]:
-    """Modules in their order, those of nested Sequentials too."""
-    if type(module) is not torch.nn.Sequential:
+    """Modules in their order, those of nested Sequentials too, or these if they have hooks."""
+    if type(module) is not torch.nn.Sequential or any(
+        getattr(module, kind, None) for kind in _HOOKS
+    ):
         yield module
         return
     for each in module:
