@@ -367,21 +367,21 @@ def adam(p, step, w, rows, moments):
     β1, rest1 = broadcast(like, T(p[0])), broadcast(like, T(1 - p[0]))
     β2, rest2 = broadcast(like, T(p[1])), broadcast(like, T(1 - p[1]))
     m, v, most = moments
-    # Steps from a moment towards d are shorter to compute, and as exact unless they are long.
-    is_usual = min(p[0], p[1]) >= 0.5 and step.gradient_scale == 0
+    # A step from m towards d is shorter to compute, and as exact unless it is long. Not so v, which
+    # stays infinite where d² has overflowed, so that the moments are what is reported.
+    is_usual = p[0] >= 0.5 and step.gradient_scale == 0
     for i in range(rows.n):
         x, λ, keep = factors(like, step, rows, i)
         j = i * len(δ)
         for k in range(0, len(δ), lanes(w)):
             d = fma(λ, load(like, w, j + k), x * load(like, δ, k))
-            first, second = load(like, m, j + k), load(like, v, j + k)
+            first = load(like, m, j + k)
+            second = fma(β2, load(like, v, j + k), rest2 * d * d)
             if is_usual:
                 first = fma(rest1, d - first, first)
-                second = fma(rest2, fma(d, d, -second), second)
                 d = η * first
             else:
                 first = fma(β1, first, rest1 * d)
-                second = fma(β2, second, rest2 * d * d)
                 d = fma(η, first, now * d)
             store(m, j + k, first)
             store(v, j + k, second)
