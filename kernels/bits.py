@@ -62,7 +62,9 @@ def nonzero_lanes(builder, a):
     return bits if n == 64 else builder.zext(bits, INT64)
 
 
-@instruction(lambda bits: types.int64(types.int64), lambda bits: (bits & -bits).bit_length() - 1)
+@instruction(
+    lambda bits: types.int64(types.int64), lambda bits: (int(bits) & -int(bits)).bit_length() - 1
+)
 def lowest_bit(builder, bits):
     """Number of the lowest bit that is set, of an int64 that is not 0."""
     return builder.cttz(bits, ir.IntType(1)(1))
