@@ -8,7 +8,7 @@ Then ``trainer.fit(X, y)``, ``network.predict(X)`` and ``fastbp.save(network, pa
 table to a network and its figures, in one call: `fastbp.experiment.run`.
 """
 
-from fastbp import callbacks, experiment, jit, kernels, metrics, optimizers, schedules
+from fastbp import callbacks, experiment, jit, kernels, metrics, optimizers, schedules, streams
 from fastbp.c_library import c_library
 from fastbp.c_source import to_c
 from fastbp.datasets import Dataset, load_dataset
@@ -66,6 +66,7 @@ __all__ = [
     "read_table",
     "save",
     "schedules",
+    "streams",
     "to_c",
     "to_keras",
     "to_onnx",

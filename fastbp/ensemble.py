@@ -16,7 +16,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastbp import checks, kernels, keywords, threads
 from fastbp.divergence import EnsembleDivergenceError
-from fastbp.evaluation import inputs_of
 from fastbp.fitting import check_rates, warn_of_sizes
 from fastbp.memberships import by_number, numbers_of, rows_of_each
 from fastbp.network import Network
@@ -32,6 +31,7 @@ from fastbp.packs import (
     samples_of,
     train_all,
 )
+from fastbp.rows import inputs_of
 from fastbp.running import Stream
 from fastbp.samples import FloatArray, checked_inputs
 from fastbp.splitting import Rows

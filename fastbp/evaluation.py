@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastbp import checks, kernels, keywords, scoring, splitting
 from fastbp.metrics import STANDARD
 from fastbp.network import Network
+from fastbp.rows import taken
 from fastbp.samples import FloatArray
 from fastbp.scoring import Array, Judged, Score
 
@@ -58,33 +59,14 @@ def split_off(
 
 def rows_of(samples: kernels.Samples, rows: splitting.Rows, of: str) -> kernels.Samples:
     """Some of the samples, their weights scaled to a mean of 1 again; ``of`` says whose."""
-    weights = samples.weights[rows] if len(samples.weights) > 0 else samples.weights
+    part = taken(samples, rows)
+    weights = part.weights
     if len(weights) > 0:
         if not weights.any():
             raise ValueError(f"sample_weight must be above 0 in some rows of {of}.")
         weights = weights / weights.max()  # their mean cannot underflow
         weights /= weights.mean()
-    return kernels.Samples(
-        inputs_of(samples.inputs, rows),
-        kernels.read_only(samples.labels[rows] if len(samples.labels) > 0 else samples.labels),
-        kernels.read_only(samples.targets[rows] if len(samples.targets) > 0 else samples.targets),
-        kernels.read_only(weights),
-    )
-
-
-def inputs_of(inputs: kernels.Inputs, rows: splitting.Rows) -> kernels.Inputs:
-    """Some of the rows, copied."""
-    if not inputs.is_sparse:
-        return kernels.dense_inputs(kernels.read_only(inputs.X[rows]))
-    lengths = np.diff(inputs.indptr)[rows]
-    indptr = np.zeros(len(rows) + 1, inputs.indptr.dtype)
-    np.cumsum(lengths, out=indptr[1:])
-    places = np.arange(indptr[-1]) + np.repeat(inputs.indptr[rows] - indptr[:-1], lengths)
-    return inputs._replace(
-        data=kernels.read_only(inputs.data[places]),
-        indices=kernels.read_only(inputs.indices[places]),
-        indptr=kernels.read_only(indptr),
-    )
+    return part._replace(weights=kernels.read_only(weights))
 
 
 def evaluated(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import warnings
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,7 +21,7 @@ from fastbp.callbacks import (
     state_of,
 )
 from fastbp.divergence import DivergenceError
-from fastbp.evaluation import eval_sets, split_off
+from fastbp.evaluation import EvalSet, eval_sets, split_off
 from fastbp.network import Network
 from fastbp.options import Options
 from fastbp.orders import Orders
@@ -47,6 +48,21 @@ class Listening:
         return [*self.loaded, *filter(None, map(state_of, self.listeners))]
 
 
+class Unfinished(NamedTuple):
+    """The beginning of an epoch."""
+
+    samples: int
+    """In whole batches."""
+    loss_sum: float
+    """Of these samples."""
+    seconds: float
+    """That their training has taken."""
+
+
+WHOLE = Unfinished(0, 0.0, 0.0)
+"""Of epochs that have not begun, or are finished."""
+
+
 @dataclass
 class Workings:
     """What a trainer works with, and what carries on from fit to fit."""
@@ -55,6 +71,8 @@ class Workings:
     runs: Runs
     stopped_at: int = 0
     """The last epoch of the last fit, if a callback has stopped it."""
+    unfinished: Unfinished = WHOLE
+    """How far an epoch of a stream had come that was broken off."""
     turns: Turns = field(default_factory=Turns)
     listening: Listening = field(default_factory=Listening)
 
@@ -66,7 +84,8 @@ class Workings:
 
     def kept(self, network: Network) -> tuple[Any, ...]:
         """For a pickle of a trainer of this network: without what was measured on this machine."""
-        return self.orders, self.runs.kept(network), self.stopped_at, self.listening.states()
+        states = self.listening.states()
+        return self.orders, self.runs.kept(network), self.stopped_at, self.unfinished, states
 
     @classmethod
     def restored(cls, network: Network, kept: tuple[Any, ...] | None) -> Workings:
@@ -76,17 +95,22 @@ class Workings:
                 "a pickled trainer must be of this version of fastbp, got one of an older version: "
                 "have that version save it with fastbp.save, whose files later versions load."
             )
-        orders, runs, stopped_at, states = kept
+        orders, runs, stopped_at, unfinished, states = kept
         runs = Runs.restored(network, orders, runs)
-        return cls(orders, runs, stopped_at, listening=Listening(states))
+        return cls(orders, runs, stopped_at, unfinished, listening=Listening(states))
 
 
 def weighted(
-    network: Network, samples: kernels.Samples, options: Options, clip: float
+    network: Network,
+    samples: kernels.Samples,
+    options: Options,
+    clip: float,
+    *,
+    whole: bool = True,
 ) -> kernels.Samples:
     """Samples as they are trained on: weighted by class, and with smoothed targets.
 
-    ``clip`` is that of `kernels.Samples`.
+    ``clip`` is that of `kernels.Samples`; ``whole`` says whether they are all that there are.
     """
     if isinstance(options.class_weight, dict) and network.classes is not None:
         options.class_weight = options.class_weight  # by number, now that classes have labels
@@ -97,7 +121,7 @@ def weighted(
             f"{checks.shown(next(iter(weights)))}."
         )
     if weights is not None:
-        samples = with_class_weight(samples, weights)
+        samples = with_class_weight(samples, weights, whole=whole)
     if smoothing > 0:
         n_classes = network.sizes[-1] if network.loss_name == "cross_entropy" else 2
         samples = samples._replace(kept=1 - smoothing, shared=smoothing / n_classes)
@@ -142,62 +166,66 @@ class Asked(NamedTuple):
     verbose: int | None
 
 
-def prepared(trainer: Trainer, X: ArrayLike, y: ArrayLike, asked: Asked) -> Fit:
-    """The fit that is asked for, checked before anything is done."""
-    network, options = trainer.network, trainer.options
-    samples = network.training_samples(X, y, asked.sample_weight)
-    warn_of_sizes(trainer, samples)
+class Course(NamedTuple):
+    """How a fit is to go, once that has been checked."""
+
+    epochs: int
+    watch: Watch
+    listeners: tuple[Callback, ...]
+    progress: bool | None
+
+
+def checked(trainer: Trainer, asked: Asked, sets: Sequence[EvalSet] | None = None) -> Course:
+    """How a fit is to go; ``sets`` are those of `Asked.eval_set`, unless they are given."""
+    network = trainer.network
     epochs = checks.integer("epochs", asked.epochs, 0)
     check_rates(trainer, epochs)
     if asked.progress is not None:
         checks.flag("progress", asked.progress)
-    sets = eval_sets(network, asked.eval_set)
-    if asked.validation_split is not None:
-        if sets:
-            raise ValueError("validation_split must be None if there is an eval_set.")
-        seed = trainer.workings.orders.split_seed
-        samples, *sets = split_off(network, samples, y, asked.validation_split, seed)
-    samples = weighted(network, samples, options, trainer.clip)
+    if sets is None:
+        sets = eval_sets(network, asked.eval_set)
     scores = scoring.scores(asked.metrics, network)
     watch = Watch(sets, scores, len(trainer.history) + epochs, verbosity(asked.verbose))
     listeners = listeners_of(asked.callbacks)
     for listener in listeners:
         listener.check(watch.columns(network))
-    return Fit(trainer, samples, epochs, watch, listeners, asked.progress)
+    return Course(epochs, watch, listeners, asked.progress)
 
 
-class Fit:
-    """One fit of a trainer.
+def prepared(trainer: Trainer, X: ArrayLike, y: ArrayLike, asked: Asked) -> RowsFit:
+    """The fit that is asked for, checked before anything is done."""
+    network, options = trainer.network, trainer.options
+    samples = network.training_samples(X, y, asked.sample_weight)
+    warn_of_sizes(trainer, samples)
+    sets = None
+    if asked.validation_split is not None:
+        if asked.eval_set is not None:
+            raise ValueError("validation_split must be None if there is an eval_set.")
+        seed = trainer.workings.orders.split_seed
+        samples, *sets = split_off(network, samples, y, asked.validation_split, seed)
+    course = checked(trainer, asked, sets)
+    return RowsFit(trainer, weighted(network, samples, options, trainer.clip), course)
+
+
+class Fit(abc.ABC):
+    """One fit of a trainer, without what it trains on.
 
     Parameters
     ----------
     trainer : Trainer
-    samples : kernels.Samples
-        To train on.
-    epochs : int
-    watch : Watch
-    listeners : tuple of Callback
-    progress : bool or None
+    course : Course
     """
 
-    def __init__(
-        self,
-        trainer: Trainer,
-        samples: kernels.Samples,
-        epochs: int,
-        watch: Watch,
-        listeners: tuple[Callback, ...],
-        progress: bool | None,
-    ) -> None:
-        self.trainer, self.samples, self.epochs = trainer, samples, epochs
-        self.watch, self.listeners, self.progress = watch, listeners, progress
+    def __init__(self, trainer: Trainer, course: Course) -> None:
+        self.trainer = trainer
+        self.epochs, self.watch, self.listeners, self.progress = course
         self._network = trainer.network  # a callback may set another one, for the next fit
         self._workings, self._runs = trainer.workings, trainer.workings.runs
         self._turns, self._listening = trainer.workings.turns, trainer.workings.listening
 
     def run(self) -> None:
         """Train; whatever happens, call each callback's `on_end`, even if those of others fail."""
-        self._workings.stopped_at = 0
+        self._workings.stopped_at, self._workings.unfinished = 0, WHOLE
         with contextlib.ExitStack() as endings:
             endings.callback(self._leave_callbacks, self._listening.listeners)
             self._begin_callbacks(endings)
@@ -239,38 +267,51 @@ class Fit:
 
     def _train(self, endings: contextlib.ExitStack) -> None:
         """All epochs, or until stopped."""
-        n = self.samples.inputs.n
         this = None
         for k in range(self.epochs):
             if self._turns.stopped:
                 break
-            order = self._workings.orders.of(n, self.trainer.options_of(self._network).shuffle)
             eta = self.trainer.learning_rate_of(self._network)  # once, as calls may differ
             options = self.trainer.options_of(self._network, eta)
-            this = self._runs.begin(self._network, self.samples, order, eta, options, this)
+            this = self._begun(eta, options, this)
+            if this is None:
+                break
             if k == 0:
                 this.load()  # before the bar, which shows how fast it goes
                 self.watch.load(self._network)
-                bar = progress_bar(self.progress, self.epochs * n)
+                bar = progress_bar(self.progress, self._n_in_all())
                 self.watch.bar = endings.enter_context(bar)
-            self._epoch(this, options.n_threads, (self.epochs - 1 - k) * n)
+            self._epoch(this, options.n_threads)
         if self._turns.stopped:
             self._workings.stopped_at = len(self.trainer.history)
             self.watch.stopped(self.trainer.history)
 
-    def _epoch(self, this: Pass, n_threads: int | None, ahead: int) -> None:
+    @abc.abstractmethod
+    def _n_in_all(self) -> int | None:
+        """Samples of all epochs, if that is known."""
+
+    @abc.abstractmethod
+    def _begun(self, eta: float, options: Options, last: Pass | None) -> Pass | None:
+        """The pass of the next epoch; None if there is nothing left to train on."""
+
+    @abc.abstractmethod
+    def _chunks(self, this: Pass) -> Generator[int]:
+        """Train on the samples of an epoch, and yield the length of each chunk."""
+
+    def _epoch(self, this: Pass, n_threads: int | None) -> None:
         """Train for an epoch, or until stopped; evaluate, record, and tell the callbacks."""
         trainer, history = self.trainer, self.trainer.history
         self.watch.begin(history)
-        for chunk, done in enumerate(this.chunks(len(history) + 1, ahead), start=1):
-            if self.watch.bar is not None:
-                self.watch.bar.update(done)
-            for listener in self.listeners:
-                if chunk % listener.checked_every() == 0:
-                    listener.on_chunk(trainer, this.done, this.loss)
-            if self.listeners:  # they may have changed the parameters
-                self._network.parameters.check_finite()
-            this.stops = self._turns.stopped
+        with contextlib.closing(self._chunks(this)) as chunks:
+            for chunk, done in enumerate(chunks, start=1):
+                if self.watch.bar is not None:
+                    self.watch.bar.update(done)
+                for listener in self.listeners:
+                    if chunk % listener.checked_every() == 0:
+                        listener.on_chunk(trainer, this.done, this.loss)
+                if self.listeners:  # they may have changed the parameters
+                    self._network.parameters.check_finite()
+                this.stops = self._turns.stopped
         self._runs.end(this)
         row = {
             "train_loss": this.loss,
@@ -285,3 +326,30 @@ class Fit:
             listener.on_epoch(trainer)
             listener.epochs_seen = len(trainer.history)
             self._note_best()  # for the callbacks after it, which may save the trainer
+
+
+class RowsFit(Fit):
+    """A fit of a trainer to rows in memory.
+
+    Parameters
+    ----------
+    trainer : Trainer
+    samples : kernels.Samples
+        To train on.
+    course : Course
+    """
+
+    def __init__(self, trainer: Trainer, samples: kernels.Samples, course: Course) -> None:
+        super().__init__(trainer, course)
+        self._samples = samples
+
+    def _n_in_all(self) -> int | None:
+        return self.epochs * self._samples.inputs.n
+
+    def _begun(self, eta: float, options: Options, last: Pass | None) -> Pass | None:
+        n, shuffle = self._samples.inputs.n, self.trainer.options_of(self._network).shuffle
+        order = self._workings.orders.of(n, shuffle)
+        return self._runs.begin(self._network, self._samples, order, eta, options, last)
+
+    def _chunks(self, this: Pass) -> Generator[int]:
+        return this.chunks(len(self.trainer.history) + 1)

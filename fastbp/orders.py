@@ -32,6 +32,10 @@ class Orders:
             return checked_order(f"shuffle({n})", shuffle(n), n)
         return self._generator.permutation(n) if shuffle else kernels.IN_ORDER
 
+    def of_stream(self, epoch: int) -> np.random.Generator:
+        """For an epoch of a stream, counted from 0: whatever has been drawn before."""
+        return np.random.default_rng(np.random.SeedSequence(self.key, spawn_key=(epoch,)))
+
     @property
     def split_seed(self) -> int:
         """Of `validation_split`: not the generator's, whose orders must not depend on it."""

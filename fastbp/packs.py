@@ -14,7 +14,7 @@ from fastbp import kernels, schedules, threads
 from fastbp.callbacks import Callback
 from fastbp.divergence import DivergenceError
 from fastbp.evaluation import rows_of
-from fastbp.fitting import Fit, weighted
+from fastbp.fitting import Course, RowsFit, weighted
 from fastbp.network import Network
 from fastbp.pacing import paced
 from fastbp.progress import progress_bar
@@ -275,7 +275,8 @@ class Alone:
                 _one_pass(trainer, samples, report)
             else:
                 watch = Watch((), (), 0, False)
-                Fit(trainer, samples, epochs, watch, (_Reporting(report),), False).run()
+                course = Course(epochs, watch, (_Reporting(report),), False)
+                RowsFit(trainer, samples, course).run()
         except DivergenceError as error:
             return {member.number: error}
         return {}

@@ -21,14 +21,13 @@ class SampledPenalty:
         # The faster weights shrink, the more pieces are needed.
         self.pieces = int(min(n, max(_PENALTY_PIECES, 64 * n * (learning_rate * weight_decay))))
         self._before = network.parameters.penalty(*self._factors)
-        self.sum = 0.0
 
-    def add(self, n: int) -> None:
-        """After a piece of so many samples."""
+    def add(self, n: int) -> float:
+        """The sum of a piece of so many samples, after them."""
         before, after = self._before, self._network.parameters.penalty(*self._factors)
-        # Penalties count before each step: this leaves out the one after the last step.
-        self.sum += n * (before + after) / 2 + (before - after) / 2
         self._before = after
+        # Penalties count before each step: this leaves out the one after the last step.
+        return n * (before + after) / 2 + (before - after) / 2
 
 
 def sampled_penalty(

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,9 +23,12 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastbp import checks, frames, kernels, sparse
 from fastbp.frames import Values
+from fastbp.mapped import loaded
+from fastbp.pieces import placed, raw
 from fastbp.samples import FloatArray
+from fastbp.summaries import ColumnSummary, Spread, spread_of
 
-_KINDS = ("number", "truth", "text")
+_KIND_NAMES = {"number": "numbers", "truth": "truth values", "text": "text"}
 _PIXEL = 255.0
 # Rows that are converted at a time, so that a table of numbers is never held twice in float64.
 _BLOCK = 4096
@@ -43,7 +46,7 @@ class Column(NamedTuple):
     mean: float = 0.0
     scale: float = 1.0
     fill: float = 0.0
-    """What stands for a missing number: the median."""
+    """What stands for a missing number: the median, or the mean of a stream."""
     missing: bool = False
     """Whether values were missing in the rows that it was fitted to."""
     values: tuple[str, ...] = ()
@@ -157,16 +160,106 @@ class Preparation:
             fitted = tuple(
                 self._fitted(name, _values(name, column)) for name, column in columns.items()
             )
-        many = [column for column in fitted if len(column.values) > self.most_values]
+        self._refuse_many({column.name: len(column.values) for column in fitted})
+        target = None if y is None else _fitted_target(y, len(X), self.scale)
+        self._is_named, self._columns, self._target = named, fitted, target
+        return self
+
+    def fit_stream(self, source: Iterable[Any], *, targets: bool = False) -> Preparation:
+        """`fit` to rows that come in pieces, in one pass: such as those of `Trainer.fit_stream`.
+
+        Means and standard deviations of the pieces are merged, which changes them by rounding only.
+        A missing number becomes the mean, for the median cannot be merged.
+
+        Parameters
+        ----------
+        source : iterable
+            Of pieces (X, y) or (X, y, weight); weights have no effect.
+        targets : bool, default False
+            Whether y is the targets of a regression, which are scaled, too.
+
+        Returns
+        -------
+        Preparation
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            As `fit`; or if a piece has other columns than the first one. The message says which.
+        """
+        checks.flag("targets", targets)
+        found, named, are_pixels = dict[str, ColumnSummary](), False, True
+        spreads: list[Spread] = []
+        for piece in raw(source):
+            with placed(piece.place):
+                named, columns = _columns_of(loaded(piece.X))
+                are_pixels &= getattr(piece.X, "dtype", None) == np.uint8
+                found = found or {name: ColumnSummary() for name in columns}
+                if [*columns] != [*found]:
+                    raise ValueError(
+                        f"X must have the columns of the first piece, {checks.shown([*found])}; "
+                        f"got {checks.shown([*columns])}."
+                    )
+                for name, column in columns.items():
+                    self._add(found[name], name, _values(name, column))
+                if targets:
+                    its = [spread_of(each) for each in _target_columns(piece.y, len(piece.X))]
+                    pairs = zip(spreads, its, strict=True) if spreads else ()
+                    spreads = [mine.merged(each) for mine, each in pairs] or its
+        if not found:
+            raise ValueError("source must give at least one row, got none.")
+        if unknown := [name for name in self.hashed if name not in found]:
+            raise ValueError(f"hashed names {unknown[0]!r}, which is no column of X.")
+        if are_pixels:
+            fitted = tuple(Column(name, "number", scale=_PIXEL) for name in found)
+        else:
+            fitted = tuple(self._of_summary(name, each) for name, each in found.items())
+        self._is_named, self._columns = named, fitted
+        self._target = _shift_and_scale(spreads, self.scale) if targets else None
+        return self
+
+    def _refuse_many(self, counts: Mapping[str, int]) -> None:
+        """Refuse columns of text with too many values."""
+        many = {name: n for name, n in counts.items() if n > self.most_values}
         if many:
-            listed = ", ".join(f"{column.name!r} ({len(column.values):,})" for column in many)
+            listed = ", ".join(f"{name!r} ({n:,})" for name, n in many.items())
             raise ValueError(
                 f"X has text columns of more than {self.most_values} values: {listed}; leave "
                 "such a column out, or name it in hashed (--drop and --hashed of the command line)."
             )
-        target = None if y is None else _fitted_target(y, len(X), self.scale)
-        self._is_named, self._columns, self._target = named, fitted, target
-        return self
+
+    def _add(self, summary: ColumnSummary, name: str, given: Values) -> None:
+        """Count a piece of a column."""
+        if given.kind == "number":
+            _refuse_infinity(name, given)
+        other = summary.add(given)
+        if other:
+            raise ValueError(
+                f"column {name!r} of X must hold {_KIND_NAMES[other]} as in the pieces before, "
+                f"got {_KIND_NAMES[given.kind]}."
+            )
+        if name in self.hashed:
+            summary.texts.clear()
+        self._refuse_many({name: len(summary.texts)})
+
+    def _of_summary(self, name: str, found: ColumnSummary) -> Column:
+        """What is to be done to a column of a stream."""
+        is_missing = found.missing > 0
+        if found.kind == "nothing":
+            raise ValueError(f"column {name!r} of X has no values; leave it out.")
+        if name in self.hashed and found.kind != "text":
+            raise ValueError(f"hashed names {name!r}, which holds no text.")
+        if found.kind == "text":
+            buckets = self._BUCKETS if name in self.hashed else 0
+            texts = tuple(sorted(found.texts))
+            return Column(name, "text", missing=is_missing, values=texts, buckets=buckets)
+        if found.kind == "truth":
+            return Column(name, "truth", missing=is_missing)
+        assert found.spread is not None
+        fill = found.spread.mean
+        mean, scale = (fill, found.deviation()) if self.scale else (0.0, 1.0)
+        return Column(name, "number", mean, scale, fill, is_missing)
 
     def _fitted(self, name: str, given: Values) -> Column:
         """What is to be done to a column, so that it can be done to others."""
@@ -188,7 +281,8 @@ class Preparation:
         mean, scale = 0.0, 1.0
         if self.scale:
             filled = np.where(is_missing, fill, given.entries) if any_missing else present
-            mean, scale = _moments(filled)
+            spread = spread_of(filled)
+            mean, scale = spread.mean, spread.scale
         return Column(name, "number", mean, scale, fill, any_missing)
 
     # Use ----------------------------------------------------------------------------------------
@@ -617,13 +711,12 @@ def _refuse(name: str, column: str, value: Any, row: int, dtype: np.dtype[Any]) 
 
 
 def _other_kind(column: Column, values: Values, name: str) -> str:
-    kinds = {"number": "numbers", "truth": "truth values", "text": "text"}
     present = values.entries[~values.missing]
     if column.kind == "truth" and values.kind == "number":
         present = present[(present != 0) & (present != 1)]
     return (
-        f"column {column.name!r} of {name} must hold {kinds[column.kind]} as in the training rows, "
-        f"got {checks.shown(present.tolist()[0])}."
+        f"column {column.name!r} of {name} must hold {_KIND_NAMES[column.kind]} as in the training "
+        f"rows, got {checks.shown(present.tolist()[0])}."
     )
 
 
@@ -660,26 +753,6 @@ def _median(numbers: NDArray[np.float64]) -> float:
     return float(middle if math.isfinite(middle) else low / 2 + high / 2)
 
 
-@np.errstate(under="ignore")
-def _moments(numbers: NDArray[np.float64]) -> tuple[float, float]:
-    """Mean and standard deviation by two passes; a constant column has the scale 1.
-
-    Numbers are divided by a power of 2 first, so that no square overflows or underflows.
-    """
-    lowest, highest = float(numbers.min()), float(numbers.max())
-    if lowest == highest:
-        return lowest, 1.0
-    power = math.frexp(max(abs(lowest), abs(highest)))[1]
-    part = np.ldexp(numbers, -power)
-    mean = float(part.mean())
-    part -= mean
-    rest = float(part.mean())  # what rounding left in the mean
-    part -= rest
-    part *= part
-    scale = math.ldexp(math.sqrt(part.mean()), power)
-    return math.ldexp(mean + rest, power), scale if scale > 0 else 1.0
-
-
 def _targets(y: ArrayLike, name: str = "y") -> NDArray[np.float64]:
     """Targets of a regression: finite numbers in one or two dimensions."""
     if np.ma.is_masked(y):
@@ -705,12 +778,22 @@ def _targets(y: ArrayLike, name: str = "y") -> NDArray[np.float64]:
 def _fitted_target(
     y: ArrayLike, n: int, scale: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    return _shift_and_scale([spread_of(column) for column in _target_columns(y, n)], scale)
+
+
+def _target_columns(y: ArrayLike, n: int) -> NDArray[np.float64]:
     values = _targets(y)
     if len(values) != n:
         raise ValueError(f"y must have one entry per row of X, {n}, got {len(values)}.")
-    columns = values.reshape(n, -1).T
-    pairs = [_moments(column) if scale else (0.0, 1.0) for column in columns]
-    return np.array([mean for mean, _ in pairs]), np.array([spread for _, spread in pairs])
+    return values.reshape(n, -1).T
+
+
+def _shift_and_scale(
+    spreads: Sequence[Spread], scale: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What is subtracted from each column of targets, and what they are divided by."""
+    pairs = [(each.mean, each.scale) if scale else (0.0, 1.0) for each in spreads]
+    return np.array([mean for mean, _ in pairs]), np.array([divisor for _, divisor in pairs])
 
 
 # Descriptions -----------------------------------------------------------------------------------
@@ -730,7 +813,7 @@ def _short(column: Column) -> dict[str, Any]:
 def _restored(i: int, fields: Mapping[str, Any]) -> Column:
     column = Column(**{**fields, "values": tuple(fields.get("values", ()))})
     name = f"preparation.columns[{i}]"
-    checks.choice(f"{name}.kind", column.kind, _KINDS)
+    checks.choice(f"{name}.kind", column.kind, _KIND_NAMES)
     numbers = column.mean, column.scale, column.fill
     if not all(map(math.isfinite, numbers)) or not column.scale > 0:
         raise ValueError(f"{name} must have a finite mean and fill, and a scale above 0")

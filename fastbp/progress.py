@@ -65,7 +65,7 @@ def _in_notebook() -> bool:
     return "ipykernel.zmqshell" in sys.modules
 
 
-def _made_bar(total: int, unit: str, stream: Any) -> Any:
+def _made_bar(total: int | None, unit: str, stream: Any) -> Any:
     """A bar of tqdm's that suits the place: of widgets in a notebook, else of text."""
     with warnings.catch_warnings():
         # Without ipywidgets, a notebook gets a bar of text, and needs no advice in the midst of it.
@@ -76,10 +76,10 @@ def _made_bar(total: int, unit: str, stream: Any) -> Any:
 
 
 @contextlib.contextmanager
-def progress_bar(progress: bool | None, total: int, unit: str = " samples") -> Iterator[Any]:
+def progress_bar(progress: bool | None, total: int | None, unit: str = " samples") -> Iterator[Any]:
     """A bar with tqdm's ``update`` and its setters of texts, or None for none.
 
-    It counts up to ``total``, of samples or of another unit.
+    It counts up to ``total``, of samples or of another unit, if that is known.
     ``progress=None`` shows it in a notebook, and where stderr is a terminal. What this thread
     prints meanwhile goes above a bar of text.
     """

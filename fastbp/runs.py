@@ -5,10 +5,12 @@ Kernels are called for training only here; `parameters.py` calls one for the gra
 
 from __future__ import annotations
 
+import collections
 import functools
+import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -248,14 +250,10 @@ class Run:
 
 
 class Pass:
-    """One pass over samples.
+    """One pass over samples, which may come in several parts.
 
     Attributes
     ----------
-    done : int
-        Samples so far.
-    loss_sum : float
-        Of these samples.
     seconds : float
         Time spent in kernels and in checks of their results.
     stops : bool
@@ -267,21 +265,49 @@ class Pass:
     ) -> None:
         self.run, self.eta = run, eta
         self.samples = samples if order is samples.order else samples._replace(order=order)
-        self.done, self.loss_sum, self.seconds = 0, 0.0, 0.0
-        self.stops = False
-        self._batch_size, self._rates = options.batch_size, (eta, options.weight_decay)
-        self._sampled = None
-        if options.reduction == "batch" and run.way.penalty is None:
-            factors = options.weight_decay, options.l1
-            self._sampled = sampled_penalty(run.network, *factors, samples.inputs.n, eta)
+        self.seconds, self.stops = 0.0, False
+        self.batch_size, self._rates = options.batch_size, (eta, options.weight_decay)
+        self._penalized = options.weight_decay, options.l1
+        self._samples_penalties = options.reduction == "batch" and run.way.penalty is None
+        self._penalties = 0.0
+        # Samples of the parts before this one, and what the last call of the kernel has left:
+        # samples of this part that are done, and the sum of all losses.
+        self._before, self._left = 0, collections.deque([(0, 0.0)], maxlen=1)
+
+    @property
+    def done(self) -> int:
+        """Samples so far, exactly, also after Ctrl-C."""
+        return self._before + self._left[0][0]
+
+    @property
+    def loss_sum(self) -> float:
+        """Of these samples."""
+        return self._left[0][1]
+
+    @property
+    def unit(self) -> int:
+        """A part may end after any multiple of so many samples."""
+        is_batched = self.run.way.entry == "train_minibatch"
+        return self.batch_size if is_batched else self.run.way.block
+
+    def resume(self, done: int, loss_sum: float, seconds: float) -> None:
+        """Go on from a pass that was broken off after so many samples."""
+        self._before, self.seconds = done, seconds
+        self._left.append((0, loss_sum))
+
+    def go_on(self, samples: kernels.Samples) -> None:
+        """Take the next part of the pass, now that the last one is done; in the order it has."""
+        self._before = self.done
+        self._left.append((0, self.loss_sum))
+        self.samples = samples
 
     def load(self) -> None:
         """Compile or load the kernel, by a call without rows, outside of what is timed."""
         self._step(0, 0, kernels.ALONE)
         self.run.is_loaded = True
 
-    def chunks(self, epoch: int, ahead: int = 0) -> Iterator[int]:
-        """Train, and yield the length of each chunk; ``ahead`` samples come after the pass.
+    def chunks(self, epoch: int) -> Generator[int]:
+        """Train, and yield the length of each chunk.
 
         Raises
         ------
@@ -292,26 +318,28 @@ class Pass:
             before the chunk are restored, and the optimizer's state is reset.
         """
         run, n, block = self.run, self.samples.inputs.n, self.run.way.block
-        if run.way.entry == "train_minibatch" and self._batch_size > 1:
+        sampled = None
+        if self._samples_penalties:
+            sampled = sampled_penalty(run.network, *self._penalized, n, self.eta)
+        if run.way.entry == "train_minibatch" and self.batch_size > 1:
             block *= max(1, _LEAST_CHUNK // block)
         if not run.is_loaded:
             self.load()
         if run.state is not None and not run.has_finite_params():
             run.network.parameters.check_finite()  # before a chunk could spoil the moments, too
-        pieces = self._sampled.pieces if self._sampled else 1
+        pieces = sampled.pieces if sampled else 1
         for start, stop in paced(n, run.operations, block, pieces):
             if self.stops:  # within a batch, which is trained to its end
-                stop = min(stop, -(-start // self._batch_size) * self._batch_size)
+                stop = min(stop, -(-start // self.batch_size) * self.batch_size)
             self._chunk(start, stop, epoch)
-            if self._sampled:
-                self._sampled.add(stop - start)
-            self.done = stop
+            if sampled:
+                self._penalties += sampled.add(stop - start)
             yield stop - start
-            if self.stops and stop % self._batch_size == 0:
+            if self.stops and stop % self.batch_size == 0:
                 return
 
     def _chunk(self, start: int, stop: int, epoch: int) -> None:
-        run = self.run
+        run, left = self.run, self._left[0]
         run.keep()
         run.network.parameters.ready_for = None
         run.rates[0], run.rates[1] = self._rates
@@ -324,6 +352,7 @@ class Pass:
             spoilt = run.spoilt(self.loss_sum)
             if spoilt is not None:
                 run.restore()
+                self._left.append(left)
         self.seconds += time.perf_counter() - began
         if spoilt is not None:
             run.network.parameters.check_finite()  # what was not finite before the chunk is not now
@@ -333,8 +362,10 @@ class Pass:
         way, state = self.run.way, self.run.network.parameters.state
         kernel = getattr(kernels, way.entry)
         arguments = state, *way.scratch, self.samples, start, stop, self.loss_sum
-        alone = way.entry == "train_sequential"
-        self.loss_sum = kernel(*arguments) if alone else kernel(*arguments, team)
+        arguments += () if way.entry == "train_sequential" else (team,)
+        # Ctrl-C during a call strikes before its result is assigned to anything, but never within
+        # these functions, which are C.
+        self._left.extend(zip((stop,), itertools.starmap(kernel, (arguments,)), strict=False))
 
     @property
     def loss(self) -> float:
@@ -348,8 +379,8 @@ class Pass:
         if self.run.way.penalty is not None:
             total = float(self.run.way.penalty[0])
             self.run.way.penalty[0] = 0
-        elif self._sampled:
-            total = self._sampled.sum
+        elif self._samples_penalties:
+            total = self._penalties
         return total / self.done
 
 
@@ -419,13 +450,19 @@ class Runs:
         learning_rate: float,
         options: Options,
         after: Pass | None = None,
+        *,
+        is_stream: bool = False,
     ) -> Pass:
         """Begin a pass, with the last run if that fits; `end` gives the run back.
 
         Until then the run is not kept here, so that a nested pass gets scratch of its own. A pass
-        ``after`` another one over the same inputs does not look at them again.
+        ``after`` another one over the same inputs, or the same stream, does not look at them again.
         """
-        if after is not None and self._goes_on(after, network, samples, learning_rate, options):
+        if (
+            after is not None
+            and (is_stream or samples.inputs is after.samples.inputs)
+            and self._goes_on(after, network, learning_rate, options)
+        ):
             self._spare = None
             return Pass(after.run, samples, order, learning_rate, options)
         state: OptimizerState | None = None
@@ -461,16 +498,14 @@ class Runs:
         self,
         after: Pass,
         network: Network,
-        samples: kernels.Samples,
         learning_rate: float,
         options: Options,
     ) -> bool:
-        """Whether the last pass was as the next one is to be, over the same inputs."""
+        """Whether the last pass was as the next one is to be."""
         run = after.run
         return (
             run is self._spare
             and run.state is self.state
-            and samples.inputs is after.samples.inputs
             and run.made_for[:3] == (network, learning_rate, options.of_steps)
         )
 

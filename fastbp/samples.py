@@ -445,18 +445,29 @@ def _as_it_is(array: NDArray[Any], kind: np.dtype[Any], ndim: int) -> NDArray[An
     return view
 
 
+def checked_factors(name: str, given: ArrayLike, n: int, least: str = "") -> NDArray[np.float64]:
+    """``given`` as n finite numbers of at least 0; ``least`` goes into the message."""
+    array = _numeric(name, given)
+    if array.shape != (n,):
+        raise ValueError(
+            f"{name} must have one entry per row of X, shape ({n},); got shape {array.shape}."
+        )
+    whole = _kernel_array(name, array, np.dtype(np.float64))
+    if n > 0 and whole.min() < 0:
+        row = int(np.argmin(whole))
+        raise ValueError(
+            f"{name} must be at least 0 everywhere{least}, got {array[row]} in row {row}."
+        )
+    return kernels.read_only(whole)
+
+
 @np.errstate(all="ignore")
 def _weights(sample_weight: ArrayLike, n: int) -> NDArray[np.float64]:
     """Weights with a mean of 1."""
-    given = _numeric("sample_weight", sample_weight)
-    if given.shape != (n,):
-        raise ValueError(
-            f"sample_weight must have one entry per row of X, shape ({n},); "
-            f"got shape {given.shape}."
-        )
-    whole = _kernel_array("sample_weight", given, np.dtype(np.float64))
-    if whole.min() < 0 or whole.max() <= 0:
-        raise ValueError("sample_weight must be at least 0 everywhere and above 0 somewhere.")
+    least = " and above 0 somewhere"
+    whole = checked_factors("sample_weight", sample_weight, n, least)
+    if whole.max() <= 0:
+        raise ValueError(f"sample_weight must be at least 0 everywhere{least}.")
     weights = whole / whole.max()  # their sum cannot overflow
     weights /= weights.mean()
     return kernels.read_only(weights)
@@ -471,9 +482,13 @@ def balanced_weights(classes: NDArray[np.int64], n_classes: int) -> NDArray[np.f
 
 @np.errstate(all="ignore")
 def with_class_weight(
-    samples: kernels.Samples, weights: str | Sequence[float] | None
+    samples: kernels.Samples, weights: str | Sequence[float] | None, *, whole: bool = True
 ) -> kernels.Samples:
-    """Samples whose weights are multiplied by their class's."""
+    """Samples whose weights are multiplied by their class's.
+
+    They are all that are trained on, unless ``whole=False``: then those of a class of weight 0 may
+    be among themselves.
+    """
     if weights is None:
         return samples
     classes: NDArray[Any] = samples.labels
@@ -489,7 +504,7 @@ def with_class_weight(
     each = np.asarray(balanced if isinstance(weights, str) else weights, np.float64)[classes]
     if len(samples.weights) > 0:
         each = each * samples.weights
-    if not each.any():
+    if whole and not each.any():
         raise ValueError("class_weight must leave some sample a weight above 0.")
     return samples._replace(weights=kernels.read_only(each))
 

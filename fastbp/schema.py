@@ -163,6 +163,8 @@ TRAINER = fields(
         "counts": _counts,
         # Only after `learn_one` or `partial_fit`.
         "stream": fields({"samples": whole(1, 2**63), "loss_sum": number, "recent": number}),
+        # Only within an epoch of `fit_stream`.
+        "unfinished": fields({"samples": whole(1, 2**63), "loss_sum": number, "seconds": number}),
         # Only if callbacks had states to save.
         "callbacks": items(_CALLBACK),
     },

@@ -15,6 +15,7 @@ import safetensors.numpy
 
 from fastbp import checks, files, optimizers, schema
 from fastbp.callbacks import CallbackState
+from fastbp.fitting import Unfinished
 from fastbp.history import History
 from fastbp.network import Network
 from fastbp.options import restored_options
@@ -154,6 +155,8 @@ def _description(
     }
     if trainer.stream.samples > 0:
         part["stream"] = trainer.stream.described()
+    if trainer.unfinished > 0:
+        part["unfinished"] = trainer.workings.unfinished._asdict()
     return state.optimizer, part, state.moments
 
 
@@ -439,4 +442,6 @@ def _restored_trainer(network: Network, part: dict[str, Any]) -> Trainer:
     if not isinstance(trainer.optimizer, optimizers.NAdam) and part.get("counts", _NO_COUNTS)[1]:
         raise ValueError("trainer.counts[1] must be 0 for any optimizer but nadam")
     trainer.workings.orders.restore(part)
+    if "unfinished" in part:
+        trainer.workings.unfinished = Unfinished(**part["unfinished"])
     return trainer

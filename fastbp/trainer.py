@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastbp import checks, kernels, keywords, optimizers
+from fastbp import checks, kernels, keywords, optimizers, streaming
 from fastbp.callbacks import Callback
 from fastbp.evaluation import Predicting
 from fastbp.fitting import Asked, Workings, prepared, weighted
@@ -240,6 +240,110 @@ class Trainer(Configured, Predicting):
         fit = prepared(self, X, y, asked)
         self.workings.turns.take(self.network.trained_by, fit.run)
         return self.history
+
+    @keywords.hinted
+    def fit_stream(
+        self,
+        source: Any,
+        *,
+        epochs: int = 1,
+        window: int = 65_536,
+        shuffle: bool = True,
+        eval_set: Any = None,
+        steps: int | None = None,
+        callbacks: Iterable[Callback | Callable[[Trainer], Any]] = (),
+        prefetch: int = 2,
+        start: int = 0,
+        metrics: Any = (),
+        progress: bool | None = None,
+        verbose: int | None = None,
+    ) -> History:
+        """Train on rows that come in pieces, such as those of data larger than memory.
+
+        Batches are cut across the borders of the pieces: in the order given, parameters have the
+        bits of a pass over the same rows in memory, however the source cuts them.
+
+        Parameters
+        ----------
+        source : iterable, or callable
+            Gives pieces (X, y) or (X, y, weight) of any number of rows, as `fit` takes them:
+            arrays, memory maps, sparse matrices, frames, Arrow's record batches, torch's tensors;
+            or single samples, such as those of a data set of torch. It is iterated over once an
+            epoch; or it is a function that is called with the epoch's number, counted from 0, and
+            gives something iterable. `fastbp.streams` has sources for arrays, frames and Parquet.
+        epochs : int, default 1
+            Passes over the source, after those that the history has.
+        window : int, default 65536
+            Rows that are held to draw the next ones from. An eighth is drawn at a time, and the
+            next rows take their places. In the order given, an eighth of it is trained on at once.
+        shuffle : bool, default True
+            Draw rows from the window; the order follows from the trainer's seed, the epoch's number
+            and the window, never from the pieces. The trainer's own ``shuffle`` is not used.
+        eval_set : (X, y) or list of such tuples, optional
+            As `fit`; in memory.
+        steps : int, optional
+            Batches of an epoch. An iterator, which can be read only once, goes on from epoch to
+            epoch, and may be endless; any other source begins anew.
+        callbacks : iterable of Callback or callable, optional
+            As `fit`.
+        prefetch : int, default 2
+            Eighths of the window that a thread holds ready, while others are trained on. With 0 the
+            source is read in between, by the calling thread.
+        start : int, default 0
+            Samples of the first epoch that have been trained on already: `unfinished`, after an
+            epoch that was broken off. They are read, but left out.
+        metrics : iterable of str or callable, or one of them, optional
+            As `fit`.
+        progress : bool, optional
+            As `fit`.
+        verbose : int, optional
+            As `fit`.
+
+        Returns
+        -------
+        History
+            The trainer's `history`.
+
+        Raises
+        ------
+        ValueError
+            If an argument or a piece is not what it should be; the message says which piece.
+        DivergenceError
+            As `fit`.
+        RuntimeError
+            As `fit`.
+        Exception
+            Whatever the source raises, with a note that says for which piece. What came before is
+            trained on first.
+
+        Warns
+        -----
+        ScaleWarning
+            Once, if inputs or targets are far from unit size in the first rows.
+
+        Notes
+        -----
+        Whatever ends an epoch early, Ctrl-C included, leaves the network whole, and `unfinished`
+        says after how many samples; with ``start=trainer.unfinished`` the same call goes on from
+        there, with the bits of an epoch that was not broken off.
+
+        Weights are factors of the gradients as they are given, for their mean over all rows is not
+        known; likewise ``class_weight`` must not be "balanced".
+
+        How steps are computed is decided by the first eighth of the window, as by all rows in
+        memory: where their shares of zeros lie on two sides of a limit, results differ by rounding,
+        unless ``method`` is given.
+        """
+        how = streaming.reading(source, window, shuffle, steps, prefetch, start)
+        asked = Asked(epochs, eval_set, None, metrics, None, callbacks, progress, verbose)
+        fit = streaming.prepared(self, how, asked)
+        self.workings.turns.take(self.network.trained_by, fit.run)
+        return self.history
+
+    @property
+    def unfinished(self) -> int:
+        """Samples of an epoch of `fit_stream` that was broken off, in whole batches; else 0."""
+        return self.workings.unfinished.samples
 
     def partial_fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None

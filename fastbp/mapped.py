@@ -1,0 +1,71 @@
+"""Rows of memory maps, read through their files.
+
+A page of a map that is touched counts as the process's memory until the system takes it back, and
+kills the process where the file has become shorter. A read does neither.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def loaded(array: Any) -> Any:
+    """A contiguous part of a memory map as an array of its own; anything else as it is.
+
+    Raises
+    ------
+    ValueError
+        If the file has become shorter.
+    """
+    place = _place(array)
+    if place is None:
+        return array
+    path, offset = place
+    out = np.empty(array.shape, array.dtype)
+    buffer = out.reshape(-1).view(np.uint8).data
+    with open(path, "rb", buffering=0) as file:
+        file.seek(offset)
+        done = 0
+        while done < len(buffer):
+            n = file.readinto(buffer[done : done + _MOST])
+            if not n:
+                raise ValueError(
+                    f"{path} must be as long as when it was mapped, and has become shorter: bytes "
+                    f"{offset + done:,} to {offset + len(buffer):,} are missing."
+                )
+            done += n
+    return out
+
+
+# Bytes of a read: short enough for Ctrl-C.
+_MOST = 1 << 26
+
+
+def is_mapped(array: Any) -> bool:
+    """Whether it is a contiguous part of a file that is mapped and may be read instead."""
+    return _place(array) is not None
+
+
+def _place(array: Any) -> tuple[str, int] | None:
+    """The file of a mapped array, and where in it the array begins."""
+    if not isinstance(array, np.ndarray) or array.size == 0 or not array.flags.c_contiguous:
+        return None
+    root: Any = None
+    each: Any = array
+    while each is not None:
+        if isinstance(each, np.memmap):
+            root = each
+        each = getattr(each, "base", None)
+    # A map that is copied on writing may hold what its file does not.
+    if root is None or root.filename is None or root.mode == "c":
+        return None
+    ahead = _address(array) - _address(root)
+    return str(root.filename), int(root.offset) + ahead
+
+
+def _address(array: NDArray[Any]) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address

@@ -1,0 +1,202 @@
+"""A fit over a stream: the batches of a pass in memory, whatever the pieces that come."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from fastbp import checks, kernels, pieces, windows
+from fastbp.fitting import (
+    WHOLE,
+    Asked,
+    Course,
+    Fit,
+    Unfinished,
+    checked,
+    warn_of_sizes,
+    weighted,
+)
+from fastbp.options import Options
+from fastbp.prefetching import Prefetched
+from fastbp.runs import Pass
+
+if TYPE_CHECKING:
+    from fastbp.trainer import Trainer
+
+
+class Reading(NamedTuple):
+    """How a source is read, once that has been checked."""
+
+    source: Any
+    window: int
+    shuffle: bool
+    steps: int | None
+    prefetch: int
+    start: int
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether the source can be read only once."""
+        return hasattr(self.source, "__next__")
+
+    def begun(self, epoch: int) -> Iterable[Any]:
+        """The source from its beginning, for an epoch."""
+        source = self.source
+        if hasattr(source, "__iter__"):
+            return cast("Iterable[Any]", source)
+        if hasattr(source, "__getitem__"):  # such as a data set of torch
+            return (source[i] for i in range(len(source)))
+        made = source(epoch)
+        if not hasattr(made, "__iter__"):
+            raise ValueError(
+                f"source({epoch}) must give something iterable, got {checks.shown(made)}."
+            )
+        return cast("Iterable[Any]", made)
+
+
+def reading(
+    source: Any, window: Any, shuffle: Any, steps: Any, prefetch: Any, start: Any
+) -> Reading:
+    """How a source is read; see `Trainer.fit_stream`."""
+    is_set = hasattr(source, "__getitem__") and hasattr(source, "__len__")
+    if not (is_set or hasattr(source, "__iter__") or callable(source)):
+        raise ValueError(
+            "source must be iterable, or a function of the epoch that gives something iterable; "
+            f"got {checks.shown(source)}."
+        )
+    return Reading(
+        source,
+        checks.integer("window", window, 1),
+        checks.flag("shuffle", shuffle),
+        None if steps is None else checks.integer("steps", steps, 1),
+        checks.integer("prefetch", prefetch, 0),
+        checks.integer("start", start, 0),
+    )
+
+
+def prepared(trainer: Trainer, how: Reading, asked: Asked) -> StreamFit:
+    """The fit that is asked for, checked as far as that goes without reading the source."""
+    course = checked(trainer, asked)
+    if how.is_used_up and course.epochs > 1 and how.steps is None:
+        raise ValueError(
+            f"source must be iterable once an epoch, and an iterator is not; got epochs="
+            f"{course.epochs}: pass a function that makes the iterator, or steps."
+        )
+    if trainer.options.class_weight == "balanced":
+        raise ValueError(
+            "class_weight must be a factor for each class in fit_stream, got 'balanced', which "
+            "needs the number of samples of each class: count them first."
+        )
+    return StreamFit(trainer, how, course)
+
+
+class StreamFit(Fit):
+    """A fit of a trainer over a stream.
+
+    Parameters
+    ----------
+    trainer : Trainer
+    how : Reading
+    course : Course
+    """
+
+    def __init__(self, trainer: Trainer, how: Reading, course: Course) -> None:
+        super().__init__(trainer, course)
+        self._how, self._options, self._clip = how, trainer.options, trainer.clip
+        self._ahead: Prefetched[kernels.Samples] | None = None
+        self._rows = windows.Rows(())
+        # Of the epoch that is going on: the parts that are to come.
+        self._coming: Iterator[kernels.Samples] = iter(())
+        # What has been learned of the first one, and how many samples were not, but are left out.
+        self._learned, self._left_out = WHOLE, how.start
+        if how.start == trainer.unfinished:
+            self._learned, self._left_out = trainer.workings.unfinished, 0
+
+    def run(self) -> None:
+        """As `Fit.run`; the source is left in the end, whatever happens."""
+        try:
+            super().run()
+        finally:
+            self._leave()
+
+    def _n_in_all(self) -> int | None:
+        return None
+
+    def _begun(self, eta: float, options: Options, last: Pass | None) -> Pass | None:
+        how, size = self._how, options.batch_size
+        if last is not None:
+            self._learned, self._left_out = WHOLE, 0
+        if last is None or not how.is_used_up:
+            self._enter()
+        most = sys.maxsize if how.steps is None else how.steps * size
+        parts = windows.whole_batches(self._rows.take(most), size)
+        first = next(parts, None)
+        if first is None and last is not None and how.is_used_up:
+            return None
+        start = self._learned.samples + self._left_out
+        rows = windows.Rows(itertools.chain([first], parts) if first is not None else ())
+        for _ in rows.take(start):
+            pass
+        self._coming = rows.take(sys.maxsize)
+        coming = next(self._coming, None)
+        if coming is not None:
+            self._coming = itertools.chain([coming], self._coming)
+        if first is None or (coming is None and self._learned is WHOLE):
+            after = f" after the first {start:,}, which start leaves out" * (start > 0)
+            raise ValueError(f"source must give at least one row{after}, got none.")
+        if last is None:
+            warn_of_sizes(self.trainer, first)
+        order = kernels.IN_ORDER
+        this = self._runs.begin(self._network, first, order, eta, options, last, is_stream=True)
+        this.resume(*self._learned)
+        return this
+
+    def _chunks(self, this: Pass) -> Generator[int]:
+        epoch = len(self.trainer.history) + 1
+        try:
+            for part in windows.whole_batches(self._coming, this.unit):
+                this.go_on(part)
+                for done in this.chunks(epoch):
+                    self._note(this)
+                    yield done
+                if this.stops:
+                    break
+        except BaseException:
+            self._note(this)
+            raise
+        self._workings.unfinished = WHOLE
+
+    def _note(self, this: Pass) -> None:
+        """Note how far the epoch has come, in whole batches."""
+        done = this.done // this.batch_size * this.batch_size
+        if done > 0:  # within a batch that takes several calls, the share of its loss is estimated
+            loss_sum = this.loss_sum * (done / this.done)
+            samples = self._left_out + done
+            self._workings.unfinished = Unfinished(samples, loss_sum, this.seconds)
+
+    def _enter(self) -> None:
+        """Begin to read the source."""
+        self._leave()
+        how, epoch = self._how, len(self.trainer.history)
+        source, part = how.begun(epoch), max(1, how.window // windows.PARTS)
+        generator = self._workings.orders.of_stream(epoch)
+
+        def made(is_awaited: Callable[[], bool]) -> Iterator[kernels.Samples]:
+            rows = pieces.samples(source, self._converted)
+            if how.shuffle:
+                return windows.shuffled(rows, how.window, generator)
+            return windows.in_order(rows, part, is_awaited)
+
+        self._ahead = Prefetched(made, how.prefetch)
+        self._rows = windows.Rows(self._ahead)
+
+    def _leave(self) -> None:
+        if self._ahead is not None:
+            self._ahead.close()
+
+    def _converted(self, X: Any, y: Any) -> kernels.Samples:
+        """A piece as it is trained on."""
+        samples = self._network.training_samples(X, y)
+        return weighted(self._network, samples, self._options, self._clip, whole=False)

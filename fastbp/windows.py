@@ -1,0 +1,178 @@
+"""Rows of a stream in the order in which they are trained on: as they come, or shuffled."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp import kernels
+from fastbp.rows import cut, joined, taken
+from fastbp.splitting import Rows as Places
+
+# How rows are trained on is decided by the first of them: by their zeros, and their number up to
+# this one.
+_FIRST = 2048
+PARTS = 8
+"""A window has so many parts, of which one is drawn, and replaced, at a time."""
+
+
+class Rows:
+    """The rows of pieces, so many at a time, whatever the pieces."""
+
+    def __init__(self, pieces: Iterable[kernels.Samples]) -> None:
+        self._pieces = iter(pieces)
+        self._rest: kernels.Samples | None = None
+
+    def take(self, n: int) -> Iterator[kernels.Samples]:
+        """The next n rows, or all that are left, as parts of the pieces."""
+        while n > 0:
+            piece = self._rest or next(self._pieces, None)
+            if piece is None:
+                return
+            length = piece.inputs.n
+            self._rest = cut(piece, n, length) if n < length else None
+            yield cut(piece, 0, n) if n < length else piece
+            n -= length
+
+
+def in_order(
+    pieces: Iterable[kernels.Samples], length: int, is_awaited: Callable[[], bool]
+) -> Iterator[kernels.Samples]:
+    """Rows as they come, copied, ``length`` at a time; fewer while somebody waits for them.
+
+    The first time they are some thousands in any case: how all are trained on depends on those.
+    """
+    rows, held, n = Rows(pieces), list[kernels.Samples](), 0
+    wanted, is_first = max(length, _FIRST), True
+    while True:
+        try:
+            for part in rows.take(wanted):
+                held.append(joined([part]))  # the source may change what it gave
+                n += part.inputs.n
+                if not is_first and is_awaited():
+                    break
+        except BaseException:
+            if n > 0:  # what came before is trained on
+                yield joined(held)
+            raise
+        if n == 0:
+            return
+        yield joined(held) if len(held) > 1 else held[0]
+        held, n, wanted, is_first = [], 0, length, False
+
+
+def shuffled(
+    pieces: Iterable[kernels.Samples], window: int, generator: np.random.Generator
+) -> Iterator[kernels.Samples]:
+    """Rows drawn at random from a window of those that have come, copied.
+
+    The window is filled first. Then an eighth of it is drawn at a time, and the next rows take the
+    places of those; when there are no more, the rest comes in random order. So the order follows
+    from the generator and the window alone.
+    """
+    rows, part = Rows(pieces), max(1, window // PARTS)
+    first = next(rows.take(window), None)
+    if first is None:
+        return
+    held = (_Sparse if first.inputs.is_sparse else _Dense)(first, window)
+    places = np.arange(window)
+    n = held.put(places, itertools.chain([first], rows.take(window - first.inputs.n)))
+    left = places[:n]
+    while n == window:
+        drawn = generator.choice(window, part, replace=False)
+        yield held.taken(drawn)
+        filled = held.put(drawn, rows.take(part))
+        if filled < part:
+            left = np.delete(places, drawn[filled:])
+            break
+    left = generator.permutation(left)
+    for start in range(0, len(left), part):
+        yield held.taken(left[start : start + part])
+
+
+def whole_batches(parts: Iterable[kernels.Samples], batch_size: int) -> Iterator[kernels.Samples]:
+    """The same rows, cut where batches end; only the last part may end within one."""
+    held, n = list[kernels.Samples](), 0
+    for part in parts:
+        start, stop = 0, part.inputs.n
+        if held:
+            start = min(batch_size - n, stop)
+            held.append(cut(part, 0, start))
+            n += start
+            if n == batch_size:
+                yield joined(held)
+                held, n = [], 0
+        end = start + (stop - start) // batch_size * batch_size
+        if start < end:
+            yield cut(part, start, end)
+        if end < stop:
+            held.append(joined([cut(part, end, stop)]))  # does not keep the rest in memory
+            n += stop - end
+    if held:
+        yield joined(held)
+
+
+class _Dense:
+    """Rows in places of which each is written again and again."""
+
+    def __init__(self, like: kernels.Samples, places: int) -> None:
+        self._like = like
+        self._arrays = tuple(
+            np.empty((places, *array.shape[1:]), array.dtype) if len(array) > 0 else array
+            for array in _arrays(like)
+        )
+
+    def put(self, places: Places, parts: Iterable[kernels.Samples]) -> int:
+        """Write the rows to the places; how many there were."""
+        done = 0
+        for part in parts:
+            n = part.inputs.n
+            for own, its in zip(self._arrays, _arrays(part), strict=True):
+                if len(own) > 0:
+                    own[places[done : done + n]] = its
+            done += n
+        return done
+
+    def taken(self, places: Places) -> kernels.Samples:
+        """A copy of the rows in these places."""
+        X, labels, targets, weights = (
+            kernels.read_only(array.take(places, axis=0) if len(array) > 0 else array)
+            for array in self._arrays
+        )
+        inputs = self._like.inputs._replace(X=X)
+        return self._like._replace(inputs=inputs, labels=labels, targets=targets, weights=weights)
+
+
+class _Sparse:
+    """The same for sparse rows, which have lengths of their own: they are put together anew."""
+
+    def __init__(self, like: kernels.Samples, places: int) -> None:
+        self._rows: kernels.Samples | None = None
+        self._row_of = np.empty(places, np.int64)
+
+    def put(self, places: Places, parts: Iterable[kernels.Samples]) -> int:
+        """As `_Dense.put`."""
+        new = [joined([part]) for part in parts]
+        n = sum(part.inputs.n for part in new)
+        before = 0
+        if self._rows is not None:
+            others = np.delete(np.arange(len(self._row_of)), places)
+            new.insert(0, taken(self._rows, self._row_of[others]))
+            before = len(others)
+            self._row_of[others] = np.arange(before)
+        self._row_of[places[:n]] = np.arange(before, before + n)
+        self._rows = joined(new)
+        return n
+
+    def taken(self, places: Places) -> kernels.Samples:
+        """As `_Dense.taken`."""
+        assert self._rows is not None
+        return taken(self._rows, self._row_of[places])
+
+
+def _arrays(samples: kernels.Samples) -> tuple[NDArray[Any], ...]:
+    return samples.inputs.X, samples.labels, samples.targets, samples.weights

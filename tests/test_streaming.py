@@ -1,0 +1,572 @@
+"""Streams: the bits of a pass in memory, whatever the pieces; and what ends an epoch early."""
+
+import itertools
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import warnings
+
+import numpy as np
+import pytest
+import scipy.sparse
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fastbp
+from fastbp import Network, Preparation, Trainer, prefetching, streams, windows
+
+GENERATOR = np.random.default_rng(0)
+N = 600
+X = GENERATOR.normal(size=(N, 5)).astype(np.float32)
+X[GENERATOR.random(X.shape) < 0.4] = 0
+y = GENERATOR.integers(0, 3, N)
+NESTEROV = fastbp.optimizers.SGD(momentum=0.9, nesterov=True)
+ALONE = {"n_threads": 1, "seed": 0, "learning_rate": 0.01}
+
+
+def trainer_of(X=X, sizes=None, dtype="float32", loss="cross_entropy", **options):
+    network = Network(sizes or (X.shape[1], 7, 3), loss=loss, dtype=dtype, seed=1)
+    return Trainer(network, **(ALONE | options))
+
+
+def cut(lengths, *arrays):
+    """Pieces of these lengths, again and again."""
+    start = 0
+    for length in itertools.cycle(lengths):
+        if start >= arrays[0].shape[0]:
+            return
+        yield tuple(each[start : start + length] for each in arrays)
+        start += length
+
+
+def assert_same(one, other):
+    np.testing.assert_array_equal(one.network.params, other.network.params)
+    np.testing.assert_array_equal(one.optimizer_state.moments, other.optimizer_state.moments)
+    assert one.history.train_loss == other.history.train_loss
+
+
+# The bits of a pass in memory ---------------------------------------------------------------------
+
+
+@settings(max_examples=60)
+@given(
+    lengths=st.lists(st.sampled_from((1, 2, 7, 31, 64, 100, 333)), min_size=1, max_size=4),
+    optimizer=st.sampled_from(("sgd", "adam", "nadam", "adadelta", NESTEROV)),
+    batch_size=st.sampled_from((1, 8, 50, 600, 1000)),
+    dropout=st.sampled_from((0.0, 0.3)),
+    is_sparse=st.booleans(),
+    is_weighted=st.booleans(),
+    dtype=st.sampled_from(("float32", "float64")),
+    reduction=st.sampled_from(("mean", "batch")),
+    how=st.fixed_dictionaries(
+        {"prefetch": st.sampled_from((0, 2)), "window": st.sampled_from((64, 512, 10_000))}
+    ),
+)
+def test_in_order_a_stream_has_the_bits_of_a_pass_in_memory(
+    lengths, optimizer, batch_size, dropout, is_sparse, is_weighted, dtype, reduction, how
+):
+    rows = (scipy.sparse.csr_array(X) if is_sparse else X).astype(dtype)
+    weights = np.tile([0.5, 1.5], N // 2)
+    options = {"optimizer": optimizer, "batch_size": batch_size, "dropout": dropout}
+    options |= {"dtype": dtype, "weight_decay": 0.01, "reduction": reduction}
+    in_memory, streamed = (trainer_of(**options) for _ in range(2))
+    in_memory.shuffle = False
+    in_memory.fit(rows, y, epochs=2, sample_weight=weights if is_weighted else None)
+    arrays = (rows, y, weights) if is_weighted else (rows, y)
+    streamed.fit_stream(lambda epoch: cut(lengths, *arrays), epochs=2, shuffle=False, **how)
+    assert_same(in_memory, streamed)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"method": "deferred", "block_size": 24},
+        {"method": "zero-skipping"},
+        {"class_weight": [0.0, 2.0, 1.0]},
+        {"label_smoothing": 0.1, "l1": 0.001, "batch_size": 16},
+        {"optimizer": "adam", "sizes": (5, 40, 3)},
+    ],
+)
+def test_methods_and_options_have_the_same_bits(options):
+    in_memory, streamed = (trainer_of(**options, shuffle=False) for _ in range(2))
+    in_memory.fit(X, y, epochs=2)
+    source = streams.arrays(X, y, rows=37)
+    streamed.fit_stream(source, epochs=2, shuffle=False, window=400)
+    assert_same(in_memory, streamed)
+
+
+def test_moments_that_lag_behind_have_the_same_bits():
+    rows = np.zeros((200, 400), np.float32)
+    rows[np.arange(200), np.arange(200) * 2 % 400] = 1
+    made = [
+        trainer_of(rows, (400, 30, 3), optimizer=fastbp.optimizers.SGD(momentum=0.9))
+        for _ in range(2)
+    ]
+    made[0].shuffle = False
+    made[0].fit(rows, y[:200], epochs=1)
+    made[1].fit_stream(streams.arrays(rows, y[:200], rows=9), shuffle=False)
+    assert_same(*made)
+
+
+# Shuffled -----------------------------------------------------------------------------------------
+
+
+def order_of(window=64, lengths=(50,), seed=0, epoch=0, n=N, prefetch=0, is_sparse=False):
+    """Row numbers as they are trained on."""
+    numbers = np.arange(1.0, n + 1, dtype=np.float32)[:, np.newaxis]
+    rows = scipy.sparse.csr_array(numbers) if is_sparse else numbers
+    network = Network((1, 2), seed=0)
+    made = (network.samples(*piece) for piece in cut(lengths, rows, np.zeros(n, int)))
+    generator = Trainer(network, seed=seed).workings.orders.of_stream(epoch)
+    parts = windows.shuffled(made, window, generator)
+    return np.concatenate(
+        [part.inputs.data if is_sparse else part.inputs.X[:, 0] for part in parts]
+    ).astype(int)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 700), min_size=1, max_size=5),
+    window=st.sampled_from((1, 7, 64, 599, 600, 601, 5000)),
+    is_sparse=st.booleans(),
+)
+def test_the_order_of_a_window_does_not_depend_on_the_pieces(lengths, window, is_sparse):
+    order = order_of(window, lengths, is_sparse=is_sparse)
+    np.testing.assert_array_equal(order, order_of(window))
+    np.testing.assert_array_equal(np.sort(order), np.arange(1, N + 1))
+
+
+def test_each_seed_epoch_and_window_has_its_own_order():
+    orders = [order_of(), order_of(seed=1), order_of(epoch=1), order_of(window=100)]
+    for one, other in itertools.combinations(orders, 2):
+        assert (one != other).any()
+
+
+def test_a_window_mixes_beyond_its_own_length():
+    """A row waits for as many others as the window holds, on average; some wait much longer."""
+    order = order_of(window=800, n=16_000)
+    moved = np.argsort(order) - np.arange(16_000)
+    assert np.abs(moved).mean() > 400
+    assert moved.max() > 3000
+
+
+def test_shuffled_streams_learn_the_same_whatever_the_pieces_and_the_batches():
+    made = [trainer_of(batch_size=24) for _ in range(3)]
+    made[0].fit_stream(lambda epoch: cut((1, 90), X, y), epochs=2, window=200, prefetch=0)
+    made[1].fit_stream([(X, y)], epochs=2, window=200, prefetch=5)
+    assert_same(*made[:2])
+    made[2].fit_stream([(scipy.sparse.csr_array(X), y)], epochs=2, window=200)
+    np.testing.assert_allclose(made[2].network.params, made[0].network.params, atol=1e-6)
+
+
+# Sources ------------------------------------------------------------------------------------------
+
+
+class DataSet:
+    """As torch has them: single samples by their number."""
+
+    def __len__(self):
+        return N
+
+    def __getitem__(self, i):
+        return X[i], y[i]
+
+
+def frames_of_pandas():
+    import pandas as pd
+
+    frame = pd.DataFrame(X).rename(columns=str).assign(y=y)
+    return streams.frames([frame[:100], frame[100:101], frame[101:]], "y")
+
+
+def frames_of_polars():
+    import polars as pl
+
+    frame = pl.DataFrame({f"x{j}": X[:, j] for j in range(5)} | {"y": y})
+    return streams.frames(lambda epoch: (frame[i : i + 70] for i in range(0, N, 70)), "y")
+
+
+def files(folder):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    table = pa.table({f"x{j}": X[:, j] for j in range(5)} | {"y": y, "more": np.ones(N)})
+    pq.write_table(table[:250], folder / "a.parquet", row_group_size=100)
+    pq.write_table(table[250:], folder / "b.parquet")
+    return streams.parquet(folder, "y", columns=[f"x{j}" for j in range(5)], rows=64)
+
+
+def mapped(folder):
+    np.save(folder / "X.npy", X)
+    return streams.arrays(np.load(folder / "X.npy", mmap_mode="r"), list(y), rows=70)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda folder: [(X[:1], y[:1]), (X[1:].tolist(), y[1:].tolist())],
+        lambda folder: DataSet(),
+        lambda folder: zip(X, y, strict=True),
+        lambda folder: streams.arrays(scipy.sparse.coo_array(X), y, rows=70),
+        lambda folder: iter(streams.arrays(X, y, np.ones(N))),
+        lambda folder: frames_of_pandas(),
+        lambda folder: frames_of_polars(),
+        files,
+        mapped,
+    ],
+)
+def test_sources(make, tmp_path):
+    wanted, streamed = trainer_of(shuffle=False), trainer_of()
+    wanted.fit(X, y, epochs=1)
+    streamed.fit_stream(make(tmp_path), shuffle=False)
+    np.testing.assert_allclose(streamed.network.params, wanted.network.params, atol=1e-6)
+
+
+def test_targets_and_names_of_classes_come_in_pieces():
+    names = np.array(["no", "yes", "maybe"])[y]
+    one, other = trainer_of(), trainer_of()
+    one.fit(X, names, epochs=1)
+    other.fit_stream([(X[:300], names[:300]), (X[300:], names[300:])])
+    assert one.network.classes == other.network.classes == ("maybe", "no", "yes")
+    targets = X[:, :2] * 2
+    one, other = (trainer_of(sizes=(5, 2), loss="squared_error") for _ in range(2))
+    one.shuffle = False
+    one.fit(X, targets, epochs=1)
+    other.fit_stream(zip(X, targets, strict=True), shuffle=False)
+    assert_same(one, other)
+
+
+def test_a_source_may_change_what_it_gave():
+    buffer = np.empty((50, 5), np.float32)
+    wanted, streamed = trainer_of(shuffle=False), trainer_of()
+    wanted.fit(X, y, epochs=1)
+
+    def reused():
+        for start in range(0, N, 50):
+            buffer[:] = X[start : start + 50]
+            yield buffer, y[start : start + 50]
+        buffer[:] = 7
+
+    streamed.fit_stream(reused(), shuffle=False, window=400)
+    assert_same(wanted, streamed)
+
+
+def test_memory_maps_are_read_through_their_files(tmp_path):
+    np.save(tmp_path / "X.npy", X)
+    rows = np.load(tmp_path / "X.npy", mmap_mode="r")
+    from fastbp.mapped import loaded
+
+    part = loaded(rows[100:200])
+    assert type(part) is np.ndarray
+    assert not np.shares_memory(part, rows)
+    np.testing.assert_array_equal(part, X[100:200])
+    np.testing.assert_array_equal(loaded(rows[3:][10:12]), X[13:15])
+    assert loaded(rows[:, 1:]).base is not None  # not contiguous: as it is
+    changed = np.load(tmp_path / "X.npy", mmap_mode="c")
+    changed[0] = 5
+    assert loaded(changed)[0, 0] == 5
+
+
+# Epochs, steps ------------------------------------------------------------------------------------
+
+
+def test_steps_cut_epochs_of_an_endless_source():
+    def endless():
+        while True:
+            yield X, y
+
+    trainer, wanted = trainer_of(batch_size=10), trainer_of(batch_size=10, shuffle=False)
+    history = trainer.fit_stream(endless(), epochs=3, steps=40, shuffle=False)
+    rows = np.concatenate([X, X]), np.concatenate([y, y])
+    for start in range(0, 1200, 400):
+        wanted.fit(rows[0][start : start + 400], rows[1][start : start + 400], epochs=1)
+    assert len(history) == 3
+    assert_same(wanted, trainer)
+
+
+def test_steps_begin_anew_where_that_is_possible():
+    trainer, wanted = trainer_of(batch_size=10), trainer_of(batch_size=10, shuffle=False)
+    trainer.fit_stream(streams.arrays(X, y, rows=17), epochs=2, steps=5, shuffle=False)
+    wanted.fit(X[:50], y[:50], epochs=2)
+    assert_same(wanted, trainer)
+
+
+def test_an_iterator_that_ends_ends_the_fit():
+    trainer = trainer_of(batch_size=100)
+    assert len(trainer.fit_stream(iter([(X, y)]), epochs=9, steps=4)) == 2  # of 4 and 2 batches
+
+
+def test_functions_get_the_number_of_the_epoch():
+    numbers = []
+    trainer = trainer_of()
+    for _ in range(2):
+        trainer.fit_stream(lambda epoch: numbers.append(epoch) or [(X, y)], epochs=2)
+    assert numbers == [0, 1, 2, 3]
+
+
+def test_callbacks_sets_and_bars():
+    trainer, seen = trainer_of(batch_size=20), []
+    history = trainer.fit_stream(
+        [(X, y)], epochs=20, eval_set=(X, y), metrics="balanced_accuracy", progress=True,
+        callbacks=[fastbp.callbacks.Target("eval_loss", 1.2), lambda trainer: seen.append(1)],
+    )  # fmt: skip
+    assert len(history) == len(seen) < 20
+    assert "balanced_accuracy" in history.metrics
+
+
+# What ends an epoch early -------------------------------------------------------------------------
+
+
+def failing(at, error):
+    for k, piece in enumerate(cut((50,), X, y)):
+        if k == at:
+            raise error
+        yield piece
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("prefetch", [0, 2])
+@pytest.mark.parametrize("options", [{}, {"batch_size": 16, "optimizer": "adam", "dropout": 0.2}])
+def test_after_an_error_of_the_source_the_same_call_goes_on(shuffle, prefetch, options):
+    how = {"window": 160, "shuffle": shuffle, "prefetch": prefetch}
+    whole, broken = trainer_of(**options), trainer_of(**options)
+    whole.fit_stream(lambda epoch: cut((50,), X, y), **how)
+    with pytest.raises(OSError, match="gone") as caught:
+        broken.fit_stream(lambda epoch: failing(9, OSError("gone")), **how)
+    assert caught.value.__notes__ == ["source raised this for piece 9, which begins with row 450."]
+    assert len(broken.history) == 0
+    assert 100 < broken.unfinished <= 450
+    assert broken.unfinished % broken.batch_size == 0
+    broken.fit_stream(lambda epoch: cut((70,), X, y), **how, start=broken.unfinished)
+    assert broken.unfinished == 0
+    assert_same(whole, broken)
+
+
+def test_a_trainer_that_was_saved_within_an_epoch_goes_on(tmp_path):
+    path = tmp_path / "trainer.safetensors"
+    whole, broken = (trainer_of(batch_size=8, optimizer="adam") for _ in range(2))
+    whole.fit_stream(lambda epoch: cut((50,), X, y), window=80)
+    with pytest.raises(OSError, match="gone"):
+        broken.fit_stream(lambda epoch: failing(9, OSError("gone")), window=80)
+    broken.save(path)
+    again = fastbp.load(path)
+    assert again.unfinished == broken.unfinished > 0
+    again.fit_stream([(X, y)], window=80, start=again.unfinished)
+    np.testing.assert_array_equal(again.network.params, whole.network.params)
+
+
+def bad_pieces():
+    spoilt = X[50:100].copy()
+    spoilt[3, 2] = np.nan
+    place = "piece 1 of source, from row 50 on: "
+    return [
+        ((spoilt, y[50:100]), place + "X must be finite, got nan in row 3, column 2."),
+        ((X[50:100, :4], y[50:100]), place + "X must have 5 columns, one per input"),
+        ((X[50:100], y[50:99]), place + "y must have one entry per row of X, 50"),
+        ((X[50:100], y[50:100] + 1), place + "y must hold class numbers from 0 to 2"),
+        ((X[50:100], y[50:100], np.ones(50)), place + "weight must be absent as in the first"),
+        ((scipy.sparse.csr_array(X[50:100]), y[50:100]), place + "X must be dense as in the"),
+        ((X[50:100], np.eye(3)[y[50:100]]), place + "y must be class numbers as in the first"),
+        (X[50:100], "source must give pairs (X, y) or triples (X, y, weight), got ndarray as "),
+        ((X[50:100],), "got tuple of length 1 as piece 1;"),
+    ]
+
+
+@pytest.mark.parametrize(("piece", "message"), bad_pieces())
+def test_bad_pieces_are_named(piece, message):
+    trainer = trainer_of()
+    with pytest.raises(ValueError, match=re.escape(message)):
+        trainer.fit_stream([(X[:50], y[:50]), piece], shuffle=False, window=8)
+    assert trainer.unfinished == 50
+    assert np.isfinite(trainer.network.params).all()
+
+
+def test_pieces_without_rows_are_left_out():
+    trainer, wanted = trainer_of(), trainer_of(shuffle=False)
+    none = X[:0], y[:0]
+    trainer.fit_stream([none, (X[:9], y[:9]), none, (X[9:], y[9:]), none], shuffle=False)
+    wanted.fit(X, y, epochs=1)
+    assert_same(wanted, trainer)
+
+
+@pytest.mark.parametrize(
+    ("source", "arguments", "message"),
+    [
+        ([], {}, "source must give at least one row, got none."),
+        ([(X[:0], y[:0])], {}, "source must give at least one row, got none."),
+        ([(X, y)], {"start": N}, "after the first 600, which start leaves out, got none."),
+        (3, {}, "source must be iterable, or a function of the epoch"),
+        (lambda epoch: 3, {}, "source(0) must give something iterable, got 3."),
+        (iter([(X, y)]), {"epochs": 2}, "source must be iterable once an epoch"),
+        ([(X, y)], {"window": 0}, "window must be an integer of at least 1"),
+        ([(X, y)], {"prefetch": -1}, "prefetch must be an integer of at least 0"),
+        ([(X, y)], {"steps": 0}, "steps must be an integer of at least 1"),
+        ([(X, y)], {"shuffle": "yes"}, "shuffle must be True or False"),
+    ],
+)
+def test_bad_arguments(source, arguments, message):
+    trainer = trainer_of()
+    before = trainer.network.params.copy()
+    with pytest.raises(ValueError, match=re.escape(message)):
+        trainer.fit_stream(source, **arguments)
+    np.testing.assert_array_equal(before, trainer.network.params)
+
+
+def test_balanced_weights_need_all_rows():
+    with pytest.raises(ValueError, match="class_weight must be a factor for each class"):
+        trainer_of(class_weight="balanced").fit_stream([(X, y)])
+
+
+def test_divergence_ends_a_stream_at_its_last_finite_parameters():
+    trainer = trainer_of(sizes=(5, 3), loss="squared_error", learning_rate=1e30)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(fastbp.DivergenceError):
+            trainer.fit_stream([(X, X[:, :3])])
+    assert np.isfinite(trainer.network.params).all()
+    assert trainer.unfinished == 0
+
+
+def test_a_file_that_becomes_shorter_is_an_error(tmp_path):
+    path = tmp_path / "X.bin"
+    X.tofile(path)
+    rows = np.memmap(path, np.float32, "r", shape=X.shape)
+    trainer = trainer_of()
+
+    def shorter():
+        yield rows[:200], y[:200]
+        os.truncate(path, 400 * X.shape[1] * 4)
+        yield rows[200:], y[200:]
+
+    with pytest.raises(ValueError, match="has become shorter: bytes 8,000 to 12,000 are missing"):
+        trainer.fit_stream(shorter(), shuffle=False, window=80)
+    assert trainer.unfinished == 200
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, time
+import numpy as np
+import fastbp
+
+generator = np.random.default_rng(0)
+X, y = generator.normal(size=(300_000, 40)).astype("f4"), generator.integers(0, 3, 300_000)
+options = dict(seed=0, n_threads=1, learning_rate=0.001, **eval(sys.argv[1]))
+new = lambda: fastbp.Trainer(fastbp.Network((40, 60, 3), seed=0), **options)
+source = fastbp.streams.arrays(X, y, rows=700)
+whole, broken = new(), new()
+whole.fit_stream(source, window=30_000)
+times = 0
+while not broken.history:
+    timer = threading.Timer(0.02 + 0.01 * times, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    try:
+        broken.fit_stream(source, window=30_000, start=broken.unfinished)
+        timer.cancel()
+        timer.join()
+    except KeyboardInterrupt:
+        times += 1
+print(times, np.array_equal(whole.network.params, broken.network.params), len(broken.history))
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals to itself")
+@pytest.mark.parametrize("options", ["{}", "{'batch_size': 32, 'optimizer': 'adam'}"])
+def test_after_ctrl_c_the_same_call_goes_on(options):
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, options], capture_output=True, text=True, check=False,
+        timeout=300, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    times, is_same, epochs = done.stdout.split()
+    assert (is_same, epochs) == ("True", "1")
+    assert int(times) >= 1
+
+
+# The thread that reads ----------------------------------------------------------------------------
+
+
+def test_a_thread_makes_no_more_than_it_was_asked_for():
+    made, wait = [], threading.Event()
+
+    def numbers(is_awaited):
+        for i in range(100):
+            made.append(i)
+            yield i
+            wait.set()
+
+    ahead = prefetching.Prefetched(numbers, 3)
+    assert next(ahead) == 0
+    ahead.close()
+    assert len(made) <= 6
+    assert not any(thread.name == "fastbp source" for thread in threading.enumerate())
+
+
+def test_small_pieces_are_not_waited_for_but_at_the_beginning():
+    rows = np.tile(X, (4, 1)), np.tile(y, 4)
+    pieces = (Network((5, 3)).samples(*piece) for piece in cut((10,), *rows))
+    parts = windows.in_order(pieces, 100, lambda: True)
+    assert [part.inputs.n for part in itertools.islice(parts, 4)] == [2048, 2, 10, 10]
+
+
+# Preparation --------------------------------------------------------------------------------------
+
+
+def test_a_preparation_of_pieces_is_that_of_all_rows():
+    import pandas as pd
+
+    generator = np.random.default_rng(1)
+    table = pd.DataFrame(
+        {
+            "size": generator.normal(1e6, 3, N),
+            "tiny": generator.normal(size=N) * 1e-200,
+            "huge": generator.normal(size=N) * 1e300,
+            "same": np.full(N, 4.25),
+            "city": generator.choice(["Paris", "Lyon", "Nice"], N),
+            "street": generator.choice([f"s{k}" for k in range(500)], N),
+            "open": generator.random(N) < 0.5,
+        }
+    )
+    target = generator.normal(50, 7, (N, 2))
+    fitted = Preparation(hashed=["street"]).fit(table, target)
+    bounds = [0, 1, 70, 71, 400, N]
+    pieces = [(table[a:b], target[a:b]) for a, b in itertools.pairwise(bounds)]
+    streamed = Preparation(hashed=["street"]).fit_stream(pieces, targets=True)
+    assert streamed.names == fitted.names
+    np.testing.assert_allclose(
+        streamed.transform(table, "float64"), fitted.transform(table, "float64"), atol=1e-9
+    )
+    np.testing.assert_allclose(
+        streamed.transform_target(target), fitted.transform_target(target), rtol=1e-12
+    )
+
+
+def test_a_missing_number_becomes_the_mean_of_a_stream():
+    rows = np.array([[1.0], [np.nan], [3.0], [8.0]])
+    made = Preparation().fit_stream([(rows[:1], [0]), (rows[1:2], [0]), (rows[2:], [0, 1])])
+    inputs = made.transform(rows, "float64")
+    np.testing.assert_allclose(inputs[:, 0].mean(), 0, atol=1e-15)
+    np.testing.assert_allclose(inputs[:, 0].std(), 1)
+    np.testing.assert_array_equal(inputs[:, 1], [0, 1, 0, 0])
+    assert inputs[1, 0] == 0
+
+
+@pytest.mark.parametrize(
+    ("pieces", "message"),
+    [
+        ([], "source must give at least one row"),
+        ([(X, y), (X[:, :4], y)], "piece 1 of source, from row 600 on: X must have the columns"),
+        ([([[1.0]], [0]), ([["a"]], [0])], "must hold numbers as in the pieces before, got text"),
+        ([([[np.inf]], [0])], "must hold finite numbers, got inf in row 0"),
+        ([([[np.nan]], [0])], "column 'x0' of X has no values"),
+        ([([[f"v{k}"] for k in range(101)], [0] * 101)], "more than 100 values: 'x0' (101)"),
+    ],
+)
+def test_bad_pieces_for_a_preparation(pieces, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Preparation().fit_stream(pieces)
+
+
+def test_pixels_of_a_stream():
+    pixels = GENERATOR.integers(0, 256, (10, 4)).astype(np.uint8)
+    made = Preparation().fit_stream([(pixels[:5], y[:5]), (pixels[5:], y[5:10])])
+    assert made == Preparation().fit(pixels)
