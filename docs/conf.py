@@ -25,7 +25,9 @@ autodoc_typehints = "none"  # the docstrings have them, in words
 autosummary_generate = False
 numpydoc_show_class_members = False
 # Names of other libraries, which are linked to nothing.
-nitpick_ignore_regex = [(".*", r"(copy|keras|numpy|onnx|pyarrow|skl2onnx|sklearn|torch)\..*")]
+nitpick_ignore_regex = [
+    (".*", r"(copy|dask|distributed|keras|numpy|onnx|pyarrow|skl2onnx|sklearn|torch)\..*")
+]
 
 sphinx_gallery_conf = {
     "examples_dirs": "../examples/gallery",

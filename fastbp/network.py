@@ -16,7 +16,7 @@ from fastbp.initializers import DEFAULTS, initial_weights
 from fastbp.metrics import decided
 from fastbp.objective import Objective
 from fastbp.parameters import Evaluation, Gradients, Parameters
-from fastbp.preparation import Preparation
+from fastbp.preparation import Preparation, Prepared
 from fastbp.samples import (
     FloatArray,
     checked_buffer,
@@ -548,6 +548,8 @@ class Network:
 
         ``prefix`` goes before the X of messages.
         """
+        if isinstance(X, Prepared):
+            return X.view(np.ndarray)
         if self.preparation is None:
             return X
         return self.preparation.transform(X, self.dtype, f"{prefix}X")

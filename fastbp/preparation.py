@@ -576,6 +576,13 @@ class Preparation:
 # Rows without a preparation ---------------------------------------------------------------------
 
 
+class Prepared(np.ndarray[Any, Any]):
+    """Inputs that a preparation has made already, such as on another machine: a view of an array.
+
+    `Network.prepared` leaves them as they are.
+    """
+
+
 class ScaleWarning(UserWarning):
     """Inputs or targets are far from unit size, so that steps hardly help or diverge."""
 

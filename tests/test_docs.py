@@ -43,6 +43,7 @@ ROOT = Path(__file__).resolve().parents[1]
         "fastbp.experiment",
         "fastbp.sklearn",
         "fastbp.river",
+        "fastbp.dask",
     ],
 )
 def test_docstring_examples(name):

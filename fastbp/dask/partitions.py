@@ -1,0 +1,212 @@
+"""Partitions of Dask collections in order, made by workers a few ahead of their use."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from fastbp import checks
+from fastbp.extras import missing
+from fastbp.network import Network
+from fastbp.preparation import Prepared
+
+try:
+    import dask
+    import distributed
+except ImportError as error:
+    raise missing("fastbp.dask needs dask and distributed", "dask") from error
+
+Prepare = Callable[[Any], Any]
+
+
+def source(
+    X: Any,
+    y: Any = None,
+    weight: Any = None,
+    *,
+    network: Network | None = None,
+    ahead: int | None = None,
+) -> Iterable[Any]:
+    """Partitions of Dask collections as pieces for `Trainer.fit_stream`.
+
+    Workers make each partition when it is near its turn; it comes here in the order of the
+    partitions, and is forgotten there. What a lost worker held is made again.
+
+    Parameters
+    ----------
+    X : dask array, data frame or bag
+        Rows; columns in several chunks are joined. Or a bag of samples (x, y) or (x, y, weight).
+    y : dask array, series or data frame, optional
+        As many rows, in as many partitions; an array is cut as X is, where lengths are known. None
+        for a bag.
+    weight : dask array or series, optional
+        Factors of the gradients, likewise.
+    network : Network, optional
+        If it has a ``preparation``, workers prepare the rows, and the network takes them as they
+        come.
+    ahead : int, optional
+        Most partitions that workers hold or make at a time; by default one more than they have
+        threads. Without a client, they are made one at a time.
+
+    Returns
+    -------
+    iterable
+        A source for `Trainer.fit_stream`, of the client that is the current one now.
+
+    Raises
+    ------
+    ValueError
+        If the collections are not what they should be, or differ in rows or partitions.
+    """
+    if ahead is not None:
+        ahead = checks.integer("ahead", ahead, 1)
+    prepare = None
+    if network is not None and network.preparation is not None:
+        prepare = functools.partial(network.preparation.transform, dtype=network.dtype.name)
+    return Partitions(_made(_collections(X, y, weight), prepare), ahead, prepare is not None)
+
+
+class Partitions:
+    """What workers make, in order.
+
+    Parameters
+    ----------
+    parts : list of dask.delayed.Delayed
+        Each gives a piece.
+    ahead : int or None
+        As of `source`.
+    is_prepared : bool
+        Whether the pieces' rows are inputs already.
+    """
+
+    def __init__(self, parts: list[Any], ahead: int | None, is_prepared: bool) -> None:
+        self._parts, self._is_prepared = parts, is_prepared
+        self._client = current_client()
+        self._ahead = ahead
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def __iter__(self) -> Iterator[Any]:
+        made = self._one_by_one() if self._client is None else self._by_workers(self._client)
+        for X, *others in made:
+            yield (X.view(Prepared) if self._is_prepared and len(X) > 0 else X), *others
+
+    def __repr__(self) -> str:
+        return f"source({len(self)} partition{'s' * (len(self) != 1)})"
+
+    def _one_by_one(self) -> Iterator[Any]:
+        for part in self._parts:
+            yield part.compute()
+
+    def _by_workers(self, client: Any) -> Iterator[Any]:
+        ahead = self._ahead or sum(client.nthreads().values()) + 1
+        coming = iter(self._parts)
+        waiting = deque(client.compute(part) for part in itertools.islice(coming, ahead))
+        try:
+            while waiting:
+                piece = result_of(waiting[0], "a partition")
+                waiting.popleft().release()
+                waiting.extend(client.compute(part) for part in itertools.islice(coming, 1))
+                yield piece
+        finally:  # what nobody waits for is given up by the scheduler
+            for future in waiting:
+                future.release()
+
+
+def current_client() -> Any:
+    """The current client of dask.distributed; None if there is none."""
+    try:
+        return distributed.Client.current()
+    except ValueError:
+        return None
+
+
+def result_of(future: Any, what: str) -> Any:
+    """What a future gives.
+
+    Raises
+    ------
+    RuntimeError
+        If the cluster has given it up.
+    """
+    try:
+        return future.result()
+    except distributed.CancelledError as error:
+        raise RuntimeError(
+            f"the cluster has lost {what} and cannot make it again: {error}"
+        ) from error
+
+
+def _made(collections: list[Any], prepare: Prepare | None) -> list[Any]:
+    """The partitions as pieces, each to be made by one task."""
+    make = dask.delayed(_piece, pure=False)
+    # Arrays that come from each other share their work as long as they are not optimised.
+    columns = [
+        each.to_delayed(optimize_graph=False).ravel() if _is_array(each) else each.to_delayed()
+        for each in collections
+    ]
+    return [make(prepare, *row) for row in zip(*columns, strict=True)]
+
+
+def _is_array(collection: Any) -> bool:
+    return hasattr(collection, "rechunk")
+
+
+def _collections(X: Any, y: Any, weight: Any) -> list[Any]:
+    """Collections of as many partitions, in pairs of equal length where that is known."""
+    if hasattr(X, "to_dataframe") and y is None and weight is None:  # a bag
+        return [X]
+    given = {"X": X, "y": y, "weight": weight}
+    if weight is None:
+        del given["weight"]
+    for name, each in given.items():
+        if not dask.is_dask_collection(each) or not hasattr(each, "npartitions"):
+            raise ValueError(
+                f"{name} must be a dask array or frame, or X a bag of samples with y=None; got "
+                f"{type(each).__name__}."
+            )
+    made = [_in_rows(each) for each in given.values()]
+    for i, name in list(enumerate(given))[1:]:
+        made[i] = _cut_alike(name, made[0], made[i])
+    return made
+
+
+def _in_rows(collection: Any) -> Any:
+    """An array with all columns in one chunk; anything else as it is."""
+    if _is_array(collection) and collection.ndim > 1:
+        return collection.rechunk(dict.fromkeys(range(1, collection.ndim), -1))
+    return collection
+
+
+def _cut_alike(name: str, X: Any, other: Any) -> Any:
+    """The other collection in the partitions of X."""
+    if _is_array(X) and _is_array(other):
+        lengths = X.shape[0], other.shape[0]
+        if not np.isnan(lengths).any():
+            if lengths[0] != lengths[1]:
+                raise ValueError(
+                    f"{name} must have one entry per row of X, {lengths[0]:,}; got {lengths[1]:,}."
+                )
+            return other.rechunk({0: X.chunks[0]})
+    if X.npartitions != other.npartitions:
+        raise ValueError(
+            f"{name} must be in the partitions of X, {X.npartitions}; got {other.npartitions}."
+        )
+    return other
+
+
+def _piece(prepare: Prepare | None, X: Any, y: Any = None, weight: Any = None) -> Any:
+    """A partition as `Trainer.fit_stream` takes it; on a worker."""
+    parts = [X, y] if weight is None else [X, y, weight]
+    if y is None:
+        samples = list(X)
+        parts = [np.stack(each) for each in zip(*samples, strict=True)] or [np.empty(0)] * 2
+    if prepare is not None and len(parts[1]) > 0:
+        parts[0] = prepare(parts[0])
+    return tuple(parts)

@@ -1,0 +1,363 @@
+"""Dask: the bits of one machine, whatever the workers do; a few partitions at a time."""
+
+import os
+import signal
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import fastbp
+from fastbp import Network, Preparation, Trainer, streams
+from fastbp.preparation import Prepared
+
+dask = pytest.importorskip("dask")
+distributed = pytest.importorskip("distributed")
+
+import dask.array as da  # noqa: E402
+import dask.bag as db  # noqa: E402
+import dask.dataframe as dd  # noqa: E402
+
+import fastbp.dask  # noqa: E402
+
+GENERATOR = np.random.default_rng(0)
+N = 2000
+X = GENERATOR.normal(size=(N, 5)).astype(np.float32)
+y = GENERATOR.integers(0, 3, N)
+WEIGHT = GENERATOR.uniform(0.5, 2, N)
+FRAME = pd.DataFrame(
+    {"a": X[:, 0], "b": X[:, 1], "city": np.array(["Rome", "Oslo", "Bern"])[y], "y": y}
+)
+# Of 20 partitions, in windows that are shorter.
+DASK_X, DASK_Y = da.from_array(X, chunks=(100, 2)), da.from_array(y, chunks=170)
+OPTIONS = {"epochs": 2, "window": 256}
+
+
+@pytest.fixture(scope="module")
+def connected():
+    with (
+        distributed.LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            silence_logs=50,
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+@pytest.fixture
+def client(connected):
+    with connected.as_current():
+        yield connected
+
+
+def trainer_of(network=None, **options):
+    network = network or Network((5, 7, 3), seed=1)
+    return Trainer(network, **({"seed": 0, "learning_rate": 0.01} | options))
+
+
+def local(X=X, y=y, *weight, network=None, epochs=2, **options):
+    trainer = trainer_of(network, **options)
+    trainer.fit_stream(streams.arrays(X, y, *weight, rows=333), **(OPTIONS | {"epochs": epochs}))
+    return trainer
+
+
+def assert_same(one, other):
+    np.testing.assert_array_equal(one.network.params, other.network.params)
+    np.testing.assert_array_equal(one.optimizer_state.moments, other.optimizer_state.moments)
+    assert one.history.train_loss == other.history.train_loss
+
+
+def workers(client):
+    return sorted(client.nthreads())
+
+
+def is_first(folder, name):
+    """Whether it is the first call with this name, in any process."""
+    try:
+        (folder / name).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+def disturbed(X, number, disturb, *arguments):
+    """The same array, one of whose chunks makes trouble first."""
+
+    def with_trouble(rows, block_info=None):
+        if block_info and block_info[0]["chunk-location"][0] == number:
+            disturb(*arguments)
+        return rows
+
+    return X.map_blocks(with_trouble, meta=X._meta)
+
+
+# Streams ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("worker", [False, True, "named"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_partitions_are_learned_with_the_bits_of_one_machine(client, worker, optimizer):
+    trainer = trainer_of(optimizer=optimizer, batch_size=3)
+    network, params = trainer.network, trainer.network.params
+    where = workers(client)[0] if worker == "named" else worker
+    history = fastbp.dask.fit_stream(trainer, DASK_X, DASK_Y, worker=where, **OPTIONS)
+    assert_same(trainer, local(optimizer=optimizer, batch_size=3))
+    assert history is trainer.history
+    assert trainer.network is network
+    np.testing.assert_array_equal(params, network.params)  # views of it hold what was learned
+    assert trainer.n_threads is None
+    assert trainer.unfinished == 0
+
+
+@pytest.mark.parametrize("worker", [False, True])
+def test_a_second_fit_goes_on_from_the_first(client, worker):
+    trainer = trainer_of(optimizer="adam")
+    for _ in range(2):
+        fastbp.dask.fit_stream(trainer, DASK_X, DASK_Y, worker=worker, epochs=1, window=256)
+    assert_same(trainer, local(optimizer="adam"))
+
+
+def test_weights_frames_and_bags_are_taken(client):
+    expected = local(X, y, WEIGHT)
+    trainer = trainer_of()
+    weight = da.from_array(WEIGHT, chunks=100)
+    fastbp.dask.fit_stream(trainer, DASK_X, DASK_Y, weight, **OPTIONS)
+    assert_same(trainer, expected)
+    trainer = trainer_of()
+    frame = dd.from_pandas(pd.DataFrame(X, columns=list("abcde")).assign(y=y, w=WEIGHT), 7)
+    fastbp.dask.fit_stream(trainer, frame[list("abcde")], frame["y"], frame["w"], **OPTIONS)
+    assert_same(trainer, expected)
+    trainer = trainer_of()
+    bag = db.from_sequence(list(zip(X, y, WEIGHT, strict=True)), npartitions=6)
+    fastbp.dask.fit_stream(trainer, bag, **OPTIONS)
+    assert_same(trainer, expected)
+
+
+def test_arrays_of_unknown_lengths_are_taken_and_partitions_may_be_empty(client):
+    kept = DASK_X[:, 0] > -0.5
+    trainer = trainer_of()
+    rows = DASK_X.rechunk({1: -1})[kept]
+    fastbp.dask.fit_stream(trainer, rows, DASK_Y.rechunk(100)[kept], **OPTIONS)
+    kept = X[:, 0] > -0.5
+    assert_same(trainer, local(X[kept], y[kept]))
+    frame = dd.from_pandas(FRAME.sort_values("a", ignore_index=True), 8)
+    frame = frame[frame["a"] > 0]  # the first half of the partitions has no rows
+    lengths = [len(labels) for _, labels in fastbp.dask.source(frame[["a"]], frame["y"])]
+    assert lengths[0] == 0
+    assert sum(lengths) == (FRAME["a"] > 0).sum()
+
+
+def test_arrays_that_come_from_each_other_are_made_once():
+    made = []
+
+    def noted(rows, block_info=None):
+        if block_info:
+            made.append(block_info[0]["chunk-location"][0])
+        return rows
+
+    x = DASK_X.rechunk({1: -1}).map_blocks(noted, meta=DASK_X._meta)
+    labels = (x[:, 0] > 0).astype("int64")
+    assert len(list(fastbp.dask.source(x, labels))) == 20
+    assert made == list(range(20))
+
+
+def test_without_a_client_the_bits_are_the_same():
+    trainer = trainer_of()
+    fastbp.dask.fit_stream(trainer, DASK_X, DASK_Y, **OPTIONS)
+    assert_same(trainer, local())
+    with pytest.raises(ValueError, match=r"worker needs a distributed\.Client.*got True"):
+        fastbp.dask.fit_stream(trainer, DASK_X, DASK_Y, worker=True)
+
+
+@pytest.mark.parametrize("worker", [False, True])
+def test_workers_prepare_rows(client, worker):
+    raw = FRAME[["a", "b", "city"]]
+    preparation = Preparation().fit(raw)
+    network = Network((preparation.n_inputs, 7, 3), preparation=preparation, seed=1)
+    expected = local(raw, FRAME["y"], network=network.copy())
+    frame = dd.from_pandas(FRAME, 9)
+    given = frame[["a", "b", "city"]], frame["y"]
+    prepared = next(iter(fastbp.dask.source(*given, network=network)))[0]
+    assert type(prepared) is Prepared
+    assert prepared.shape[1] == preparation.n_inputs > 3
+    trainer = trainer_of(network)
+    fastbp.dask.fit_stream(trainer, *given, worker=worker, **OPTIONS)
+    assert_same(trainer, expected)
+
+
+def test_classes_with_labels_come_back_from_the_worker(client):
+    names = np.array(["no", "yes", "perhaps"])[y]
+    trainer = trainer_of()
+    named = da.from_array(names, chunks=500)
+    fastbp.dask.fit_stream(trainer, DASK_X, named, worker=True, **OPTIONS)
+    assert_same(trainer, local(X, names))
+    assert set(trainer.network.predict(X[:100])) <= set(names)
+
+
+class Noting(fastbp.callbacks.Callback):
+    """Writes down on how many threads, and in which process, a trainer works."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def on_epoch(self, trainer):
+        self.path.write_text(f"{trainer.n_threads} {os.getpid()}")
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, 1), (2, 2)])
+def test_on_a_worker_a_trainer_is_one_thread_of_its_share(client, tmp_path, given, used):
+    trainer = trainer_of(n_threads=given)
+    options = OPTIONS | {"callbacks": [Noting(tmp_path / "noted")]}
+    fastbp.dask.fit_stream(trainer, DASK_X, DASK_Y, worker=True, **options)
+    n_threads, process = (tmp_path / "noted").read_text().split()
+    assert int(n_threads) == used
+    assert int(process) != os.getpid()
+    assert trainer.n_threads == given
+
+
+def test_workers_hold_no_more_partitions_than_asked_for(client, tmp_path):
+    def noted(rows, block_info=None):
+        if block_info:
+            (tmp_path / str(block_info[0]["chunk-location"][0])).touch()
+        return rows
+
+    x = DASK_X.rechunk({1: -1}).map_blocks(noted, meta=DASK_X._meta)
+    pieces = iter(fastbp.dask.source(x, DASK_Y, ahead=3))
+    for taken in range(6):
+        if taken > 0:
+            next(pieces)
+        wanted = {str(k) for k in range(taken + 3)} if taken > 0 else set()
+        for _ in range(200):
+            if {path.name for path in tmp_path.iterdir()} >= wanted:
+                break
+            time.sleep(0.05)
+        time.sleep(0.1)  # time enough to make too many
+        assert {path.name for path in tmp_path.iterdir()} == wanted
+    pieces.close()
+    for _ in range(200):
+        if not client.who_has():
+            break
+        time.sleep(0.05)
+    assert not client.who_has()  # nothing is kept that nobody will use
+
+
+# Faults -------------------------------------------------------------------------------------------
+
+
+def kill_once(folder):
+    if is_first(folder, "killed"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("worker", [False, True])
+def test_a_killed_worker_costs_no_bit(client, tmp_path, worker):
+    x = disturbed(DASK_X.rechunk({1: -1}), 11, kill_once, tmp_path)
+    trainer = trainer_of(optimizer="adam")
+    fastbp.dask.fit_stream(trainer, x, DASK_Y, worker=worker, **OPTIONS)
+    assert (tmp_path / "killed").exists()
+    assert_same(trainer, local(optimizer="adam"))
+
+
+class Killing(fastbp.callbacks.Callback):
+    """Kills the process after the first epoch, once."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def on_epoch(self, trainer):
+        kill_once(self.folder)
+
+
+def test_a_network_that_learned_on_a_killed_worker_begins_again_on_another(client, tmp_path):
+    trainer = trainer_of(optimizer="adam")
+    client.wait_for_workers(2)
+    options = OPTIONS | {"callbacks": [Killing(tmp_path)]}
+    fastbp.dask.fit_stream(trainer, DASK_X, DASK_Y, worker=workers(client)[0], **options)
+    assert (tmp_path / "killed").exists()
+    assert_same(trainer, local(optimizer="adam"))
+
+
+def fail(folder):
+    if not (folder / "mended").exists():
+        raise OSError("the disk is away")
+
+
+@pytest.mark.parametrize("worker", [False, True])
+def test_an_error_of_a_partition_is_named_and_the_fit_goes_on_after_it(client, tmp_path, worker):
+    x = disturbed(DASK_X.rechunk({1: -1}), 11, fail, tmp_path)
+    trainer = trainer_of(optimizer="adam", batch_size=3)
+    with pytest.raises(OSError, match="the disk is away") as caught:
+        fastbp.dask.fit_stream(trainer, x, DASK_Y, worker=worker, window=256)
+    assert caught.value.__notes__ == [
+        "source raised this for piece 11, which begins with row 1100."
+    ]
+    assert 500 < trainer.unfinished <= 1100
+    assert np.isfinite(trainer.network.params).all()
+    (tmp_path / "mended").touch()
+    start = trainer.unfinished
+    fastbp.dask.fit_stream(trainer, x, DASK_Y, worker=worker, window=256, start=start)
+    assert_same(trainer, local(optimizer="adam", batch_size=3, epochs=1))
+
+
+def test_a_value_that_is_refused_is_placed(client):
+    bad = X.copy()
+    bad[1234, 2] = np.nan
+    with pytest.raises(ValueError, match="piece 12 of source, from row 1200 on: X must"):
+        fastbp.dask.fit_stream(trainer_of(), da.from_array(bad, chunks=(100, 5)), DASK_Y)
+
+
+def interrupt_once(folder, process):
+    if is_first(folder, "interrupted"):
+        os.kill(process, signal.SIGINT)
+
+
+@pytest.mark.parametrize("worker", [False, True])
+def test_after_ctrl_c_the_fit_goes_on(client, tmp_path, worker):
+    x = disturbed(DASK_X.rechunk({1: -1}), 11, interrupt_once, tmp_path, os.getpid())
+    trainer = trainer_of(optimizer="adam", batch_size=3)
+    options = {"worker": worker, "window": 256, "ahead": 1, "prefetch": 1}
+    with pytest.raises(KeyboardInterrupt):
+        fastbp.dask.fit_stream(trainer, x, DASK_Y, **options)
+    assert len(trainer.history) == 0
+    assert np.isfinite(trainer.network.params).all()
+    fastbp.dask.fit_stream(trainer, x, DASK_Y, start=trainer.unfinished, **options)
+    assert_same(trainer, local(optimizer="adam", batch_size=3, epochs=1))
+
+
+def test_data_that_are_lost_with_a_worker_are_one_clear_error(client):
+    client.wait_for_workers(2)
+    address = workers(client)[0]
+    [held] = client.scatter([X], workers=[address])
+    pieces = fastbp.dask.source(da.from_delayed(held, X.shape, X.dtype), DASK_Y.rechunk(N))
+    process = client.run(os.getpid, workers=[address])[address]
+    os.kill(process, signal.SIGKILL)
+    trainer = trainer_of()
+    before = trainer.network.params.copy()
+    with pytest.raises(RuntimeError, match="the cluster has lost a partition and cannot make it"):
+        trainer.fit_stream(pieces)
+    np.testing.assert_array_equal(trainer.network.params, before)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((X, DASK_Y), "X must be a dask array or frame, or X a bag .*; got ndarray"),
+        ((DASK_X, y), "y must be a dask array or frame.*; got ndarray"),
+        ((DASK_X,), "y must be a dask array or frame.*; got NoneType"),
+        ((DASK_X, DASK_Y[:-1]), "y must have one entry per row of X, 2,000; got 1,999"),
+        ((dd.from_pandas(FRAME, 3), dd.from_pandas(FRAME, 2)["y"]), "partitions of X, 3; got 2"),
+    ],
+)
+def test_what_is_no_collection_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        fastbp.dask.fit_stream(trainer_of(), *arguments)
+
+
+def test_ahead_must_be_positive():
+    with pytest.raises(ValueError, match="ahead must be an integer of at least 1, got 0"):
+        fastbp.dask.source(DASK_X, DASK_Y, ahead=0)
