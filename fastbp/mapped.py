@@ -6,10 +6,13 @@ kills the process where the file has become shorter. A read does neither.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fastbp.quotas import memory_limits
 
 
 def loaded(array: Any) -> Any:
@@ -44,9 +47,17 @@ def loaded(array: Any) -> Any:
 _MOST = 1 << 26
 
 
-def is_mapped(array: Any) -> bool:
-    """Whether it is a contiguous part of a file that is mapped and may be read instead."""
-    return _place(array) is not None
+def exceeds_memory(array: Any) -> bool:
+    """Whether it maps more of a file than memory holds, or than the process may use of it."""
+    return _place(array) is not None and array.nbytes > min(_physical(), *memory_limits())
+
+
+def _physical() -> int:
+    """Bytes of the machine's memory; more than any file where that is not known."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return 1 << 62
 
 
 def _place(array: Any) -> tuple[str, int] | None:

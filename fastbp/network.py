@@ -586,17 +586,33 @@ class Network:
         ValueError
             If an argument does not fit the network, which is untouched then.
         """
-        found = None
-        if self.classes is None:
-            found = distinct_labels("y", y, self.sizes[-1], self.loss_name)
+        found = self._classes_of(y)
         numbers = y if found is None else class_numbers("y", y, found)
         samples = self.samples(X, numbers, sample_weight)
         if found is not None:
-            vars(self)["classes"] = found
-            self.parameters.ready_for = (
-                None  # what is ready for class numbers would take them still
-            )
+            self._name_classes(found)
         return samples
+
+    def name_classes(self, y: ArrayLike) -> None:
+        """Make text in y `classes`, if there are none: for rows that come in parts.
+
+        Raises
+        ------
+        ValueError
+            If there are not as many as there should be.
+        """
+        found = self._classes_of(y)
+        if found is not None:
+            self._name_classes(found)
+
+    def _classes_of(self, y: ArrayLike) -> tuple[Any, ...] | None:
+        if self.classes is not None:
+            return None
+        return distinct_labels("y", y, self.sizes[-1], self.loss_name)
+
+    def _name_classes(self, classes: tuple[Any, ...]) -> None:
+        vars(self)["classes"] = classes
+        self.parameters.ready_for = None  # what is ready for class numbers would take them still
 
     # Copies and text ----------------------------------------------------------------------------
 

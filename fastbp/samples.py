@@ -414,7 +414,7 @@ def checked_samples(
         labels = _labels(name, array if array.ndim == 1 else array.reshape(-1), n_outputs)
     else:
         targets = _targets(name, array, n_outputs, loss, kind, y, whole)
-    weights = NO_WEIGHTS if sample_weight is None else _weights(sample_weight, n)
+    weights = NO_WEIGHTS if sample_weight is None else relative_weights(sample_weight, n)
     return kernels.Samples(rows, labels, targets, weights)
 
 
@@ -462,7 +462,7 @@ def checked_factors(name: str, given: ArrayLike, n: int, least: str = "") -> NDA
 
 
 @np.errstate(all="ignore")
-def _weights(sample_weight: ArrayLike, n: int) -> NDArray[np.float64]:
+def relative_weights(sample_weight: ArrayLike, n: int) -> NDArray[np.float64]:
     """Weights with a mean of 1."""
     least = " and above 0 somewhere"
     whole = checked_factors("sample_weight", sample_weight, n, least)

@@ -7,7 +7,9 @@ import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from fastbp import checks, kernels, pieces, windows
+from numpy.typing import ArrayLike
+
+from fastbp import checks, kernels, pieces, streams, windows
 from fastbp.fitting import (
     WHOLE,
     Asked,
@@ -21,6 +23,7 @@ from fastbp.fitting import (
 from fastbp.options import Options
 from fastbp.prefetching import Prefetched
 from fastbp.runs import Pass
+from fastbp.samples import relative_weights
 
 if TYPE_CHECKING:
     from fastbp.trainer import Trainer
@@ -86,10 +89,37 @@ def prepared(trainer: Trainer, how: Reading, asked: Asked) -> StreamFit:
         )
     if trainer.options.class_weight == "balanced":
         raise ValueError(
-            "class_weight must be a factor for each class in fit_stream, got 'balanced', which "
-            "needs the number of samples of each class: count them first."
+            "class_weight must be a factor for each class where rows come in pieces, got "
+            "'balanced', which needs the number of samples of each class: count them first."
         )
     return StreamFit(trainer, how, course)
+
+
+def of_map(trainer: Trainer, X: Any, y: ArrayLike, asked: Asked) -> StreamFit:
+    """The fit to a memory map that memory cannot hold: rows are drawn from a window."""
+    network, shuffle = trainer.network, trainer.options.shuffle
+    if callable(shuffle):
+        raise ValueError(
+            "shuffle must be True or False for a memory map that is larger than memory, got "
+            f"{checks.shown(shuffle)}."
+        )
+    if asked.validation_split is not None:
+        raise ValueError(
+            "validation_split must be None for a memory map that is larger than memory, got "
+            f"{asked.validation_split}: pass an eval_set."
+        )
+    network.name_classes(y)
+    weight = asked.sample_weight
+    if weight is not None:
+        weight = relative_weights(weight, len(X))
+    window = min(_WINDOW, max(_LEAST, _BYTES // max(1, X[:1].nbytes)))
+    source = streams.arrays(X, y, weight)
+    return prepared(trainer, Reading(source, window, shuffle, None, 2, 0), asked)
+
+
+# Rows of a window on a memory map: that of `Trainer.fit_stream`, or fewer, but not less than the
+# second, if they take more bytes than the third.
+_WINDOW, _LEAST, _BYTES = 65_536, 1024, 1 << 29
 
 
 class StreamFit(Fit):

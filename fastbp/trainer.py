@@ -15,6 +15,7 @@ from fastbp.callbacks import Callback
 from fastbp.evaluation import Predicting
 from fastbp.fitting import Asked, Workings, prepared, weighted
 from fastbp.history import History
+from fastbp.mapped import exceeds_memory
 from fastbp.moments import OptimizerState
 from fastbp.network import Network
 from fastbp.options import OPTIONS, Configured, Options, shown_options
@@ -233,11 +234,16 @@ class Trainer(Configured, Predicting):
         Ctrl-C raises KeyboardInterrupt within about 0.1 s, with the network whole: every sample
         up to that point has been applied (unless training was diverging just then), or every
         batch, where one takes longer than that.
+
+        A contiguous memory map of more bytes than memory has, or than a container may use, is
+        read piece by piece, as by `fit_stream`: the disk is read from front to back, rows are
+        shuffled within a window of some 65,536, and checked as they come.
         """
         asked = Asked(
             epochs, eval_set, validation_split, metrics, sample_weight, callbacks, progress, verbose
         )
-        fit = prepared(self, X, y, asked)
+        is_larger = exceeds_memory(X)
+        fit = streaming.of_map(self, X, y, asked) if is_larger else prepared(self, X, y, asked)
         self.workings.turns.take(self.network.trained_by, fit.run)
         return self.history
 

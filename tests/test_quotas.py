@@ -3,7 +3,7 @@
 import pytest
 
 from fastbp import threads
-from fastbp.quotas import quotas
+from fastbp.quotas import memory_limits, quotas
 
 
 def written(root, files):
@@ -61,3 +61,18 @@ def test_a_container_starts_no_more_threads_than_its_quota_pays_for(found, most,
         assert threads.available() == 64
     finally:
         threads._quota.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "expected"),
+    [
+        ("0::/a", {"a/memory.max": "1048576\n", "memory.max": "max\n"}, [1 << 20]),
+        ("4:memory:/a", {"memory/a/memory.limit_in_bytes": "4096\n"}, [4096]),
+        ("4:cpu:/a", {"memory/a/memory.limit_in_bytes": "4096\n"}, []),
+        ("0::/", {"memory.max": "rubbish"}, []),
+    ],
+)
+def test_limits_of_memory_of_both_versions(groups, files, expected, tmp_path):
+    own = tmp_path / "own"
+    own.write_text(groups)
+    assert list(memory_limits(written(tmp_path / "root", files), own)) == expected

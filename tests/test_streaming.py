@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastbp
-from fastbp import Network, Preparation, Trainer, prefetching, streams, windows
+from fastbp import Network, Preparation, Trainer, mapped, prefetching, streams, windows
 
 GENERATOR = np.random.default_rng(0)
 N = 600
@@ -196,7 +196,7 @@ def files(folder):
     return streams.parquet(folder, "y", columns=[f"x{j}" for j in range(5)], rows=64)
 
 
-def mapped(folder):
+def memory_map(folder):
     np.save(folder / "X.npy", X)
     return streams.arrays(np.load(folder / "X.npy", mmap_mode="r"), list(y), rows=70)
 
@@ -212,7 +212,7 @@ def mapped(folder):
         lambda folder: frames_of_pandas(),
         lambda folder: frames_of_polars(),
         files,
-        mapped,
+        memory_map,
     ],
 )
 def test_sources(make, tmp_path):
@@ -254,17 +254,44 @@ def test_a_source_may_change_what_it_gave():
 def test_memory_maps_are_read_through_their_files(tmp_path):
     np.save(tmp_path / "X.npy", X)
     rows = np.load(tmp_path / "X.npy", mmap_mode="r")
-    from fastbp.mapped import loaded
-
-    part = loaded(rows[100:200])
+    part = mapped.loaded(rows[100:200])
     assert type(part) is np.ndarray
     assert not np.shares_memory(part, rows)
     np.testing.assert_array_equal(part, X[100:200])
-    np.testing.assert_array_equal(loaded(rows[3:][10:12]), X[13:15])
-    assert loaded(rows[:, 1:]).base is not None  # not contiguous: as it is
+    np.testing.assert_array_equal(mapped.loaded(rows[3:][10:12]), X[13:15])
+    assert mapped.loaded(rows[:, 1:]).base is not None  # not contiguous: as it is
     changed = np.load(tmp_path / "X.npy", mmap_mode="c")
     changed[0] = 5
-    assert loaded(changed)[0, 0] == 5
+    assert mapped.loaded(changed)[0, 0] == 5
+
+
+def test_memory_maps_larger_than_memory_are_streamed(tmp_path, monkeypatch):
+    np.save(tmp_path / "X.npy", X)
+    rows = np.load(tmp_path / "X.npy", mmap_mode="r")
+    names = np.sort(np.array(["no", "yes", "maybe"])[y])  # the first piece has not all of them
+    weights = np.linspace(1, 3, N)
+    in_memory, streamed, other = (trainer_of(batch_size=16) for _ in range(3))
+    for trainer in (in_memory, streamed):
+        trainer.shuffle = False
+    in_memory.fit(X, names, epochs=2, sample_weight=weights)
+    few = X.nbytes - 1
+    for function in ("_physical", "memory_limits"):  # of the machine, and of a control group
+        with monkeypatch.context() as patched:
+            patched.setattr(mapped, function, lambda f=function: few if f == "_physical" else [few])
+            assert mapped.exceeds_memory(rows)
+            assert not mapped.exceeds_memory(X)
+            assert not mapped.exceeds_memory(rows[1:])
+    monkeypatch.setattr(mapped, "_physical", lambda: 100)
+    monkeypatch.setattr(streams, "_BYTES", 1000)
+    streamed.fit(rows, names, epochs=2, sample_weight=weights)
+    assert_same(in_memory, streamed)
+    other.fit(rows, names, epochs=2)
+    assert (other.network.params != streamed.network.params).any()
+    with pytest.raises(ValueError, match="validation_split must be None for a memory map"):
+        streamed.fit(rows, names, validation_split=0.2)
+    streamed.shuffle = np.arange
+    with pytest.raises(ValueError, match="shuffle must be True or False for a memory map"):
+        streamed.fit(rows, names)
 
 
 # Epochs, steps ------------------------------------------------------------------------------------
