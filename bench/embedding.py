@@ -10,7 +10,7 @@ In compiled code and in C, passes over the same rows take turns, many short ones
 prediction depends on where the state lies in a page of memory, by up to a half: a figure is the
 mean over several places of the median of each.
 
-From Python, the systems of `streams.py` and `many.py` start from the same weights, take the same
+From Python, the systems of `singles.py` and `many.py` start from the same weights, take the same
 rows in the same order and must reach the same losses; then the fastest settings of each alternate,
 with pauses in which their threads fall asleep, and ratios are medians over the rounds. Where a
 system cannot train the same network, its line says so.
@@ -32,8 +32,8 @@ import numpy as np
 from calls import alternating
 from many import MANY
 from report import ROOT, write_block
+from singles import STREAMS, deep_river_classifier, vw_features
 from startup import seconds as seconds_printed
-from streams import STREAMS, deep_river_classifier, vw_features
 
 import fastbp
 from fastbp import jit, kernels, optimizers

@@ -1,242 +1,400 @@
-"""The systems that take one sample in a call, as a stream gives them: see `embedding.py`.
+"""Training on data that come in pieces, beside the same rows in memory and other libraries.
 
-They are systems as in `peers.py`, whose ``run()`` makes a call for each row, and whose
-``predict()`` does so for predictions and gives the last row's probabilities. Rows and labels have
-the form that a system likes best before time is taken.
+python bench/streams.py --write                       docs/scaling.md, about 15 minutes
+python bench/streams.py --only sources memory         some of the tables
+python bench/streams.py --folder DISK --gigabytes 20  a larger file, on a disk of your choice
+
+Needs ``pip install -e '.[bench,tables,dask]' h5py zarr``. A source that needs what is not installed
+is named and left out.
+
+Sources: one epoch in the order given, whose parameters must have the bits of a pass in memory;
+they take turns, and each time is a median over the rounds. Files are read once before, so that
+they come from the system's cache: what is measured is what reading and converting cost, not the
+disk, whose speed is measured beside them. torch trains the same network, with the optimizer that is
+fastest, on what its DataLoader gives; scikit-learn by `partial_fit`, a piece a call.
+
+Memory: a program of its own, which may take no more than a limit (RLIMIT_DATA), makes an epoch
+over a file of several times that size, all of whose rows are zeros and take no room on the disk.
 """
 
-import itertools
+import argparse
+import json
+import os
+import statistics
+import subprocess
 import sys
-import types
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import scipy.sparse
+from report import write_block
 
-import fastbp
-from fastbp import jit
-from fastbp.bench import peers
+from fastbp import Ensemble, Network, Trainer, streams
+from fastbp.bench.machine import PAUSE, cores, describe
+from fastbp.bench.report import conditions_of, figure, table
 
-
-class Stream(peers.System):
-    """Calls ``learn(x, label)`` and ``predict_one(x)`` for ``rows``, which constructors set."""
-
-    def run(self):
-        learn = self.learn
-        for x, label in self.rows:
-            learn(x, label)
-
-    def predict(self):
-        predict_one = self.predict_one
-        for x, _ in self.rows:
-            out = predict_one(x)
-        return out
+ROWS, PIECE = 200_000, 16_384
+NETS = ((64, 32, 10), (784, 128, 10))
+BATCH_SIZES = (1, 32)
+LEARNING_RATE = 0.001
 
 
-class LearnOne(Stream):
-    """`Trainer.learn_one` and `Network.predict_one`."""
-
-    is_library = False
-
-    def __init__(self, task):
-        network, X, y, learning_rate, _, optimizer = task
-        self.network = network.copy()
-        trainer = fastbp.Trainer(self.network, optimizer, learning_rate=learning_rate)
-        self.rows = list(zip(X, y.tolist(), strict=True))
-        self.learn, self.predict_one = trainer.learn_one, self.network.predict_one
-
-    def parameters(self):
-        return [*self.network.weights, *self.network.biases]
+def data(n_inputs, n_rows):
+    """Dense rows, and labels that can be learned from them."""
+    generator = np.random.default_rng(0)
+    X = generator.standard_normal((n_rows, n_inputs), dtype=np.float32)
+    return X, (X[:, :10] @ generator.standard_normal((10, 10))).argmax(axis=1)
 
 
-class OneRow(LearnOne):
-    """`Trainer.partial_fit` and `Network.predict_proba`, with matrices of one row."""
-
-    def __init__(self, task):
-        network, X, y, learning_rate, _, optimizer = task
-        self.network = network.copy()
-        trainer = fastbp.Trainer(self.network, optimizer, learning_rate=learning_rate)
-        self.rows = [(X[t : t + 1], y[t : t + 1]) for t in range(len(X))]
-        self.learn, self.predict_one = trainer.partial_fit, self.network.predict_proba
+def pieces(X, y, rows=PIECE):
+    """Pairs of slices."""
+    for start in range(0, len(y), rows):
+        yield X[start : start + rows], y[start : start + rows]
 
 
-class CompiledFromPython(LearnOne):
-    """`jit.learn_one` and `jit.predict_one`, called from Python."""
+def hdf5(folder, X, y):
+    """A file of HDF5, in chunks of 1 MiB."""
+    import h5py
 
-    def __init__(self, task):
-        network, X, y, learning_rate, _, optimizer = task
-        self.network = network.copy()
-        self.state = jit.state(network, optimizer, learning_rate=learning_rate)
-        self.rows = list(zip(X, y.tolist(), strict=True))
-        self.out = np.empty(network.sizes[-1], network.dtype)
-
-    def learn(self, x, label):
-        jit.learn_one(self.state, x, label)
-
-    def predict_one(self, x):
-        jit.predict_one(self.state, x, self.out)
-        return self.out
-
-    def parameters(self):
-        self.network.params[:] = jit.params(self.state)
-        return super().parameters()
+    with h5py.File(folder / "rows.h5", "w") as file:
+        chunk = max(1, (1 << 20) // X[:1].nbytes)
+        file.create_dataset("X", data=X, chunks=(chunk, X.shape[1]))
+    return streams.arrays(h5py.File(folder / "rows.h5")["X"], y)
 
 
-class TorchStep(peers.Torch):
-    """Eager PyTorch on one thread, a step for each row."""
+def zarr(folder, X, y):
+    """An array of zarr, as it is compressed by default."""
+    import zarr
 
-    tried = tuple(settings for settings in peers.Torch.tried if settings["threads"] == "1")
-
-    def predict(self):
-        self.torch.set_num_threads(self.threads)
-        linear, relu = self.torch.nn.functional.linear, self.torch.relu
-        *hidden, (W, b) = self.layers
-        with self.torch.inference_mode():
-            for x, _ in self.batches:
-                for V, c in hidden:
-                    x = relu(linear(x, V, c))
-                out = self.torch.softmax(linear(x, W, b), dim=1)
-        return out.numpy()
+    chunk = max(1, (1 << 22) // X[:1].nbytes)
+    stored = zarr.create_array(
+        str(folder / "rows.zarr"), shape=X.shape, chunks=(chunk, X.shape[1]), dtype=X.dtype
+    )
+    stored[:] = X
+    return streams.arrays(stored, y)
 
 
-class JaxStep(peers.Jax):
-    """A compiled step or prediction, called for each row; only the last one is waited for."""
+def parquet(folder, X, y):
+    """A file of Parquet, a column for each input."""
+    import pyarrow as pa
+    import pyarrow.parquet
 
-    tried = ({"donates": False}, {"donates": True})
-
-    def __init__(self, task, donates):
-        import jax
-
-        super().__init__(task, unroll=1)
-        self.rows = list(zip(*map(list, self.data), strict=True))
-        self.one = jax.jit(
-            lambda carry, x, label: self.step(carry, (x, label))[0],
-            donate_argnums=(0,) if donates else (),
-        )
-
-        @jax.jit
-        def outputs(layers, x):
-            *hidden, (W, b) = layers
-            for V, c in hidden:
-                x = jax.nn.relu(x @ V + c)
-            return jax.nn.softmax(x @ W + b)
-
-        self.outputs = outputs
-
-    def run(self):
-        carry = self.layers, self.state
-        for x, label in self.rows:
-            carry = self.one(carry, x, label)
-        self.layers, self.state = self.wait(carry)
-
-    def predict(self):
-        for x, _ in self.rows:
-            out = self.outputs(self.layers, x)
-        return np.asarray(out)
+    columns = {f"x{j:03}": X[:, j] for j in range(X.shape[1])}
+    pyarrow.parquet.write_table(pa.table(columns | {"y": y}), folder / "rows.parquet")
+    return streams.parquet(folder / "rows.parquet", "y", rows=PIECE)
 
 
-class ScikitLearnRow(peers.ScikitLearn):
-    """`partial_fit` and `predict_proba` of one row."""
-
-    tried = ({"blas_threads": "1"},)
-
-    def __init__(self, task, **settings):
-        super().__init__(task, **settings)
-        self.rows = [(self.X[t : t + 1], self.y[t : t + 1]) for t in range(len(self.X))]
-
-    def run(self):
-        with self.controller.limit(limits=self.threads, user_api="blas"):
-            for x, label in self.rows:
-                self.model.partial_fit(x, label)
-
-    def predict(self):
-        with self.controller.limit(limits=self.threads, user_api="blas"):
-            for x, _ in self.rows:
-                out = self.model.predict_proba(x)
-        return out
+def memory_map(folder, X, y):
+    """A file of NumPy's."""
+    np.save(folder / "rows.npy", X)
+    return streams.arrays(np.load(folder / "rows.npy", mmap_mode="r"), y)
 
 
-class VowpalWabbit(Stream):
-    """``--oaa`` with ``--nn`` and examples that have been parsed: another network.
-
-    Each class has its own, of as many hidden units, which are tanh, and one output.
-    """
-
-    tried = ({"update": "--sgd"}, {"update": ""})
-
-    def __init__(self, task, update):
-        network, X, y, learning_rate, *_ = task
-        import vowpalwabbit
-
-        _, hidden, classes = network.sizes
-        self.model = vowpalwabbit.Workspace(
-            f"--oaa {classes} --nn {hidden} --probabilities -l {learning_rate} --quiet {update}"
-        )
-        self.rows = [
-            (self.model.example(f"{label + 1} | {vw_features(enumerate(x))}"), None)
-            for x, label in zip(X.tolist(), y.tolist(), strict=True)
-        ]
-        self.predict_one = self.model.predict
-
-    def learn(self, example, _):
-        self.model.learn(example)
-
-    def parameters(self):
-        return []
-
-
-def vw_features(pairs):
-    """Names and numbers as VowpalWabbit's text."""
-    return " ".join(f"{name}:{float(value)}" for name, value in pairs)
-
-
-class DeepRiver(Stream):
-    """`learn_one` and `predict_proba_one` of deep-river's classifier, whose rows are dicts."""
-
-    def __init__(self, task):
-        network, X, y, learning_rate, _, optimizer = task
-        layers = list(zip(network.weights, network.biases, strict=True))
-        self.model = deep_river_classifier(network.sizes, learning_rate, optimizer)
-        self.linear = self.model.module[::2]
-        for layer, (W, b) in zip(self.linear, layers, strict=True):
-            layer.weight.data[...] = layer.weight.data.new_tensor(W)
-            layer.bias.data[...] = layer.bias.data.new_tensor(b)
-        self.model.observed_classes.update(range(network.sizes[-1]))
-        names = [f"x{i:03}" for i in range(X.shape[1])]  # which it sorts
-        dicts = [dict(zip(names, x, strict=True)) for x in X.tolist()]
-        self.rows = list(zip(dicts, y.tolist(), strict=True))
-        self.learn, self.predict_one = self.model.learn_one, self.predicted
-
-    def predicted(self, x):
-        return list(self.model.predict_proba_one(x).values())
-
-    def parameters(self):
-        pairs = [(layer.weight, layer.bias) for layer in self.linear]
-        return [p.detach().numpy() for parts in zip(*pairs, strict=True) for p in parts]
-
-
-def deep_river_classifier(sizes, learning_rate, optimizer="sgd"):
-    """deep-river's classifier of a perceptron with ReLU and softmax."""
-    for part in ("anomaly", "forecasting"):  # which cannot be imported with River 0.26
-        name = f"deep_river.{part}"
-        sys.modules.setdefault(name, types.ModuleType(name))
+def loader(folder, X, y):
+    """torch's, which takes the rows of a piece one by one and puts them together."""
     import torch
-    from deep_river.classification import Classifier
 
-    torch.set_num_threads(1)
-    layers = []
-    for pair in itertools.pairwise(sizes):
-        layers += [torch.nn.Linear(*pair), torch.nn.ReLU()]
-    module = torch.nn.Sequential(*layers[:-1])  # the outputs have none
-    return Classifier(module, "cross_entropy", optimizer, lr=learning_rate)
+    rows = torch.utils.data.TensorDataset(torch.from_numpy(X), torch.from_numpy(y))
+    return torch.utils.data.DataLoader(rows, batch_size=256)
 
 
-STREAMS = {
-    "`Trainer.learn_one`, `Network.predict_one`": LearnOne,
-    "`jit.learn_one`, `jit.predict_one`": CompiledFromPython,
-    "`Trainer.partial_fit`, `Network.predict_proba`": OneRow,
-    "JAX, a compiled step": JaxStep,
-    "JAX, scan over a stream in memory": peers.Jax,
-    "torch, an eager step": TorchStep,
-    "scikit-learn, `partial_fit`": ScikitLearnRow,
-    "deep-river, `learn_one`": DeepRiver,
-    "VowpalWabbit, `--nn`, not the same network": VowpalWabbit,
+SOURCES = {
+    "arrays, in pieces": lambda folder, X, y: streams.arrays(X, y),
+    "memory map, `.npy`": memory_map,
+    "SciPy CSR": lambda folder, X, y: streams.arrays(scipy.sparse.csr_array(X), y),
+    "HDF5": hdf5,
+    "zarr": zarr,
+    "Parquet": parquet,
+    "torch's `DataLoader`": loader,
+    "pieces of 256 rows": lambda folder, X, y: list(pieces(X, y, 256)),
 }
+
+
+class InMemory:
+    """`Trainer.fit`, or `Trainer.fit_stream` of a source."""
+
+    def __init__(self, sizes, batch_size, X, y, source=None, **how):
+        self.trainer = Trainer(
+            Network(sizes, seed=0), learning_rate=LEARNING_RATE, batch_size=batch_size, seed=0,
+            shuffle=bool(how.get("shuffle")),
+        )  # fmt: skip
+        self.data, self.source, self.how = (X, y), source, how
+
+    def run(self):
+        if self.source is None:
+            self.trainer.fit(*self.data, epochs=1, progress=False)
+        else:
+            self.trainer.fit_stream(self.source, progress=False, **self.how)
+
+
+class Torch:
+    """An eager step for each batch that the DataLoader gives."""
+
+    def __init__(self, sizes, batch_size, X, y):
+        import torch
+
+        self.torch, self.source = torch, loader(None, X, y.astype(np.int64))
+        layers = [torch.nn.Linear(*sizes[:2]), torch.nn.ReLU(), torch.nn.Linear(*sizes[1:])]
+        self.model = torch.nn.Sequential(*layers)
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=LEARNING_RATE, fused=True)
+        self.batch_size = batch_size
+        self.source = torch.utils.data.DataLoader(self.source.dataset, batch_size=batch_size)
+
+    def run(self):
+        cross_entropy = self.torch.nn.functional.cross_entropy
+        self.torch.set_num_threads(1)  # as fast as all, or faster, for nets of this size
+        for x, labels in self.source:
+            self.optimizer.zero_grad()
+            cross_entropy(self.model(x), labels).backward()
+            self.optimizer.step()
+
+
+class ScikitLearn:
+    """`partial_fit` of one piece after the other."""
+
+    def __init__(self, sizes, batch_size, X, y):
+        from sklearn.neural_network import MLPClassifier
+
+        self.model = MLPClassifier(
+            sizes[1:-1], solver="sgd", batch_size=batch_size, momentum=0, alpha=0, shuffle=False,
+            learning_rate_init=LEARNING_RATE,
+        )  # fmt: skip
+        self.data, self.classes = (X, y), np.arange(sizes[-1])
+
+    def run(self):
+        for x, labels in pieces(*self.data):
+            self.model.partial_fit(x, labels, self.classes)
+
+
+def measured(systems, n_rows, rounds):
+    """Medians of the microseconds per sample of systems that take turns."""
+    times = {name: [] for name in systems}
+    for number in range(rounds + 1):
+        for name, system in systems.items():
+            time.sleep(PAUSE)
+            began = time.perf_counter()
+            system.run()
+            if number > 0:  # the first compiles, and fills the system's cache
+                times[name].append((time.perf_counter() - began) / n_rows[name] * 1e6)
+    return times
+
+
+def sources(options):
+    """Microseconds per sample and MB/s by source."""
+    rows = [["source", *(f"{shown(net)}, batch {b}" for net in NETS for b in BATCH_SIZES)]]
+    columns = []
+    for sizes in NETS:
+        n = ROWS * 64 // sizes[0]
+        X, y = data(sizes[0], n)
+        for batch_size in BATCH_SIZES:
+            with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+                columns.append(column(Path(folder), sizes, batch_size, X, y, options.rounds))
+            print(f"{shown(sizes)}, batch {batch_size}: done", flush=True)
+    for name in columns[0]:
+        rows.append([name, *(each.get(name, "–") for each in columns)])
+    return (
+        f"{table(rows)}\n\nµs per sample; in brackets how many times the time in memory, and "
+        "MB/s of rows."
+    )
+
+
+def column(folder, sizes, batch_size, X, y, rounds):
+    """One network's and batch size's times by system, in words."""
+    systems, n_rows = {"in memory, `fit`": InMemory(sizes, batch_size, X, y)}, {}
+    systems["in memory, shuffled"] = InMemory(sizes, batch_size, X, y, shuffle=True)
+    for number, (name, make) in enumerate(SOURCES.items()):
+        place = folder / str(number)
+        place.mkdir()
+        try:
+            source = make(place, X, y)
+        except ImportError as error:
+            print(f"{name} left out: {error}")
+            continue
+        systems[name] = InMemory(sizes, batch_size, X, y, source, shuffle=False)
+        if name.startswith("memory map"):
+            systems[f"{name}, shuffled"] = InMemory(sizes, batch_size, X, y, source, shuffle=True)
+    n_rows = dict.fromkeys(systems, len(y))
+    few = min(len(y), 16_384 if batch_size > 1 else 2_048)
+    for name, kind in (
+        ("torch, `DataLoader`", Torch),
+        ("scikit-learn, `partial_fit`", ScikitLearn),
+    ):
+        try:
+            systems[name] = kind(sizes, batch_size, X[:few], y[:few])
+            n_rows[name] = few
+        except ImportError as error:
+            print(f"{name} left out: {error}")
+    times = measured(systems, n_rows, rounds)
+    check(systems)
+    ours, found = times["in memory, `fit`"], {}
+    for name, each in times.items():
+        ratio = statistics.median(a / b for a, b in zip(each, ours, strict=True))
+        median = statistics.median(each)
+        found[name] = f"{figure(median)} ({figure(ratio)}×, {figure(X[0].nbytes / median)} MB/s)"
+    return found
+
+
+def check(systems):
+    """All sources in order have trained to the bits of the passes in memory."""
+    wanted = systems["in memory, `fit`"].trainer.network.params
+    for name, system in systems.items():
+        if isinstance(system, InMemory) and "shuffled" not in name and "CSR" not in name:
+            np.testing.assert_array_equal(system.trainer.network.params, wanted, err_msg=name)
+
+
+LIMITED = """
+import json, resource, sys, time
+import numpy as np
+import fastbp
+
+path, rows, columns, limit, how = sys.argv[1:]
+network = fastbp.Network((int(columns), 64, 10), seed=0)
+trainer = fastbp.Trainer(network, batch_size=32, seed=0)
+trainer.partial_fit(np.zeros((64, int(columns)), "f4"), np.arange(64) % 10)
+resource.setrlimit(resource.RLIMIT_DATA, (int(limit), int(limit)))
+X = np.memmap(path, np.float32, "r", shape=(int(rows), int(columns)))
+y = np.arange(int(rows)) % 10
+began = time.perf_counter()
+try:
+    if how == "fit_stream":
+        trainer.fit_stream(fastbp.streams.arrays(X, y), progress=False)
+    else:
+        trainer.fit(np.array(X), y, epochs=1, progress=False)
+    outcome = "an epoch"
+except MemoryError:
+    outcome = "MemoryError"
+seconds = time.perf_counter() - began
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print(json.dumps([outcome, seconds, peak]))
+"""
+
+
+def memory(options):
+    """Peak memory against the size of the file."""
+    rows = [["file", "elements", "limit", "way", "outcome", "peak of the process", "µs per sample"]]
+    columns, limit = 1000, 1 << 30
+    for gigabytes in (4, options.gigabytes):
+        n = int(gigabytes * 1e9) // (4 * columns)
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+            path = Path(folder) / "rows"
+            with open(path, "wb") as file:
+                os.truncate(file.fileno(), 4 * columns * n)
+            for how in ("fit_stream", "fit, of an array"):
+                arguments = [str(path), str(n), str(columns), str(limit), how.split(",")[0]]
+                done = subprocess.run(
+                    [sys.executable, "-c", LIMITED, *arguments], capture_output=True, text=True,
+                    check=True,
+                )  # fmt: skip
+                outcome, seconds, peak = json.loads(done.stdout)
+                took = figure(seconds / n * 1e6) if outcome == "an epoch" else "–"
+                cells = f"{gigabytes} GB", f"{n * columns:,}", "1 GiB", f"`{how}`", outcome
+                rows.append([*cells, f"{peak / 1e6:.0f} MB", took])
+                print(*rows[-1], sep=" | ", flush=True)
+    return f"{table(rows)}\n\n1000-64-10, batch 32; rows of zeros in a sparse file."
+
+
+# Bytes a second of what delivers rows.
+DELIVERIES = {
+    "SATA SSD, 0.5 GB/s": 0.5e9,
+    "10 Gb/s network": 1.25e9,
+    "NVMe, 3 GB/s": 3e9,
+    "100 Gb/s network": 12.5e9,
+}
+
+
+def rates(options):
+    """Microseconds until the next row is there, and until it is learned."""
+    rows = [["net", *DELIVERIES, "learned, batch 1", "learned, batch 32"]]
+    for sizes in NETS:
+        X, y = data(sizes[0], 50_000)
+        systems = {b: InMemory(sizes, b, X, y) for b in BATCH_SIZES}
+        times = measured(systems, dict.fromkeys(systems, len(y)), options.rounds)
+        delivered = [X[0].nbytes / speed * 1e6 for speed in DELIVERIES.values()]
+        learned = [statistics.median(each) for each in times.values()]
+        rows.append([shown(sizes), *map(figure, delivered + learned)])
+    return f"{table(rows)}\n\nµs a sample; what is learned is dense, and in memory."
+
+
+ENTITIES, FEW, OF_EACH, EPOCHS = 1000, 40, 50, 10
+
+
+def many(options):
+    """Microseconds per sample of a model for each of a thousand entities."""
+    from joblib import Parallel, delayed
+    from sklearn.neural_network import MLPRegressor
+
+    generator = np.random.default_rng(0)
+    group = np.repeat(np.arange(ENTITIES), OF_EACH)
+    X = generator.normal(size=(len(group), 8)).astype(np.float32)
+    y = (X * generator.normal(size=(ENTITIES, 8))[group]).sum(axis=1).astype(np.float32)
+    losses = {}
+
+    def ensemble():
+        models = Ensemble((8, 8, 1), ENTITIES, seeds=0, loss="squared_error", learning_rate=0.01)
+        losses["`fastbp.Ensemble`"] = models.fit(X, y, groups=group, epochs=EPOCHS)[-1].mean()
+
+    def with_joblib():
+        model = MLPRegressor(
+            8, solver="sgd", batch_size=1, learning_rate_init=0.01, momentum=0, alpha=0,
+            max_iter=EPOCHS, n_iter_no_change=EPOCHS,
+        )  # fmt: skip
+        parts = [slice(k * OF_EACH, (k + 1) * OF_EACH) for k in range(FEW)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = Parallel(n_jobs=cores())(delayed(fitted)(model, X[p], y[p]) for p in parts)
+        losses["scikit-learn, joblib"] = np.mean(found)
+
+    ways = {"`fastbp.Ensemble`": (ensemble, ENTITIES), "scikit-learn, joblib": (with_joblib, FEW)}
+    systems = {name: SimpleNamespace(run=run) for name, (run, _) in ways.items()}
+    samples = {name: n * OF_EACH * EPOCHS for name, (_, n) in ways.items()}
+    times = measured(systems, samples, options.rounds)
+    rows = [["a model each", "models", "µs per sample", "", "mean loss"]]
+    ours = statistics.median(times["`fastbp.Ensemble`"])
+    for name, each in times.items():
+        median = statistics.median(each)
+        loss = f"{losses[name]:.2g}"
+        rows.append([name, str(ways[name][1]), figure(median), f"{figure(median / ours)}×", loss])
+    return (
+        f"{table(rows)}\n\n8-8-1, {OF_EACH} rows and {EPOCHS} epochs each, one sample a step, "
+        f"{cores()} cores; losses of the last epoch, from other first weights and in another order."
+    )
+
+
+def fitted(model, X, y):
+    """The loss of a model that was trained on some rows."""
+    from sklearn.base import clone
+
+    return clone(model).fit(X, y).loss_
+
+
+PARTS = {"sources": sources, "memory": memory, "rates": rates, "many": many}
+
+
+def shown(sizes):
+    """A network, in words."""
+    return "-".join(map(str, sizes))
+
+
+def main():
+    """Print the tables; write them."""
+    parser = argparse.ArgumentParser(description="Train on data that come in pieces.")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=[*PARTS])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--folder", help="where files are written; by default the system's")
+    parser.add_argument("--gigabytes", type=float, default=20, help="of the largest file")
+    parser.add_argument("--write", action="store_true", help="write docs/scaling.md too")
+    options = parser.parse_args()
+    for name in options.only:
+        medians = "" if name == "memory" else f" Medians of {options.rounds} rounds."
+        text = f"{PARTS[name](options)}{medians} {conditions_of(describe())}"
+        print(text, flush=True)
+        if options.write:
+            write_block("docs/scaling.md", f"bench/streams.py {name}", text)
+
+
+if __name__ == "__main__":
+    main()
