@@ -225,7 +225,7 @@ class Fit(abc.ABC):
 
     def run(self) -> None:
         """Train; whatever happens, call each callback's `on_end`, even if those of others fail."""
-        self._workings.stopped_at, self._workings.unfinished = 0, WHOLE
+        self._workings.stopped_at = 0
         with contextlib.ExitStack() as endings:
             endings.callback(self._leave_callbacks, self._listening.listeners)
             self._begin_callbacks(endings)
@@ -347,6 +347,7 @@ class RowsFit(Fit):
         return self.epochs * self._samples.inputs.n
 
     def _begun(self, eta: float, options: Options, last: Pass | None) -> Pass | None:
+        self._workings.unfinished = WHOLE
         n, shuffle = self._samples.inputs.n, self.trainer.options_of(self._network).shuffle
         order = self._workings.orders.of(n, shuffle)
         return self._runs.begin(self._network, self._samples, order, eta, options, last)

@@ -158,6 +158,9 @@ class StreamFit(Fit):
         how, size = self._how, options.batch_size
         if last is not None:
             self._learned, self._left_out = WHOLE, 0
+        start = self._learned.samples + self._left_out
+        if start == 0:
+            self._workings.unfinished = WHOLE
         if last is None or not how.is_used_up:
             self._enter()
         most = sys.maxsize if how.steps is None else how.steps * size
@@ -165,7 +168,6 @@ class StreamFit(Fit):
         first = next(parts, None)
         if first is None and last is not None and how.is_used_up:
             return None
-        start = self._learned.samples + self._left_out
         rows = windows.Rows(itertools.chain([first], parts) if first is not None else ())
         for _ in rows.take(start):
             pass
@@ -173,7 +175,7 @@ class StreamFit(Fit):
         coming = next(self._coming, None)
         if coming is not None:
             self._coming = itertools.chain([coming], self._coming)
-        if first is None or (coming is None and self._learned is WHOLE):
+        if first is None or (coming is None and self._learned.samples == 0):
             after = f" after the first {start:,}, which start leaves out" * (start > 0)
             raise ValueError(f"source must give at least one row{after}, got none.")
         if last is None:
@@ -184,26 +186,30 @@ class StreamFit(Fit):
         return this
 
     def _chunks(self, this: Pass) -> Generator[int]:
-        epoch = len(self.trainer.history) + 1
+        epoch, end = len(self.trainer.history) + 1, this.done
         try:
             for part in windows.whole_batches(self._coming, this.unit):
+                end += part.inputs.n
                 this.go_on(part)
                 for done in this.chunks(epoch):
-                    self._note(this)
+                    self._note(this, end)
                     yield done
                 if this.stops:
                     break
         except BaseException:
-            self._note(this)
+            self._note(this, end)
             raise
         self._workings.unfinished = WHOLE
 
-    def _note(self, this: Pass) -> None:
-        """Note how far the epoch has come, in whole batches."""
-        done = this.done // this.batch_size * this.batch_size
-        if done > 0:  # within a batch that takes several calls, the share of its loss is estimated
-            loss_sum = this.loss_sum * (done / this.done)
+    def _note(self, this: Pass, end: int) -> None:
+        """Note how far the epoch has come, in whole batches; a batch ends at ``end``."""
+        done = this.done
+        if done < end:
+            done -= done % this.batch_size
+        if done > 0:
             samples = self._left_out + done
+            # The loss of a batch that takes several calls, and of what is left out, is estimated.
+            loss_sum = this.loss_sum * (samples / this.done)
             self._workings.unfinished = Unfinished(samples, loss_sum, this.seconds)
 
     def _enter(self) -> None:

@@ -369,6 +369,39 @@ def test_after_an_error_of_the_source_the_same_call_goes_on(shuffle, prefetch, o
     assert_same(whole, broken)
 
 
+def test_whoever_fails_again_at_once_still_knows_where_to_go_on():
+    trainer = trainer_of(batch_size=16)
+    for failures in (9, 0, 0):
+        with pytest.raises(OSError, match="gone"):
+            trainer.fit_stream(
+                lambda epoch, at=failures: failing(at, OSError("gone")), shuffle=False,
+                start=trainer.unfinished,
+            )  # fmt: skip
+        assert trainer.unfinished == 448
+    with pytest.raises(OSError, match="gone"):
+        trainer.fit_stream(lambda epoch: failing(0, OSError("gone")))
+    assert trainer.unfinished == 0
+
+
+class Breaks(fastbp.callbacks.Callback):
+    """Raises after the last chunk of an epoch, which ends in a batch of fewer samples."""
+
+    def on_chunk(self, trainer, samples, loss):
+        if samples == N:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_an_epoch_that_is_broken_off_after_its_last_sample_is_finished_without_any(prefetch):
+    whole, broken = (trainer_of(batch_size=64) for _ in range(2))
+    whole.fit_stream([(X, y)])
+    with pytest.raises(KeyboardInterrupt):
+        broken.fit_stream([(X, y)], callbacks=[Breaks()], prefetch=prefetch)
+    assert broken.unfinished == N
+    broken.fit_stream([(X, y)], start=broken.unfinished)
+    assert_same(whole, broken)
+
+
 def test_a_trainer_that_was_saved_within_an_epoch_goes_on(tmp_path):
     path = tmp_path / "trainer.safetensors"
     whole, broken = (trainer_of(batch_size=8, optimizer="adam") for _ in range(2))
