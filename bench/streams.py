@@ -167,7 +167,7 @@ class ScikitLearn:
 
     def run(self):
         for x, labels in pieces(*self.data):
-            self.model.partial_fit(x, labels, self.classes)
+            self.model.partial_fit(x, labels, classes=self.classes)
 
 
 def measured(systems, n_rows, rounds):
@@ -291,7 +291,7 @@ def memory(options):
                 )  # fmt: skip
                 outcome, seconds, peak = json.loads(done.stdout)
                 took = figure(seconds / n * 1e6) if outcome == "an epoch" else "–"
-                cells = f"{gigabytes} GB", f"{n * columns:,}", "1 GiB", f"`{how}`", outcome
+                cells = f"{gigabytes:g} GB", f"{n * columns:,}", "1 GiB", f"`{how}`", outcome
                 rows.append([*cells, f"{peak / 1e6:.0f} MB", took])
                 print(*rows[-1], sep=" | ", flush=True)
     return f"{table(rows)}\n\n1000-64-10, batch 32; rows of zeros in a sparse file."
@@ -339,8 +339,8 @@ def many(options):
 
     def with_joblib():
         model = MLPRegressor(
-            8, solver="sgd", batch_size=1, learning_rate_init=0.01, momentum=0, alpha=0,
-            max_iter=EPOCHS, n_iter_no_change=EPOCHS,
+            hidden_layer_sizes=(8,), solver="sgd", batch_size=1, learning_rate_init=0.01,
+            momentum=0, alpha=0, max_iter=EPOCHS, n_iter_no_change=EPOCHS,
         )  # fmt: skip
         parts = [slice(k * OF_EACH, (k + 1) * OF_EACH) for k in range(FEW)]
         with warnings.catch_warnings():
