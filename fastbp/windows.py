@@ -16,6 +16,9 @@ from fastbp.splitting import Rows as Places
 # How rows are trained on is decided by the first of them: by their zeros, and their number up to
 # this one.
 _FIRST = 2048
+# Rows that are handed on together take about so many bytes, which caches hold, but are at least so
+# many: each time costs some 50 µs.
+_CACHED, _LEAST = 1 << 22, 512
 PARTS = 8
 """A window has so many parts, of which one is drawn, and replaced, at a time."""
 
@@ -42,27 +45,28 @@ class Rows:
 def in_order(
     pieces: Iterable[kernels.Samples], length: int, is_awaited: Callable[[], bool]
 ) -> Iterator[kernels.Samples]:
-    """Rows as they come, copied, ``length`` at a time; fewer while somebody waits for them.
+    """Rows as they come, copied, up to ``length`` at a time; fewer while somebody waits for them.
 
     The first time they are some thousands in any case: how all are trained on depends on those.
     """
-    rows, held, n = Rows(pieces), list[kernels.Samples](), 0
-    wanted, is_first = max(length, _FIRST), True
-    while True:
+    rows, is_first = Rows(pieces), True
+    while (part := next(rows.take(1), None)) is not None:
+        wanted = min(length, _cached(part))
+        wanted = max(wanted, _FIRST) if is_first else wanted
+        held = _store(part, wanted)  # for the source may change what it gave
+        held.add(part)
+        error: BaseException | None = None
         try:
-            for part in rows.take(wanted):
-                held.append(joined([part]))  # the source may change what it gave
-                n += part.inputs.n
+            for part in rows.take(wanted - 1):
+                held.add(part)
                 if not is_first and is_awaited():
                     break
-        except BaseException:
-            if n > 0:  # what came before is trained on
-                yield joined(held)
-            raise
-        if n == 0:
-            return
-        yield joined(held) if len(held) > 1 else held[0]
-        held, n, wanted, is_first = [], 0, length, False
+        except BaseException as raised:
+            error = raised
+        yield held.added()
+        if error is not None:  # what came before is trained on
+            raise error
+        is_first = False
 
 
 def shuffled(
@@ -78,20 +82,18 @@ def shuffled(
     first = next(rows.take(window), None)
     if first is None:
         return
-    held = (_Sparse if first.inputs.is_sparse else _Dense)(first, window)
+    held, few = _store(first, window), _cached(first)
     places = np.arange(window)
     n = held.put(places, itertools.chain([first], rows.take(window - first.inputs.n)))
     left = places[:n]
     while n == window:
         drawn = generator.choice(window, part, replace=False)
-        yield held.taken(drawn)
+        yield from _in_parts(held, drawn, few)
         filled = held.put(drawn, rows.take(part))
         if filled < part:
             left = np.delete(places, drawn[filled:])
             break
-    left = generator.permutation(left)
-    for start in range(0, len(left), part):
-        yield held.taken(left[start : start + part])
+    yield from _in_parts(held, generator.permutation(left), few)
 
 
 def whole_batches(parts: Iterable[kernels.Samples], batch_size: int) -> Iterator[kernels.Samples]:
@@ -116,11 +118,25 @@ def whole_batches(parts: Iterable[kernels.Samples], batch_size: int) -> Iterator
         yield joined(held)
 
 
+def _cached(rows: kernels.Samples) -> int:
+    """Rows that are still in a cache when they are trained on, after they were put together."""
+    return max(_LEAST, _CACHED // max(1, rows.inputs.X.strides[0]))
+
+
+def _in_parts(held: _Dense | _Sparse, places: Places, length: int) -> Iterator[kernels.Samples]:
+    for start in range(0, len(places), length):
+        yield held.taken(places[start : start + length])
+
+
+def _store(like: kernels.Samples, places: int) -> _Dense | _Sparse:
+    return (_Sparse if like.inputs.is_sparse else _Dense)(like, places)
+
+
 class _Dense:
     """Rows in places of which each is written again and again."""
 
     def __init__(self, like: kernels.Samples, places: int) -> None:
-        self._like = like
+        self._like, self._n = like, 0
         self._arrays = tuple(
             np.empty((places, *array.shape[1:]), array.dtype) if len(array) > 0 else array
             for array in _arrays(like)
@@ -131,17 +147,31 @@ class _Dense:
         done = 0
         for part in parts:
             n = part.inputs.n
-            for own, its in zip(self._arrays, _arrays(part), strict=True):
-                if len(own) > 0:
-                    own[places[done : done + n]] = its
+            self._write(places[done : done + n], part)
             done += n
         return done
 
+    def add(self, part: kernels.Samples) -> None:
+        """Write the rows to the places after those that were added before."""
+        start, self._n = self._n, self._n + part.inputs.n
+        self._write(slice(start, self._n), part)
+
+    def added(self) -> kernels.Samples:
+        """The rows that were added, not copied."""
+        return self._made(lambda array: array[: self._n])
+
+    def _write(self, places: Places | slice, part: kernels.Samples) -> None:
+        for own, its in zip(self._arrays, _arrays(part), strict=True):
+            if len(own) > 0:
+                own[places] = its
+
     def taken(self, places: Places) -> kernels.Samples:
         """A copy of the rows in these places."""
+        return self._made(lambda array: array.take(places, axis=0))
+
+    def _made(self, of: Callable[[NDArray[Any]], NDArray[Any]]) -> kernels.Samples:
         X, labels, targets, weights = (
-            kernels.read_only(array.take(places, axis=0) if len(array) > 0 else array)
-            for array in self._arrays
+            kernels.read_only(of(array) if len(array) > 0 else array) for array in self._arrays
         )
         inputs = self._like.inputs._replace(X=X)
         return self._like._replace(inputs=inputs, labels=labels, targets=targets, weights=weights)
@@ -152,6 +182,7 @@ class _Sparse:
 
     def __init__(self, like: kernels.Samples, places: int) -> None:
         self._rows: kernels.Samples | None = None
+        self._parts: list[kernels.Samples] = []
         self._row_of = np.empty(places, np.int64)
 
     def put(self, places: Places, parts: Iterable[kernels.Samples]) -> int:
@@ -167,6 +198,14 @@ class _Sparse:
         self._row_of[places[:n]] = np.arange(before, before + n)
         self._rows = joined(new)
         return n
+
+    def add(self, part: kernels.Samples) -> None:
+        """As `_Dense.add`."""
+        self._parts.append(joined([part]))
+
+    def added(self) -> kernels.Samples:
+        """As `_Dense.added`."""
+        return joined(self._parts)
 
     def taken(self, places: Places) -> kernels.Samples:
         """As `_Dense.taken`."""
