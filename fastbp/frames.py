@@ -15,6 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+# Rows of a frame that are put together at a time.
+_BLOCK = 4096
+
+
 def is_frame(values: Any) -> bool:
     """Whether it is a table of named columns."""
     return hasattr(values, "columns") and any(
@@ -51,8 +55,10 @@ def to_array(name: str, frame: Any) -> NDArray[Any]:
     ]
     dtype = np.result_type(*(column.dtype for column in given)) if given else np.float64
     array = np.empty((len(given[0]) if given else 0, len(given)), dtype)
-    for j, column in enumerate(given):
-        array[:, j] = column
+    for start in range(0, len(array), _BLOCK):  # lines of the cache that are met again soon
+        part = array[start : start + _BLOCK]
+        for j, column in enumerate(given):
+            part[:, j] = column[start : start + _BLOCK]
     return array
 
 
