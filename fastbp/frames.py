@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-
 # Rows of a frame that are put together at a time.
 _BLOCK = 4096
 
