@@ -36,8 +36,8 @@ from fastbp import Ensemble, Network, Trainer, streams
 from fastbp.bench.machine import PAUSE, cores, describe
 from fastbp.bench.report import conditions_of, figure, table
 
-ROWS, PIECE = 1_000_000, 16_384
-NETS = ((64, 32, 10), (784, 128, 10))
+ROWS, PIECE = 600_000, 16_384
+NETS = ((10, 32, 10), (64, 32, 10), (784, 128, 10))
 BATCH_SIZES = (1, 32)
 LEARNING_RATE = 0.001
 
