@@ -2,10 +2,10 @@
 
 python bench/parallel.py --write    docs/scaling.md, about two minutes
 
-Steps: milliseconds of a step of 784-128-10 on one thread, beside two processes that compute the
-gradient of half a batch each, exchange their halves by a socket on the same machine, and add them
-in the same order, so that both keep the same parameters bit for bit. "Exchange" is what of that the
-exchange takes alone.
+Steps: milliseconds of a step of 784-128-10 in one process, on one thread and on two, beside two
+processes that compute the gradient of half a batch each, on one thread, exchange their halves by a
+socket on the same machine, and add them in the same order, so that both keep the same parameters
+bit for bit. "Exchange" is what of that the exchange takes alone.
 
 Averages: the mean loss on the test part of the digits, after 20 epochs of plain SGD on all rows,
 and of 2, 4 and 8 networks that train on a part of the rows each and are averaged after every epoch;
@@ -17,6 +17,7 @@ import multiprocessing
 import statistics
 import time
 
+import numba
 import numpy as np
 from report import write_block
 
@@ -34,11 +35,14 @@ def data(n):
     return generator.standard_normal((n, SIZES[0]), dtype=np.float32), np.arange(n) % SIZES[-1]
 
 
-def alone(batch_size):
-    """Milliseconds of a step in one process, on one thread."""
+def alone(batch_size, n_threads):
+    """Milliseconds of a step in one process."""
     X, y = data(batch_size)
     trainer = Trainer(
-        Network(SIZES, seed=0), learning_rate=LEARNING_RATE, batch_size=batch_size, n_threads=1
+        Network(SIZES, seed=0),
+        learning_rate=LEARNING_RATE,
+        batch_size=batch_size,
+        n_threads=n_threads,
     )
     times = []
     for _ in range(STEPS):
@@ -49,7 +53,8 @@ def alone(batch_size):
 
 
 def ranked(rank, connection, batch_size, results):
-    """One of two processes, each with half of every batch."""
+    """One of two processes, each with half of every batch and one thread."""
+    numba.set_num_threads(1)
     X, y = data(batch_size)
     half = slice(0, batch_size // 2) if rank == 0 else slice(batch_size // 2, None)
     X, y = X[half].copy(), y[half].copy()
@@ -94,12 +99,13 @@ def together(batch_size):
 
 def steps():
     """Milliseconds of a step, one process and two."""
-    rows = [["batch", "one process", "two processes", "of which exchange"]]
+    rows = [["batch", "one thread", "two threads", "two processes", "of which exchange"]]
     for batch_size in BATCHES:
-        own, params = alone(batch_size)
+        own, params = alone(batch_size, 1)
+        shared, _ = alone(batch_size, 2)
         both, exchange, theirs = together(batch_size)
         np.testing.assert_allclose(theirs, params, rtol=1e-3, atol=1e-5)
-        rows.append([f"{batch_size:,}", figure(own), figure(both), figure(exchange)])
+        rows.append([f"{batch_size:,}", *map(figure, (own, shared, both, exchange))])
         print(*rows[-1], sep=" | ", flush=True)
     return f"{table(rows)}\n\nms a step, medians of {STEPS}; the exchange is the shortest."
 

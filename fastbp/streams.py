@@ -27,7 +27,7 @@ from fastbp.frames import is_frame, labels
 __all__ = ["arrays", "frames", "parquet"]
 
 # Bytes of a piece: long enough for a disk to be fast, short enough for the caches and for Ctrl-C.
-_BYTES = 1 << 23
+_BYTES = 1 << 22
 # Rows of a piece whose size in bytes is not known.
 _ROWS = 16_384
 
@@ -58,7 +58,7 @@ def arrays(X: Any, y: Any, weight: Any = None, *, rows: int | None = None) -> It
     weight : array-like of shape (n_samples,), optional
         Factors of the gradients.
     rows : int, optional
-        Rows of a piece; by default about 8 MiB of X, in whole chunks of HDF5 and zarr. It has no
+        Rows of a piece; by default about 4 MiB of X, in whole chunks of HDF5 and zarr. It has no
         effect on results.
 
     Returns

@@ -196,6 +196,29 @@ def files(folder):
     return streams.parquet(folder, "y", columns=[f"x{j}" for j in range(5)], rows=64)
 
 
+def hdf5(folder):
+    h5py = pytest.importorskip("h5py")
+    file = h5py.File(folder / "rows.h5", "w")
+    file.create_dataset("X", data=X, chunks=(64, 5))
+    source = streams.arrays(file["X"], file.create_dataset("y", data=y), rows=70)
+    assert "70 at a time" in repr(source)
+    assert "600 rows, 209,664 at a time" in repr(streams.arrays(file["X"], y))  # whole chunks
+    return source
+
+
+def zarr_array(folder):
+    zarr = pytest.importorskip("zarr")
+    stored = zarr.create_array(str(folder / "x.zarr"), shape=X.shape, chunks=(64, 5), dtype="f4")
+    stored[:] = X
+    return streams.arrays(stored, y, rows=70)
+
+
+def tensors(folder):
+    torch = pytest.importorskip("torch")
+    rows = torch.utils.data.TensorDataset(torch.from_numpy(X), torch.from_numpy(y))
+    return torch.utils.data.DataLoader(rows, batch_size=70)
+
+
 def memory_map(folder):
     np.save(folder / "X.npy", X)
     return streams.arrays(np.load(folder / "X.npy", mmap_mode="r"), list(y), rows=70)
@@ -212,6 +235,9 @@ def memory_map(folder):
         lambda folder: frames_of_pandas(),
         lambda folder: frames_of_polars(),
         files,
+        hdf5,
+        zarr_array,
+        tensors,
         memory_map,
     ],
 )
@@ -263,6 +289,18 @@ def test_memory_maps_are_read_through_their_files(tmp_path):
     changed = np.load(tmp_path / "X.npy", mmap_mode="c")
     changed[0] = 5
     assert mapped.loaded(changed)[0, 0] == 5
+
+
+def test_maps_of_more_elements_than_32_bits_count(tmp_path):
+    path = tmp_path / "rows"
+    with open(path, "wb") as file:
+        os.truncate(file.fileno(), 9 << 30)  # it takes no room on the disk
+        file.seek(-80, os.SEEK_END)
+        file.write(X[:4].tobytes())
+    numbers = np.memmap(path, np.float32, "r")
+    rows = numbers[len(numbers) % 5 :].reshape(-1, 5)
+    assert rows.size > 1 << 31
+    np.testing.assert_array_equal(mapped.loaded(rows[-4:]), X[:4])
 
 
 def test_memory_maps_larger_than_memory_are_streamed(tmp_path, monkeypatch):
