@@ -11,3 +11,4 @@ python -m pip install -q "$(grep -o 'torch==[0-9.]*' pyproject.toml)"
 export NUMBA_CACHE_DIR=$(mktemp -d)
 python -m pytest -q tests/test_torch.py tests/test_exchange.py
 python -m pytest -q tests/test_docs.py -k exchange
+python -m pytest -q tests/test_streaming.py -k tensors
