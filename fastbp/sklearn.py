@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import operator
 import sys
 import threading
@@ -709,8 +710,11 @@ class _Engine(BaseMultilayerPerceptron):
             )
         return int(min(self.batch_size, n))
 
-    def _begin(self, network: Network) -> None:
-        """A new trainer, and scikit-learn's optimizer without parameters: it keeps the rate."""
+    def _begin(self, network: Network, draws: bool = False) -> None:
+        """A new trainer, and scikit-learn's optimizer without parameters: it keeps the rate.
+
+        ``draws`` says that the trainer draws orders itself.
+        """
         optimizer: Any = self.optimizer
         if self.solver == "sgd" or optimizer is not None:
             self._optimizer = SGDOptimizer(
@@ -730,7 +734,7 @@ class _Engine(BaseMultilayerPerceptron):
         elif optimizer is None:
             nesterov = bool(self.nesterovs_momentum and self.momentum)
             optimizer = optimizers.SGD(float(self.momentum), nesterov=nesterov, velocity=True)
-        draws = np.any(np.asarray(self.dropout) != 0)
+        draws = draws or bool(np.any(np.asarray(self.dropout) != 0))
         self.trainer_ = Trainer(
             network,
             optimizer,
@@ -785,25 +789,48 @@ class _Engine(BaseMultilayerPerceptron):
         if self._weighs_nothing(sample_weight, incremental):
             return
         trainer, n = self.trainer_, len(y)
-        trainer.batch_size = self._batch_size(n)
-        trainer.weight_decay = self._decay(sample_weight, network.dtype)
-        trainer.dropout = self.dropout
-        trainer.n_threads = self._n_threads()
-        trainer.clip = self._note_scale(y, sample_weight)
-        self._set_rate()
+        self._set_options(n, y, sample_weight)
         orders = _Shuffled(self._random_state)
         # A row alone has one order: for that no function is checked.
         trainer.shuffle = orders if self.shuffle and n > 1 else bool(self.shuffle)
         shift = self._shift_by_batches(y, sample_weight, orders)
-        epochs = _Epochs(self, n, held_out, incremental, shift)
+        train = functools.partial(trainer.fit, X, self._targets(y), sample_weight=sample_weight)
+        try:
+            self._run(train, _Epochs(self, n, held_out, incremental, shift))
+        finally:
+            # The state of ``orders`` is not the trainer's, which can be saved without it.
+            trainer.shuffle = bool(self.shuffle)
+
+    def _set_options(self, n: int, y: NDArray[Any], sample_weight: Any) -> None:
+        """Give the trainer what the parameters say, for a fit to n rows."""
+        trainer = self.trainer_
+        trainer.batch_size = self._batch_size(n)
+        trainer.weight_decay = self._decay(sample_weight, trainer.network.dtype)
+        trainer.dropout = self.dropout
+        trainer.n_threads = self._n_threads()
+        trainer.clip = self._note_scale(y, sample_weight)
+        self._set_rate()
+
+    def _fit_pieces(self, source: Any, n: int, y: NDArray[Any], **options: Any) -> None:
+        """Train on a stream of n rows, whose y is like the one given.
+
+        For subclasses. ``options`` are those of `Trainer.fit_stream`.
+        """
+        self._begin(self._network(), draws=True)
+        held_out = None if self._eval_set is None else self._given_rows(self._eval_set)
+        self._begin_records(held_out, incremental=False)
+        self._set_options(n, y, None)
+        train = functools.partial(self.trainer_.fit_stream, source, shuffle=self.shuffle, **options)
+        self._run(train, _Epochs(self, n, held_out, False, None))
+
+    def _run(self, train: Callable[..., Any], epochs: _Epochs) -> None:
+        """Train, with what scikit-learn does after an epoch, and what it says in the end."""
+        incremental, held_out = epochs.incremental, epochs.held_out
         own = self.callbacks
         own = () if own is None else tuple(own) if isinstance(own, Iterable) else (own,)
         try:
-            trainer.fit(
-                X,
-                self._targets(y),
+            train(
                 epochs=1 if incremental else self.max_iter,
-                sample_weight=sample_weight,
                 eval_set=(held_out.X, self._targets(held_out.encoded))
                 if own and held_out
                 else None,
@@ -814,9 +841,6 @@ class _Engine(BaseMultilayerPerceptron):
             _warn("Training interrupted by user.")
         except DivergenceError as error:
             epochs.diverge(error)
-        finally:
-            # The state of ``orders`` is not the trainer's, which can be saved without it.
-            trainer.shuffle = bool(self.shuffle)
         if epochs.has_best and (self.stopped_ or not incremental):
             self._set_parameters(self._best_coefs, self._best_intercepts)
 

@@ -7,7 +7,7 @@ import functools
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
@@ -39,14 +39,28 @@ def _quota() -> int:
     return max(1, min(map(int, quotas()), default=MOST))
 
 
+_bounds = threading.local()
+
+
+@contextlib.contextmanager
+def at_most(n: int) -> Iterator[None]:
+    """Use no more than n threads in calls of this thread, such as a worker's."""
+    before = getattr(_bounds, "most", MOST)
+    _bounds.most = min(n, before)
+    try:
+        yield
+    finally:
+        _bounds.most = before
+
+
 def available() -> int:
     """Number of threads that a kernel can use.
 
-    As many as the caller has set by `numba.set_num_threads`, by default NUMBA_NUM_THREADS. Where
-    that variable is not set, at most as many as there are cores that the process may run on, and
-    that its control group's quota pays for.
+    At most as many as `at_most` allows, and as the caller has set by `numba.set_num_threads`, by
+    default NUMBA_NUM_THREADS. Where that variable is not set, at most as many as there are cores
+    that the process may run on, and that its control group's quota pays for.
     """
-    most = kernels.loop_threads()
+    most = min(kernels.loop_threads(), getattr(_bounds, "most", MOST))
     if "NUMBA_NUM_THREADS" in os.environ:
         return most
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else MOST

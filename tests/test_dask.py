@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import fastbp
-from fastbp import Network, Preparation, Trainer, streams
+from fastbp import Network, Preparation, Trainer, sklearn, streams, threads
 from fastbp.preparation import Prepared
 
 dask = pytest.importorskip("dask")
@@ -206,10 +206,10 @@ class Noting(fastbp.callbacks.Callback):
         self.path = path
 
     def on_epoch(self, trainer):
-        self.path.write_text(f"{trainer.n_threads} {os.getpid()}")
+        self.path.write_text(f"{threads.available()} {os.getpid()}")
 
 
-@pytest.mark.parametrize(("given", "used"), [(None, 1), (2, 2)])
+@pytest.mark.parametrize(("given", "used"), [(None, 1), (2, min(2, threads.available()))])
 def test_on_a_worker_a_trainer_is_one_thread_of_its_share(client, tmp_path, given, used):
     trainer = trainer_of(n_threads=given)
     options = OPTIONS | {"callbacks": [Noting(tmp_path / "noted")]}
@@ -218,6 +218,17 @@ def test_on_a_worker_a_trainer_is_one_thread_of_its_share(client, tmp_path, give
     assert int(n_threads) == used
     assert int(process) != os.getpid()
     assert trainer.n_threads == given
+
+
+class Counting:
+    """Predicts how many threads there are."""
+
+    def predict(self, X):
+        return np.full(len(X), threads.available())
+
+
+def test_predictions_are_one_thread_of_a_workers_share(client):
+    assert set(fastbp.dask.predict(Counting(), DASK_X).compute()) == {1}
 
 
 def test_workers_hold_no_more_partitions_than_asked_for(client, tmp_path):
@@ -361,3 +372,135 @@ def test_what_is_no_collection_is_refused(arguments, message):
 def test_ahead_must_be_positive():
     with pytest.raises(ValueError, match="ahead must be an integer of at least 1, got 0"):
         fastbp.dask.source(DASK_X, DASK_Y, ahead=0)
+
+
+# Predictions and estimators -----------------------------------------------------------------------
+
+
+def test_predictions_are_made_when_they_are_asked_for(client):
+    network = local().network
+    made = fastbp.dask.predict(network, DASK_X)
+    np.testing.assert_array_equal(made.compute(), network.predict(X))
+    assert (made.shape, made.dtype, made.chunks) == ((N,), np.int64, (DASK_X.chunks[0],))
+    made = fastbp.dask.predict(network, DASK_X, "predict_proba")
+    np.testing.assert_array_equal(made.compute(), network.predict_proba(X))
+    assert (made.shape, made.dtype) == ((N, 3), np.float32)
+    nothing = DASK_X.rechunk({1: -1})[DASK_X[:, 0] > 100]  # partitions without rows
+    assert fastbp.dask.predict(network, nothing).compute().shape == (0,)
+    assert fastbp.dask.predict(network, nothing, "predict_proba").compute().shape == (0, 3)
+
+
+def test_predictions_for_frames_have_their_index(client):
+    raw = FRAME[["a", "b", "city"]]
+    preparation = Preparation().fit(raw)
+    network = Network((preparation.n_inputs, 7, 3), preparation=preparation, seed=1)
+    made = fastbp.dask.predict(network, dd.from_pandas(raw, 9))
+    assert isinstance(made, dd.Series)
+    pd.testing.assert_series_equal(made.compute(), pd.Series(network.predict(raw)))
+    some = dd.from_pandas(raw, 9)
+    some = some[some["a"] > 2.5]
+    made = fastbp.dask.predict(network, some, "predict_proba").compute()
+    assert list(made.index) == list(raw.index[raw["a"] > 2.5])
+    np.testing.assert_array_equal(made, network.predict_proba(raw[raw["a"] > 2.5]))
+
+
+def test_what_cannot_predict_is_refused():
+    network = Network((5, 3), seed=0)
+    with pytest.raises(ValueError, match="X must be a dask array or frame, got ndarray"):
+        fastbp.dask.predict(network, X)
+    with pytest.raises(ValueError, match=r"method must be one of Network's.* got 'guess'"):
+        fastbp.dask.predict(network, DASK_X, "guess")
+
+
+SETTINGS = {
+    "random_state": 3,
+    "max_iter": 4,
+    "hidden_layer_sizes": (6,),
+    "learning_rate_init": 0.01,
+}
+NAMES = np.array(["no", "yes", "perhaps"])
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+@pytest.mark.parametrize("labels", [NAMES[y], y % 2, np.eye(3, dtype=int)[y]])
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+def test_a_classifier_in_the_order_given_has_the_bits_of_one_in_memory(client, labels, solver):
+    settings = SETTINGS | {"shuffle": False, "solver": solver}
+    expected = sklearn.MLPClassifier(**settings).fit(X, labels)
+    mlp = fastbp.dask.MLPClassifier(**settings).fit(DASK_X, da.from_array(labels, chunks=170))
+    for coefs, others in zip(mlp.coefs_, expected.coefs_, strict=True):
+        np.testing.assert_array_equal(coefs, others)
+    assert mlp.loss_curve_ == pytest.approx(expected.loss_curve_)
+    assert mlp.n_iter_ == 4
+    np.testing.assert_array_equal(mlp.classes_, expected.classes_)
+    for method in ("predict", "predict_proba", "predict_log_proba"):
+        made = getattr(mlp, method)(DASK_X)
+        assert isinstance(made, da.Array)
+        np.testing.assert_array_equal(made.compute(), getattr(expected, method)(X))
+    np.testing.assert_array_equal(mlp.predict(X), expected.predict(X))
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+@pytest.mark.parametrize("targets", [X[:, 0] + 2 * X[:, 1], X[:, :2] ** 2])
+def test_a_regressor_likewise(client, targets):
+    settings = SETTINGS | {"shuffle": False}
+    expected = sklearn.MLPRegressor(**settings).fit(X, targets)
+    mlp = fastbp.dask.MLPRegressor(**settings).fit(DASK_X, da.from_array(targets, chunks=170))
+    for coefs, others in zip(mlp.coefs_, expected.coefs_, strict=True):
+        np.testing.assert_array_equal(coefs, others)
+    np.testing.assert_array_equal(mlp.predict(DASK_X).compute(), expected.predict(X))
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_estimators_shuffle_by_their_seed_and_take_frames_and_weights(client):
+    columns = dd.from_pandas(FRAME.assign(w=WEIGHT), 7)
+    given = columns[["a", "b"]], columns["city"], columns["w"]
+    fits = [
+        fastbp.dask.MLPClassifier(**(SETTINGS | {"random_state": seed})).fit(*given)
+        for seed in (3, 3, 4)
+    ]
+    params = [mlp.network_.params.tobytes() for mlp in fits]
+    assert params[0] == params[1] != params[2]
+    assert list(fits[0].feature_names_in_) == ["a", "b"]
+    assert list(fits[0].classes_) == ["Bern", "Oslo", "Rome"]
+    made = fits[0].predict(given[0])
+    assert isinstance(made, dd.Series)
+    assert list(made.compute()) == list(fits[0].predict(FRAME[["a", "b"]]))
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_weights_count_as_in_memory(client):
+    settings = SETTINGS | {"shuffle": False, "dtype": "float64"}
+    expected = sklearn.MLPClassifier(**settings).fit(X, y, WEIGHT)
+    weight = da.from_array(WEIGHT, chunks=100)
+    mlp = fastbp.dask.MLPClassifier(**settings).fit(DASK_X, DASK_Y, weight)
+    np.testing.assert_allclose(mlp.network_.params, expected.network_.params, rtol=1e-7, atol=1e-9)
+
+
+def test_early_stopping_scores_an_eval_set(client):
+    mlp = fastbp.dask.MLPClassifier(
+        random_state=0, early_stopping=True, max_iter=50, n_iter_no_change=2, tol=0.5
+    )
+    mlp.fit(DASK_X, DASK_Y, eval_set=(X[:200], y[:200]))
+    assert mlp.n_iter_ == len(mlp.validation_scores_) < 10
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"solver": "lbfgs"}, "solver must not be 'lbfgs' for Dask collections"),
+        ({"early_stopping": True}, "early_stopping must not be True .* without an eval_set"),
+        ({"warm_start": True}, "warm_start must not be True"),
+        ({"class_weight": "balanced"}, "class_weight must be None .* give sample_weight"),
+    ],
+)
+def test_what_a_stream_cannot_do_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        fastbp.dask.MLPClassifier(**settings).fit(DASK_X, DASK_Y)
+
+
+def test_other_calls_that_a_stream_cannot_do_are_refused():
+    with pytest.raises(ValueError, match="loss must not be 'poisson'"):
+        fastbp.dask.MLPRegressor("poisson").fit(DASK_X, DASK_Y)
+    with pytest.raises(ValueError, match="partial_fit takes arrays"):
+        fastbp.dask.MLPRegressor().partial_fit(DASK_X, DASK_Y)

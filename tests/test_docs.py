@@ -44,6 +44,7 @@ ROOT = Path(__file__).resolve().parents[1]
         "fastbp.sklearn",
         "fastbp.river",
         "fastbp.dask",
+        "fastbp.dask.estimators",
     ],
 )
 def test_docstring_examples(name):

@@ -13,7 +13,17 @@ Workers read and prepare rows, and train many networks at a time; one network le
 exactly. Without a `distributed.Client`, Dask's scheduler for one machine does the work.
 """
 
+from fastbp.extras import missing
+
+try:
+    import dask.dataframe  # noqa: F401
+    import distributed  # noqa: F401
+except ImportError as error:
+    raise missing("fastbp.dask needs dask and distributed", "dask") from error
+
+from fastbp.dask.estimators import MLPClassifier, MLPRegressor
 from fastbp.dask.partitions import source
+from fastbp.dask.predictions import predict
 from fastbp.dask.training import fit_stream
 
-__all__ = ["fit_stream", "source"]
+__all__ = ["MLPClassifier", "MLPRegressor", "fit_stream", "predict", "source"]

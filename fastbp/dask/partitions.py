@@ -8,20 +8,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import dask
+import distributed
 import numpy as np
 
 from fastbp import checks
-from fastbp.extras import missing
 from fastbp.network import Network
 from fastbp.preparation import Prepared
 
-try:
-    import dask
-    import distributed
-except ImportError as error:
-    raise missing("fastbp.dask needs dask and distributed", "dask") from error
-
-Prepare = Callable[[Any], Any]
+Change = Callable[..., tuple[Any, ...]]
+"""From X, y and perhaps weights to what takes their place; on a worker."""
 
 
 def source(
@@ -65,10 +61,16 @@ def source(
     """
     if ahead is not None:
         ahead = checks.integer("ahead", ahead, 1)
-    prepare = None
+    change = None
     if network is not None and network.preparation is not None:
-        prepare = functools.partial(network.preparation.transform, dtype=network.dtype.name)
-    return Partitions(_made(_collections(X, y, weight), prepare), ahead, prepare is not None)
+        transform = functools.partial(network.preparation.transform, dtype=network.dtype.name)
+        change = functools.partial(_prepared, transform)
+    return Partitions(_made(_collections(X, y, weight), change), ahead, change is not None)
+
+
+def changed(X: Any, y: Any, weight: Any, change: Change | None) -> Partitions:
+    """As `source`, with pieces that workers change."""
+    return Partitions(_made(_collections(X, y, weight), change), None, False)
 
 
 class Partitions:
@@ -143,19 +145,31 @@ def result_of(future: Any, what: str) -> Any:
         ) from error
 
 
-def _made(collections: list[Any], prepare: Prepare | None) -> list[Any]:
+def _made(collections: list[Any], change: Change | None) -> list[Any]:
     """The partitions as pieces, each to be made by one task."""
     make = dask.delayed(_piece, pure=False)
-    # Arrays that come from each other share their work as long as they are not optimised.
-    columns = [
-        each.to_delayed(optimize_graph=False).ravel() if _is_array(each) else each.to_delayed()
-        for each in collections
-    ]
-    return [make(prepare, *row) for row in zip(*columns, strict=True)]
+    columns = map(parts_of, collections)
+    return [make(change, *row) for row in zip(*columns, strict=True)]
 
 
-def _is_array(collection: Any) -> bool:
+def parts_of(collection: Any) -> list[Any]:
+    """Its partitions as delayed values.
+
+    Arrays that come from each other share their work as long as they are not optimised.
+    """
+    if is_array(collection):
+        return list(collection.to_delayed(optimize_graph=False).ravel())
+    return list(collection.to_delayed())
+
+
+def is_array(collection: Any) -> bool:
+    """Whether it is a Dask array."""
     return hasattr(collection, "rechunk")
+
+
+def is_rows(collection: Any) -> bool:
+    """Whether it is a Dask array or frame."""
+    return bool(dask.is_dask_collection(collection)) and hasattr(collection, "npartitions")
 
 
 def _collections(X: Any, y: Any, weight: Any) -> list[Any]:
@@ -166,27 +180,27 @@ def _collections(X: Any, y: Any, weight: Any) -> list[Any]:
     if weight is None:
         del given["weight"]
     for name, each in given.items():
-        if not dask.is_dask_collection(each) or not hasattr(each, "npartitions"):
+        if not is_rows(each):
             raise ValueError(
                 f"{name} must be a dask array or frame, or X a bag of samples with y=None; got "
                 f"{type(each).__name__}."
             )
-    made = [_in_rows(each) for each in given.values()]
+    made = [in_rows(each) for each in given.values()]
     for i, name in list(enumerate(given))[1:]:
         made[i] = _cut_alike(name, made[0], made[i])
     return made
 
 
-def _in_rows(collection: Any) -> Any:
+def in_rows(collection: Any) -> Any:
     """An array with all columns in one chunk; anything else as it is."""
-    if _is_array(collection) and collection.ndim > 1:
+    if is_array(collection) and collection.ndim > 1:
         return collection.rechunk(dict.fromkeys(range(1, collection.ndim), -1))
     return collection
 
 
 def _cut_alike(name: str, X: Any, other: Any) -> Any:
     """The other collection in the partitions of X."""
-    if _is_array(X) and _is_array(other):
+    if is_array(X) and is_array(other):
         lengths = X.shape[0], other.shape[0]
         if not np.isnan(lengths).any():
             if lengths[0] != lengths[1]:
@@ -201,12 +215,15 @@ def _cut_alike(name: str, X: Any, other: Any) -> Any:
     return other
 
 
-def _piece(prepare: Prepare | None, X: Any, y: Any = None, weight: Any = None) -> Any:
+def _piece(change: Change | None, X: Any, y: Any = None, weight: Any = None) -> Any:
     """A partition as `Trainer.fit_stream` takes it; on a worker."""
     parts = [X, y] if weight is None else [X, y, weight]
     if y is None:
         samples = list(X)
         parts = [np.stack(each) for each in zip(*samples, strict=True)] or [np.empty(0)] * 2
-    if prepare is not None and len(parts[1]) > 0:
-        parts[0] = prepare(parts[0])
-    return tuple(parts)
+    return tuple(parts) if change is None or len(parts[1]) == 0 else change(*parts)
+
+
+def _prepared(transform: Callable[[Any], Any], X: Any, *others: Any) -> tuple[Any, ...]:
+    """A piece with inputs in place of raw rows."""
+    return transform(X), *others

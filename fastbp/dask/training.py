@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import distributed
 
+from fastbp import threads
 from fastbp.dask.partitions import current_client, result_of, source
 from fastbp.history import History
 from fastbp.trainer import Trainer
@@ -124,17 +125,15 @@ def _send(client: Any, task: _Task, address: str | None) -> None:
 def _train(parcel: _Parcel) -> tuple[Trainer, BaseException | None]:
     """On a worker, whose threads stay free for partitions: the trainer, and what ended it early."""
     task: _Task = parcel.content
-    trainer, n_threads = task.trainer, task.trainer.n_threads
+    trainer = task.trainer
     with distributed.worker_client() as client:
         stop = distributed.Event(task.stop, client=client)
         pieces = source(*task.collections, network=trainer.network, ahead=task.ahead)
-        trainer.n_threads = n_threads or 1
         try:
-            trainer.fit_stream(_Stoppable(pieces, stop), **task.options)
+            with threads.at_most(trainer.n_threads or 1):
+                trainer.fit_stream(_Stoppable(pieces, stop), **task.options)
         except BaseException as error:  # the client's to raise
             return trainer, error
-        finally:
-            trainer.n_threads = n_threads
     return trainer, None
 
 
