@@ -56,8 +56,11 @@ class Unfinished(NamedTuple):
     loss_sum: float
     """Of these samples."""
     seconds: float
-    """That their training has taken."""
+    """Seconds that training on them took."""
 
+
+# Entries of `Workings.kept`.
+_KEPT = 5
 
 WHOLE = Unfinished(0, 0.0, 0.0)
 """Of epochs that have not begun, or are finished."""
@@ -90,7 +93,7 @@ class Workings:
     @classmethod
     def restored(cls, network: Network, kept: tuple[Any, ...] | None) -> Workings:
         """What `kept` has kept."""
-        if kept is None:
+        if kept is None or len(kept) != _KEPT:
             raise ValueError(
                 "a pickled trainer must be of this version of fastbp, got one of an older version: "
                 "have that version save it with fastbp.save, whose files later versions load."
@@ -100,18 +103,27 @@ class Workings:
         return cls(orders, runs, stopped_at, unfinished, listening=Listening(states))
 
 
-def weighted(
-    network: Network,
-    samples: kernels.Samples,
-    options: Options,
-    clip: float,
-    *,
-    whole: bool = True,
-) -> kernels.Samples:
-    """Samples as they are trained on: weighted by class, and with smoothed targets.
+class Weighting(NamedTuple):
+    """What becomes of samples before they are trained on."""
 
-    ``clip`` is that of `kernels.Samples`; ``whole`` says whether they are all that there are.
-    """
+    classes: str | Sequence[float] | None
+    """Factors of the classes, as `Options.class_weight`, by number."""
+    kept: float
+    shared: float
+    clip: float
+    """Of `kernels.Samples`."""
+
+    def of(self, samples: kernels.Samples, *, whole: bool = True) -> kernels.Samples:
+        """Samples weighted by class, and with smoothed targets; ``whole`` if they are all."""
+        if self.classes is not None:
+            samples = with_class_weight(samples, self.classes, whole=whole)
+        if (self.kept, self.shared, self.clip) == (samples.kept, samples.shared, samples.clip):
+            return samples
+        return samples._replace(kept=self.kept, shared=self.shared, clip=self.clip)
+
+
+def weighting(network: Network, options: Options, clip: float) -> Weighting:
+    """What the options say of it now, for the classes that the network has now."""
     if isinstance(options.class_weight, dict) and network.classes is not None:
         options.class_weight = options.class_weight  # by number, now that classes have labels
     smoothing, weights = options.label_smoothing, options.class_weight
@@ -120,20 +132,26 @@ def weighted(
             "class_weight must name class numbers where y holds them, got "
             f"{checks.shown(next(iter(weights)))}."
         )
-    if weights is not None:
-        samples = with_class_weight(samples, weights, whole=whole)
-    if smoothing > 0:
-        n_classes = network.sizes[-1] if network.loss_name == "cross_entropy" else 2
-        samples = samples._replace(kept=1 - smoothing, shared=smoothing / n_classes)
-    return samples._replace(clip=clip) if clip > 0 else samples
+    n_classes = network.sizes[-1] if network.loss_name == "cross_entropy" else 2
+    return Weighting(weights, 1 - smoothing, smoothing / n_classes, clip)
 
 
-def warn_of_sizes(trainer: Trainer, samples: kernels.Samples) -> None:
-    """Say once what to do about numbers that are far from unit size."""
+def weighted(
+    network: Network, samples: kernels.Samples, options: Options, clip: float
+) -> kernels.Samples:
+    """Samples as they are trained on; ``clip`` is that of `kernels.Samples`."""
+    return weighting(network, options, clip).of(samples)
+
+
+def warn_of_sizes(trainer: Trainer, samples: kernels.Samples, callers: int = 5) -> None:
+    """Say once what to do about numbers that are far from unit size.
+
+    The user's line is so many calls above.
+    """
     hint = "" if trainer.knows_sizes else scale_hint(samples, trainer.network.loss_name)
     trainer.knows_sizes = True
     if hint:
-        warnings.warn(hint, ScaleWarning, stacklevel=5)
+        warnings.warn(hint, ScaleWarning, stacklevel=callers)
 
 
 def check_rates(trainer: Trainer, epochs: int) -> None:
@@ -321,6 +339,7 @@ class Fit(abc.ABC):
             "method": this.run.way.method,
         }
         history.append(row | self.watch.measured(self._network, n_threads))
+        self._workings.unfinished = WHOLE
         self.watch.end(history)
         for listener in self.listeners:
             listener.on_epoch(trainer)
@@ -347,7 +366,6 @@ class RowsFit(Fit):
         return self.epochs * self._samples.inputs.n
 
     def _begun(self, eta: float, options: Options, last: Pass | None) -> Pass | None:
-        self._workings.unfinished = WHOLE
         n, shuffle = self._samples.inputs.n, self.trainer.options_of(self._network).shuffle
         order = self._workings.orders.of(n, shuffle)
         return self._runs.begin(self._network, self._samples, order, eta, options, last)

@@ -37,6 +37,11 @@ def labels(frame: Any) -> list[Any]:
     return list(getattr(frame, "column_names", frame.columns))
 
 
+def chosen(frame: Any, names: Sequence[Any]) -> Any:
+    """These columns of a frame, in this order."""
+    return frame[list(names)] if hasattr(frame, "iloc") else frame.select(list(names))
+
+
 def to_array(name: str, frame: Any) -> NDArray[Any]:
     """Numbers of a frame, in a dtype that can hold those of all columns.
 

@@ -18,6 +18,8 @@ from fastbp.quotas import memory_limits
 def loaded(array: Any) -> Any:
     """A contiguous part of a memory map as an array of its own; anything else as it is.
 
+    It is read from the file of that name: where another one has taken its place, from that.
+
     Raises
     ------
     ValueError
@@ -47,9 +49,19 @@ def loaded(array: Any) -> Any:
 _MOST = 1 << 26
 
 
-def exceeds_memory(array: Any) -> bool:
-    """Whether it maps more of a file than memory holds, or than the process may use of it."""
-    return _place(array) is not None and array.nbytes > min(_physical(), *memory_limits())
+def exceeds_memory(array: Any, itemsize: int) -> bool:
+    """Whether it maps more numbers of a file than memory holds, or than the process may use of it.
+
+    They count with their own size or ``itemsize``, in which they are trained on.
+    """
+    if _place(array) is None:
+        return False
+    return bool(array.size * max(array.itemsize, itemsize) > memory())
+
+
+def memory() -> int:
+    """Bytes of memory that the machine has, or that the process may use."""
+    return min(_physical(), *memory_limits())
 
 
 def _physical() -> int:
@@ -62,7 +74,9 @@ def _physical() -> int:
 
 def _place(array: Any) -> tuple[str, int] | None:
     """The file of a mapped array, and where in it the array begins."""
-    if not isinstance(array, np.ndarray) or array.size == 0 or not array.flags.c_contiguous:
+    if type(array) not in (np.ndarray, np.memmap):  # such as a masked one
+        return None
+    if array.size == 0 or not array.flags.c_contiguous:
         return None
     root: Any = None
     each: Any = array
@@ -72,6 +86,8 @@ def _place(array: Any) -> tuple[str, int] | None:
         each = getattr(each, "base", None)
     # A map that is copied on writing may hold what its file does not.
     if root is None or root.filename is None or root.mode == "c":
+        return None
+    if not os.path.exists(root.filename):  # which its map outlives
         return None
     ahead = _address(array) - _address(root)
     return str(root.filename), int(root.offset) + ahead

@@ -30,7 +30,6 @@ class Prefetched(Generic[Item]):
         self._thread: threading.Thread | None = None
         if depth > 0:
             self._thread = threading.Thread(target=self._work, name="fastbp source", daemon=True)
-            self._thread.start()
 
     def __iter__(self) -> Iterator[Item]:
         return self
@@ -40,6 +39,8 @@ class Prefetched(Generic[Item]):
             return next(self._items)
         if self._closed.is_set():
             raise StopIteration
+        if self._thread.ident is None:
+            self._thread.start()
         item, error = self._got()
         if error is not None:
             self._closed.set()
@@ -51,16 +52,18 @@ class Prefetched(Generic[Item]):
         """Give the rest up: the thread ends after the item that it is making."""
         self._closed.set()
         if self._thread is not None:
-            self._thread.join(_PATIENCE)
+            if self._thread.ident is not None:
+                self._thread.join(_PATIENCE)
         elif hasattr(self._items, "close"):
             self._items.close()
 
     def _got(self) -> tuple[Item | None, BaseException | None]:
         while True:
             try:
-                return self._ready.get(timeout=_LOOK)  # without an end, Ctrl-C would not be heard
-            except queue.Empty:  # on Windows
-                continue
+                return self._ready.get(timeout=_LOOK)  # Ctrl-C is heard on Windows, too
+            except queue.Empty:
+                if self._thread is not None and not self._thread.is_alive() and self._ready.empty():
+                    raise RuntimeError("the thread that reads source has died.") from None
 
     def _put(self, item: Item | None, error: BaseException | None) -> bool:
         """Whether somebody will take it."""

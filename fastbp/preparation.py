@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from fastbp import checks, frames, kernels, sparse
 from fastbp.frames import Values
 from fastbp.mapped import loaded
-from fastbp.pieces import placed, raw
+from fastbp.pieces import begun, checked_source, placed, raw
 from fastbp.samples import FloatArray
 from fastbp.summaries import ColumnSummary, Spread, spread_of
 
@@ -151,9 +151,7 @@ class Preparation:
             none; or if y does not hold finite numbers. The message names the column.
         """
         named, columns = _columns_of(X)
-        if unknown := [name for name in self.hashed if name not in columns]:
-            hint = checks.nearest(unknown[0], columns)
-            raise ValueError(f"hashed names {unknown[0]!r}, which is no column of X{hint}.")
+        self._check_hashed(columns)
         if getattr(X, "dtype", None) == np.uint8:
             fitted = tuple(Column(name, "number", scale=_PIXEL) for name in columns)
         else:
@@ -165,7 +163,7 @@ class Preparation:
         self._is_named, self._columns, self._target = named, fitted, target
         return self
 
-    def fit_stream(self, source: Iterable[Any], *, targets: bool = False) -> Preparation:
+    def fit_stream(self, source: Any, *, targets: bool = False) -> Preparation:
         """`fit` to rows that come in pieces, in one pass: such as those of `Trainer.fit_stream`.
 
         Means and standard deviations of the pieces are merged, which changes them by rounding only.
@@ -173,8 +171,8 @@ class Preparation:
 
         Parameters
         ----------
-        source : iterable
-            Of pieces (X, y) or (X, y, weight); weights have no effect.
+        source : iterable, or callable
+            As of `Trainer.fit_stream`; weights have no effect, and y may be None.
         targets : bool, default False
             Whether y is the targets of a regression, which are scaled, too.
 
@@ -189,28 +187,37 @@ class Preparation:
             As `fit`; or if a piece has other columns than the first one. The message says which.
         """
         checks.flag("targets", targets)
+        made = begun(checked_source(source), 0)
         found, named, are_pixels = dict[str, ColumnSummary](), False, True
         spreads: list[Spread] = []
-        for piece in raw(source):
+        for piece in raw(made):
             with placed(piece.place):
                 named, columns = _columns_of(loaded(piece.X))
                 are_pixels &= getattr(piece.X, "dtype", None) == np.uint8
                 found = found or {name: ColumnSummary() for name in columns}
-                if [*columns] != [*found]:
+                if {*columns} != {*found}:
                     raise ValueError(
                         f"X must have the columns of the first piece, {checks.shown([*found])}; "
                         f"got {checks.shown([*columns])}."
                     )
                 for name, column in columns.items():
                     self._add(found[name], name, _values(name, column))
+                self._refuse_many({name: len(each.texts) for name, each in found.items()})
                 if targets:
-                    its = [spread_of(each) for each in _target_columns(piece.y, len(piece.X))]
-                    pairs = zip(spreads, its, strict=True) if spreads else ()
-                    spreads = [mine.merged(each) for mine, each in pairs] or its
+                    its = [
+                        spread_of(each)
+                        for each in _target_columns(piece.y, len(next(iter(columns.values()))))
+                    ]
+                    if spreads and len(its) != len(spreads):
+                        raise ValueError(
+                            f"y must have {len(spreads)} columns as in the first piece, got "
+                            f"{len(its)}."
+                        )
+                    pairs = zip(spreads or its, its, strict=True)
+                    spreads = [mine.merged(each) if spreads else each for mine, each in pairs]
         if not found:
             raise ValueError("source must give at least one row, got none.")
-        if unknown := [name for name in self.hashed if name not in found]:
-            raise ValueError(f"hashed names {unknown[0]!r}, which is no column of X.")
+        self._check_hashed(found)
         if are_pixels:
             fitted = tuple(Column(name, "number", scale=_PIXEL) for name in found)
         else:
@@ -218,6 +225,11 @@ class Preparation:
         self._is_named, self._columns = named, fitted
         self._target = _shift_and_scale(spreads, self.scale) if targets else None
         return self
+
+    def _check_hashed(self, columns: Mapping[str, Any]) -> None:
+        if unknown := [name for name in self.hashed if name not in columns]:
+            hint = checks.nearest(unknown[0], columns)
+            raise ValueError(f"hashed names {unknown[0]!r}, which is no column of X{hint}.")
 
     def _refuse_many(self, counts: Mapping[str, int]) -> None:
         """Refuse columns of text with too many values."""
@@ -241,10 +253,25 @@ class Preparation:
             )
         if name in self.hashed:
             summary.texts.clear()
-        self._refuse_many({name: len(summary.texts)})
+
+    def _fitted(self, name: str, given: Values) -> Column:
+        """What is to be done to a column, so that it can be done to others."""
+        summary = ColumnSummary()
+        self._add(summary, name, given)
+        column = self._of_summary(name, summary)
+        if column.kind == "number":
+            # Of all numbers at once the median is known, and moments are, to the last bit.
+            present = given.entries[~given.missing]
+            fill = _median(present)
+            column = column._replace(fill=fill)
+            if self.scale:
+                filled = np.where(given.missing, fill, given.entries)
+                spread = spread_of(filled if column.missing else present)
+                column = column._replace(mean=spread.mean, scale=spread.scale)
+        return column
 
     def _of_summary(self, name: str, found: ColumnSummary) -> Column:
-        """What is to be done to a column of a stream."""
+        """What is to be done to a column of which a summary is known."""
         is_missing = found.missing > 0
         if found.kind == "nothing":
             raise ValueError(f"column {name!r} of X has no values; leave it out.")
@@ -260,30 +287,6 @@ class Preparation:
         fill = found.spread.mean
         mean, scale = (fill, found.deviation()) if self.scale else (0.0, 1.0)
         return Column(name, "number", mean, scale, fill, is_missing)
-
-    def _fitted(self, name: str, given: Values) -> Column:
-        """What is to be done to a column, so that it can be done to others."""
-        is_missing = given.missing
-        any_missing = bool(is_missing.any())
-        if is_missing.all():
-            raise ValueError(f"column {name!r} of X has no values; leave it out.")
-        if name in self.hashed and given.kind != "text":
-            raise ValueError(f"hashed names {name!r}, which holds no text.")
-        if given.kind == "text":
-            buckets = self._BUCKETS if name in self.hashed else 0
-            found = () if buckets else tuple(sorted(set(given.entries[~is_missing].tolist())))
-            return Column(name, "text", missing=any_missing, values=found, buckets=buckets)
-        if given.kind == "truth":
-            return Column(name, "truth", missing=any_missing)
-        _refuse_infinity(name, given)
-        present = given.entries[~is_missing]
-        fill = _median(present)
-        mean, scale = 0.0, 1.0
-        if self.scale:
-            filled = np.where(is_missing, fill, given.entries) if any_missing else present
-            spread = spread_of(filled)
-            mean, scale = spread.mean, spread.scale
-        return Column(name, "number", mean, scale, fill, any_missing)
 
     # Use ----------------------------------------------------------------------------------------
 

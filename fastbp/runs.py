@@ -53,6 +53,8 @@ class Way(NamedTuple):
     """In a few words, for `History.method`."""
     lines: Callable[[int], tuple[str, ...]]
     """Lines for `Trainer.summary`, given the number of threads in use."""
+    is_plain: bool = False
+    """Whether it divides by 1 − ηλ, as plain SGD does with batches."""
     penalty: NDArray[np.float64] | None = None
     """(1,) sum over samples of the penalties in their batches' losses; None if not summed up."""
 
@@ -125,26 +127,28 @@ def _batches_of(
     if samples.inputs.is_sparse or parameters.may_list:
         is_listed, why = plan.skips_zeros(parameters.layout, network.dtype, samples.inputs)
     size = min(options.batch_size, samples.inputs.n)
-    is_plain = options.optimizer.n_moments == 0 and _keeps_signs(
-        samples, size, learning_rate, options
+    shares, rates = options.reduction == "batch" and size > 1, (learning_rate, options.weight_decay)
+    is_plain = options.optimizer.n_moments == 0 and keeps_signs(
+        samples.weights, rates, shares, network.dtype
     )
     kind = kernels.kind_of(is_listed, samples.inputs.is_sparse)
     return _Batches(size, kind, is_plain), why
 
 
 @np.errstate(all="ignore")
-def _keeps_signs(
-    samples: kernels.Samples, size: int, learning_rate: float, options: Options
+def keeps_signs(
+    weights: NDArray[np.float64], rates: tuple[float, float], shares: bool, dtype: np.dtype[Any]
 ) -> bool:
-    """Whether 1 − ηλ, which the plain step divides by, is above 0.
+    """Whether 1 − ηλ, which the plain step divides by, is above 0; ``rates`` are η and λ.
 
-    With reduction="batch", λ is divided by the batch's weight, at worst one light sample's.
+    Where samples of a batch share one penalty, λ is divided by the batch's weight, at worst one
+    light sample's.
     """
-    weights, least = samples.weights, 1.0
-    if options.reduction == "batch" and size > 1 and len(weights) > 0:
-        least = float(weights[weights > 0].min())
-    kind = options.network.dtype
-    return bool(kind.type(learning_rate * options.weight_decay / least) < 1)
+    least = 1.0
+    if shares and len(weights) > 0:
+        least = float(weights[weights > 0].min(initial=1.0))
+    learning_rate, weight_decay = rates
+    return bool(dtype.type(learning_rate * weight_decay / least) < 1)
 
 
 @np.errstate(all="ignore")
@@ -183,7 +187,8 @@ def _by_batches(
 
     penalty = kernels.fields(batch, kernels.Batch).penalty if by_batch else None
     block, scratch = min(size, kernels.LONGEST_STRETCH), (batch, batch[:0])
-    return Way("train_minibatch", scratch, block, most, "mini-batches", lines, penalty)
+    is_plain = batches.is_plain and options.weight_decay > 0
+    return Way("train_minibatch", scratch, block, most, "mini-batches", lines, is_plain, penalty)
 
 
 class Run:
@@ -268,21 +273,26 @@ class Pass:
         self.seconds, self.stops = 0.0, False
         self.batch_size, self._rates = options.batch_size, (eta, options.weight_decay)
         self._penalized = options.weight_decay, options.l1
+        self._shares = options.reduction == "batch" and options.batch_size > 1
         self._samples_penalties = options.reduction == "batch" and run.way.penalty is None
         self._penalties = 0.0
-        # Samples of the parts before this one, and what the last call of the kernel has left:
-        # samples of this part that are done, and the sum of all losses.
-        self._before, self._left = 0, collections.deque([(0, 0.0)], maxlen=1)
+        # Samples of the parts before this one; samples of this part that are done; and the sum of
+        # all losses: as the last call of the kernel has left them.
+        self._last_call = collections.deque([((0, 0), 0.0)], maxlen=1)
+        # Samples since a place from which stretches of batches are counted, as the kernel has it.
+        self._phase = 0
+        # What a stream of several epochs must have in common to be trained on by the same run.
+        self.kind = samples.inputs.is_sparse, min(options.batch_size, samples.inputs.n)
 
     @property
     def done(self) -> int:
         """Samples so far, exactly, also after Ctrl-C."""
-        return self._before + self._left[0][0]
+        return sum(self._last_call[0][0])
 
     @property
     def loss_sum(self) -> float:
         """Of these samples."""
-        return self._left[0][1]
+        return self._last_call[0][1]
 
     @property
     def unit(self) -> int:
@@ -292,14 +302,44 @@ class Pass:
 
     def resume(self, done: int, loss_sum: float, seconds: float) -> None:
         """Go on from a pass that was broken off after so many samples."""
-        self._before, self.seconds = done, seconds
-        self._left.append((0, loss_sum))
+        self.seconds = seconds
+        self._last_call.append(((done, 0), loss_sum))
 
     def go_on(self, samples: kernels.Samples) -> None:
-        """Take the next part of the pass, now that the last one is done; in the order it has."""
-        self._before = self.done
-        self._left.append((0, self.loss_sum))
+        """Take the next part of the pass, now that the last one is done; in the order it has.
+
+        Raises
+        ------
+        ValueError
+            If a weight is too light for the steps that are taken.
+        """
+        if self.run.way.is_plain and not keeps_signs(
+            samples.weights, self._rates, self._shares, self.run.network.dtype
+        ):
+            raise ValueError(
+                "weight must be above learning_rate · weight_decay where reduction is 'batch', got "
+                f"{samples.weights[samples.weights > 0].min()}."
+            )
+        done, length = self.done, self.run.way.block
+        if self.run.way.entry == "train_minibatch" and self.batch_size % length:
+            # Batches are cut into stretches counted from the start of the pass, which bits depend
+            # on: this part goes on counting, by places before its first that nobody reads.
+            self._phase = done % math.lcm(self.batch_size, length)
+            rows = np.arange(-self._phase, samples.inputs.n)
+            samples = samples._replace(order=kernels.read_only(np.maximum(rows, 0)))
+        self._last_call.append(((done, 0), self.loss_sum))
         self.samples = samples
+
+    def break_off(self, end: int) -> int:
+        """Samples that were trained on in whole batches, one of which ends at ``end``.
+
+        Those of a batch that is not complete are not counted: it will begin anew.
+        """
+        done = self.done
+        rest = done % self.batch_size if done < end else 0
+        if rest > 0 and self.run.state is not None:
+            self.run.state.counts[2] -= rest
+        return done - rest
 
     def load(self) -> None:
         """Compile or load the kernel, by a call without rows, outside of what is timed."""
@@ -328,7 +368,11 @@ class Pass:
         if run.state is not None and not run.has_finite_params():
             run.network.parameters.check_finite()  # before a chunk could spoil the moments, too
         pieces = sampled.pieces if sampled else 1
-        for start, stop in paced(n, run.operations, block, pieces):
+        # From the last place at which a call may be cut.
+        first = self._phase % run.way.block
+        before = self._phase - first
+        for start, stop in paced(first + n, run.operations, block, pieces):
+            start, stop = before + max(start, first), before + stop
             if self.stops:  # within a batch, which is trained to its end
                 stop = min(stop, -(-start // self.batch_size) * self.batch_size)
             self._chunk(start, stop, epoch)
@@ -339,7 +383,7 @@ class Pass:
                 return
 
     def _chunk(self, start: int, stop: int, epoch: int) -> None:
-        run, left = self.run, self._left[0]
+        run, last_call, block = self.run, self._last_call[0], self.run.way.block
         run.keep()
         run.network.parameters.ready_for = None
         run.rates[0], run.rates[1] = self._rates
@@ -347,12 +391,16 @@ class Pass:
             run.state.move_in()
         began = time.perf_counter()
         try:
-            run.crew.share(self._step, start, stop, run.way.block)
+            aligned = min(stop, -(-start // block) * block)
+            if start < aligned:
+                run.crew.share(self._step, start, aligned, block)
+            if aligned < stop:
+                run.crew.share(self._step, aligned, stop, block)
         finally:  # also when Ctrl-C came meanwhile
             spoilt = run.spoilt(self.loss_sum)
             if spoilt is not None:
                 run.restore()
-                self._left.append(left)
+                self._last_call.append(last_call)
         self.seconds += time.perf_counter() - began
         if spoilt is not None:
             run.network.parameters.check_finite()  # what was not finite before the chunk is not now
@@ -365,7 +413,9 @@ class Pass:
         arguments += () if way.entry == "train_sequential" else (team,)
         # Ctrl-C during a call strikes before its result is assigned to anything, but never within
         # these functions, which are C.
-        self._left.extend(zip((stop,), itertools.starmap(kernel, (arguments,)), strict=False))
+        counts = self._last_call[0][0][0], max(0, stop - self._phase)
+        calls = itertools.starmap(kernel, (arguments,))
+        self._last_call.extend(zip((counts,), calls, strict=False))
 
     @property
     def loss(self) -> float:
@@ -460,7 +510,11 @@ class Runs:
         """
         if (
             after is not None
-            and (is_stream or samples.inputs is after.samples.inputs)
+            and (
+                after.kind == (samples.inputs.is_sparse, min(options.batch_size, samples.inputs.n))
+                if is_stream
+                else samples.inputs is after.samples.inputs
+            )
             and self._goes_on(after, network, learning_rate, options)
         ):
             self._spare = None

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from fastbp import checks, kernels, pieces, streams, windows
+from fastbp import checks, kernels, mapped, pieces, streams, windows
+from fastbp.callbacks import EarlyStopping
 from fastbp.fitting import (
     WHOLE,
     Asked,
     Course,
     Fit,
     Unfinished,
+    Weighting,
     checked,
     warn_of_sizes,
-    weighted,
+    weighting,
 )
 from fastbp.options import Options
 from fastbp.prefetching import Prefetched
@@ -44,33 +48,13 @@ class Reading(NamedTuple):
         """Whether the source can be read only once."""
         return hasattr(self.source, "__next__")
 
-    def begun(self, epoch: int) -> Iterable[Any]:
-        """The source from its beginning, for an epoch."""
-        source = self.source
-        if hasattr(source, "__iter__"):
-            return cast("Iterable[Any]", source)
-        if hasattr(source, "__getitem__"):  # such as a data set of torch
-            return (source[i] for i in range(len(source)))
-        made = source(epoch)
-        if not hasattr(made, "__iter__"):
-            raise ValueError(
-                f"source({epoch}) must give something iterable, got {checks.shown(made)}."
-            )
-        return cast("Iterable[Any]", made)
-
 
 def reading(
     source: Any, window: Any, shuffle: Any, steps: Any, prefetch: Any, start: Any
 ) -> Reading:
     """How a source is read; see `Trainer.fit_stream`."""
-    is_set = hasattr(source, "__getitem__") and hasattr(source, "__len__")
-    if not (is_set or hasattr(source, "__iter__") or callable(source)):
-        raise ValueError(
-            "source must be iterable, or a function of the epoch that gives something iterable; "
-            f"got {checks.shown(source)}."
-        )
     return Reading(
-        source,
+        pieces.checked_source(source),
         checks.integer("window", window, 1),
         checks.flag("shuffle", shuffle),
         None if steps is None else checks.integer("steps", steps, 1),
@@ -112,13 +96,14 @@ def of_map(trainer: Trainer, X: Any, y: ArrayLike, asked: Asked) -> StreamFit:
     weight = asked.sample_weight
     if weight is not None:
         weight = relative_weights(weight, len(X))
-    window = min(_WINDOW, max(_LEAST, _BYTES // max(1, X[:1].nbytes)))
+    row = max(1, network.sizes[0] * network.dtype.itemsize)
+    window = min(_WINDOW, max(_LEAST, min(_BYTES, mapped.memory() // 8) // row))
     source = streams.arrays(X, y, weight)
     return prepared(trainer, Reading(source, window, shuffle, None, 2, 0), asked)
 
 
-# Rows of a window on a memory map: that of `Trainer.fit_stream`, or fewer, but not less than the
-# second, if they take more bytes than the third.
+# Rows of a window on a map: so many, or fewer if they take more than 512 MiB or an eighth of
+# memory, but at least 1024.
 _WINDOW, _LEAST, _BYTES = 65_536, 1024, 1 << 29
 
 
@@ -134,20 +119,25 @@ class StreamFit(Fit):
 
     def __init__(self, trainer: Trainer, how: Reading, course: Course) -> None:
         super().__init__(trainer, course)
-        self._how, self._options, self._clip = how, trainer.options, trainer.clip
+        self._how = how
+        self._weighting: Weighting | None = None  # from the first piece on, which may name classes
         self._ahead: Prefetched[kernels.Samples] | None = None
-        self._rows = windows.Rows(())
+        self._rows = windows.RowCutter(())
         # Of the epoch that is going on: the parts that are to come.
         self._coming: Iterator[kernels.Samples] = iter(())
-        # What has been learned of the first one, and how many samples were not, but are left out.
-        self._learned, self._left_out = WHOLE, how.start
+        # Of the first epoch: what this trainer has learned of it, and how many more to skip.
+        self._learned, self._skipped = WHOLE, how.start
         if how.start == trainer.unfinished:
-            self._learned, self._left_out = trainer.workings.unfinished, 0
+            self._learned, self._skipped = trainer.workings.unfinished, 0
 
-    def run(self) -> None:
-        """As `Fit.run`; the source is left in the end, whatever happens."""
+    def _train(self, endings: contextlib.ExitStack) -> None:
+        """As `Fit._train`; the source is left in the end, whatever happens."""
         try:
-            super().run()
+            super()._train(endings)
+        except BaseException:
+            if any(isinstance(each, EarlyStopping) and each.restores for each in self.listeners):
+                self._workings.unfinished = WHOLE  # of the parameters that are taken back
+            raise
         finally:
             self._leave()
 
@@ -157,8 +147,8 @@ class StreamFit(Fit):
     def _begun(self, eta: float, options: Options, last: Pass | None) -> Pass | None:
         how, size = self._how, options.batch_size
         if last is not None:
-            self._learned, self._left_out = WHOLE, 0
-        start = self._learned.samples + self._left_out
+            self._learned, self._skipped = WHOLE, 0
+        start = self._learned.samples + self._skipped
         if start == 0:
             self._workings.unfinished = WHOLE
         if last is None or not how.is_used_up:
@@ -168,7 +158,7 @@ class StreamFit(Fit):
         first = next(parts, None)
         if first is None and last is not None and how.is_used_up:
             return None
-        rows = windows.Rows(itertools.chain([first], parts) if first is not None else ())
+        rows = windows.RowCutter(itertools.chain([first], parts) if first is not None else ())
         for _ in rows.take(start):
             pass
         self._coming = rows.take(sys.maxsize)
@@ -179,7 +169,7 @@ class StreamFit(Fit):
             after = f" after the first {start:,}, which start leaves out" * (start > 0)
             raise ValueError(f"source must give at least one row{after}, got none.")
         if last is None:
-            warn_of_sizes(self.trainer, first)
+            warn_of_sizes(self.trainer, first, callers=11)
         order = kernels.IN_ORDER
         this = self._runs.begin(self._network, first, order, eta, options, last, is_stream=True)
         this.resume(*self._learned)
@@ -192,23 +182,20 @@ class StreamFit(Fit):
                 end += part.inputs.n
                 this.go_on(part)
                 for done in this.chunks(epoch):
-                    self._note(this, end)
+                    if this.done == end or this.done % this.batch_size == 0:
+                        self._note(this, this.done)
                     yield done
                 if this.stops:
                     break
         except BaseException:
-            self._note(this, end)
+            self._note(this, this.break_off(end))
             raise
-        self._workings.unfinished = WHOLE
 
-    def _note(self, this: Pass, end: int) -> None:
-        """Note how far the epoch has come, in whole batches; a batch ends at ``end``."""
-        done = this.done
-        if done < end:
-            done -= done % this.batch_size
+    def _note(self, this: Pass, done: int) -> None:
+        """Note how far the epoch has come, in whole batches."""
         if done > 0:
-            samples = self._left_out + done
-            # The loss of a batch that takes several calls, and of what is left out, is estimated.
+            samples = self._skipped + done
+            # The loss of a batch that takes several calls, and of what is skipped, is estimated.
             loss_sum = this.loss_sum * (samples / this.done)
             self._workings.unfinished = Unfinished(samples, loss_sum, this.seconds)
 
@@ -216,23 +203,30 @@ class StreamFit(Fit):
         """Begin to read the source."""
         self._leave()
         how, epoch = self._how, len(self.trainer.history)
-        source, part = how.begun(epoch), max(1, how.window // windows.PARTS)
+        source, part = pieces.begun(how.source, epoch), max(1, how.window // windows.PARTS)
         generator = self._workings.orders.of_stream(epoch)
 
         def made(is_awaited: Callable[[], bool]) -> Iterator[kernels.Samples]:
             rows = pieces.samples(source, self._converted)
+            if how.is_used_up and how.steps is not None:  # what is read beyond them would be lost
+                most = self.epochs * how.steps * self.trainer.options.batch_size
+                rows = windows.RowCutter(rows).take(most)
             if how.shuffle:
                 return windows.shuffled(rows, how.window, generator)
             return windows.in_order(rows, part, is_awaited)
 
         self._ahead = Prefetched(made, how.prefetch)
-        self._rows = windows.Rows(self._ahead)
+        self._rows = windows.RowCutter(self._ahead)
 
     def _leave(self) -> None:
         if self._ahead is not None:
             self._ahead.close()
 
-    def _converted(self, X: Any, y: Any) -> kernels.Samples:
+    def _converted(self, X: Any, y: Any, weights: NDArray[np.float64] | None) -> kernels.Samples:
         """A piece as it is trained on."""
         samples = self._network.training_samples(X, y)
-        return weighted(self._network, samples, self._options, self._clip, whole=False)
+        if weights is not None:
+            samples = samples._replace(weights=weights)
+        if self._weighting is None:
+            self._weighting = weighting(self._network, self.trainer.options, self.trainer.clip)
+        return self._weighting.of(samples, whole=False)

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import checks, extras
-from fastbp.frames import is_frame, labels
+from fastbp.frames import chosen, is_frame, labels
 
 __all__ = ["arrays", "frames", "parquet"]
 
@@ -117,6 +117,8 @@ def frames(
         for frame in given:
             yield _divided(frame, target, weight)
 
+    if is_frame(source):
+        source = [source]
     if hasattr(source, "__next__"):
         return pieces(source)
     if hasattr(source, "__iter__"):
@@ -137,7 +139,8 @@ def parquet(
     Parameters
     ----------
     path : path-like or sequence of str
-        What `pyarrow.dataset.dataset` takes: files in the order of their names.
+        What `pyarrow.dataset.dataset` takes: files in the order of their names. Folders such as
+        ``region=north`` become a column.
     target : str or sequence of str
         Column of y, or several columns of targets.
     columns : sequence of str, optional
@@ -166,7 +169,9 @@ def parquet(
     except ImportError:
         raise extras.missing("fastbp.streams.parquet needs pyarrow", "tables") from None
     rows = checks.integer("rows", rows, 1)
-    found = pyarrow.dataset.dataset(path, format="parquet")
+    found = pyarrow.dataset.dataset(path, format="parquet", partitioning="hive")
+    if not found.schema.names:
+        raise ValueError(f"{path} must hold Parquet files, and there are none.")
     besides = [*_listed(target), *_listed(weight)]
     names = [
         name
@@ -206,13 +211,9 @@ def _divided(frame: Any, target: str | Sequence[str], weight: str | None) -> tup
                 f"source must give frames with a column {name!r}, got {checks.shown(names)}"
                 f"{checks.nearest(name, names)}."
             )
-    X = _columns(frame, [name for name in names if name not in besides])
-    y = _column(frame, target) if isinstance(target, str) else _columns(frame, list(target))
+    X = chosen(frame, [name for name in names if name not in besides])
+    y = _column(frame, target) if isinstance(target, str) else chosen(frame, target)
     return (X, y) if weight is None else (X, y, _column(frame, weight))
-
-
-def _columns(frame: Any, names: list[str]) -> Any:
-    return frame.select(names) if hasattr(frame, "select") else frame[names]
 
 
 def _column(frame: Any, name: str) -> Any:

@@ -235,14 +235,15 @@ class Trainer(Configured, Predicting):
         up to that point has been applied (unless training was diverging just then), or every
         batch, where one takes longer than that.
 
-        A contiguous memory map of more bytes than memory has, or than a container may use, is
-        read piece by piece, as by `fit_stream`: the disk is read from front to back, rows are
-        shuffled within a window of some 65,536, and checked as they come.
+        A C-contiguous memory map that memory cannot hold, or a container's share of it, is read
+        piece by piece, as by `fit_stream`: the disk is read from front to back, rows are shuffled
+        within a window of at most 65,536, and checked as they come. Then ``validation_split``,
+        a function as ``shuffle``, and "balanced" as ``class_weight`` are refused.
         """
         asked = Asked(
             epochs, eval_set, validation_split, metrics, sample_weight, callbacks, progress, verbose
         )
-        is_larger = exceeds_memory(X)
+        is_larger = exceeds_memory(X, self.network.dtype.itemsize)
         fit = streaming.of_map(self, X, y, asked) if is_larger else prepared(self, X, y, asked)
         self.workings.turns.take(self.network.trained_by, fit.run)
         return self.history
@@ -281,7 +282,7 @@ class Trainer(Configured, Predicting):
             Passes over the source, after those that the history has.
         window : int, default 65536
             Rows that are held to draw the next ones from. An eighth is drawn at a time, and the
-            next rows take their places. In the order given, an eighth of it is trained on at once.
+            next rows take their places.
         shuffle : bool, default True
             Draw rows from the window; the order follows from the trainer's seed, the epoch's number
             and the window, never from the pieces. The trainer's own ``shuffle`` is not used.
@@ -289,11 +290,12 @@ class Trainer(Configured, Predicting):
             As `fit`; in memory.
         steps : int, optional
             Batches of an epoch. An iterator, which can be read only once, goes on from epoch to
-            epoch, and may be endless; any other source begins anew.
+            epoch, and may be endless; what has been read ahead when the call ends is lost. Any
+            other source begins anew.
         callbacks : iterable of Callback or callable, optional
             As `fit`.
         prefetch : int, default 2
-            Eighths of the window that a thread holds ready, while others are trained on. With 0 the
+            Parts of about 4 MiB that a thread holds ready, while others are trained on. With 0 the
             source is read in between, by the calling thread.
         start : int, default 0
             Samples of the first epoch that have been trained on already: `unfinished`, after an
@@ -319,8 +321,8 @@ class Trainer(Configured, Predicting):
         RuntimeError
             As `fit`.
         Exception
-            Whatever the source raises, with a note that says for which piece. What came before is
-            trained on first.
+            Whatever the source raises, with a note that says for which piece. In the order given,
+            what came before is trained on first; shuffled, the rows of the window are not.
 
         Warns
         -----
@@ -331,14 +333,17 @@ class Trainer(Configured, Predicting):
         -----
         Whatever ends an epoch early, Ctrl-C included, leaves the network whole, and `unfinished`
         says after how many samples; with ``start=trainer.unfinished`` the same call goes on from
-        there, with the bits of an epoch that was not broken off.
+        there, with the bits of an epoch that was not broken off, if the source can begin anew. A
+        source that is just being read when Ctrl-C comes is waited for, up to 2 seconds. An
+        `EarlyStopping` that restores another epoch's parameters leaves nothing to go on with.
 
-        Weights are factors of the gradients as they are given, for their mean over all rows is not
-        known; likewise ``class_weight`` must not be "balanced".
+        Weights are factors of gradients and of ``train_loss`` as they are given, for their mean
+        over all rows is not known; likewise ``class_weight`` must not be "balanced". Names of
+        classes need ``Network(classes=...)``, unless the first piece has all of them.
 
-        How steps are computed is decided by the first eighth of the window, as by all rows in
-        memory: where their shares of zeros lie on two sides of a limit, results differ by rounding,
-        unless ``method`` is given.
+        How steps are computed is decided by the first part of the rows, at least 2048 of them in
+        the order given, as by all rows in memory: where their shares of zeros lie on two sides of a
+        limit, results differ by rounding, unless ``method`` is given.
         """
         how = streaming.reading(source, window, shuffle, steps, prefetch, start)
         asked = Asked(epochs, eval_set, None, metrics, None, callbacks, progress, verbose)

@@ -13,17 +13,17 @@ from fastbp import kernels
 from fastbp.rows import cut, joined, taken
 from fastbp.splitting import Rows as Places
 
-# How rows are trained on is decided by the first of them: by their zeros, and their number up to
-# this one.
+# The method is chosen from the first rows: by their share of zeros and their number; more than
+# these make no difference.
 _FIRST = 2048
-# Rows that are handed on together take about so many bytes, which caches hold, but are at least so
-# many: each time costs some 50 µs.
+# Rows are handed on in parts of about 4 MiB, which caches hold, but of at least 512 rows: each part
+# costs some 50 µs.
 _CACHED, _LEAST = 1 << 22, 512
 PARTS = 8
 """A window has so many parts, of which one is drawn, and replaced, at a time."""
 
 
-class Rows:
+class RowCutter:
     """The rows of pieces, so many at a time, whatever the pieces."""
 
     def __init__(self, pieces: Iterable[kernels.Samples]) -> None:
@@ -49,19 +49,21 @@ def in_order(
 
     The first time they are some thousands in any case: how all are trained on depends on those.
     """
-    rows, is_first = Rows(pieces), True
+    rows, is_first = RowCutter(pieces), True
     while (part := next(rows.take(1), None)) is not None:
         wanted = min(length, _cached(part))
         wanted = max(wanted, _FIRST) if is_first else wanted
         held = _store(part, wanted)  # for the source may change what it gave
         held.add(part)
-        error: BaseException | None = None
+        error: Exception | None = None
         try:
             for part in rows.take(wanted - 1):
                 held.add(part)
                 if not is_first and is_awaited():
                     break
-        except BaseException as raised:
+        except Exception as raised:
+            if is_first:
+                raise
             error = raised
         yield held.added()
         if error is not None:  # what came before is trained on
@@ -78,7 +80,7 @@ def shuffled(
     places of those; when there are no more, the rest comes in random order. So the order follows
     from the generator and the window alone.
     """
-    rows, part = Rows(pieces), max(1, window // PARTS)
+    rows, part = RowCutter(pieces), max(1, window // PARTS)
     first = next(rows.take(window), None)
     if first is None:
         return
@@ -88,10 +90,16 @@ def shuffled(
     left = places[:n]
     while n == window:
         drawn = generator.choice(window, part, replace=False)
-        yield from _in_parts(held, drawn, few)
-        filled = held.put(drawn, rows.take(part))
-        if filled < part:
-            left = np.delete(places, drawn[filled:])
+        # Of sparse rows, putting some in their places moves all.
+        step = part if first.inputs.is_sparse else few
+        empty = []
+        for start in range(0, part, step):
+            some = drawn[start : start + step]
+            yield from _in_parts(held, some, few)
+            filled = held.put(some, rows.take(len(some)))
+            empty.append(some[filled:])
+        left = np.delete(places, np.concatenate(empty))
+        if len(left) < window:
             break
     yield from _in_parts(held, generator.permutation(left), few)
 
@@ -153,8 +161,9 @@ class _Dense:
 
     def add(self, part: kernels.Samples) -> None:
         """Write the rows to the places after those that were added before."""
-        start, self._n = self._n, self._n + part.inputs.n
-        self._write(slice(start, self._n), part)
+        end = self._n + part.inputs.n
+        self._write(slice(self._n, end), part)
+        self._n = end
 
     def added(self) -> kernels.Samples:
         """The rows that were added, not copied."""

@@ -1,7 +1,9 @@
 """Streams: the bits of a pass in memory, whatever the pieces; and what ends an epoch early."""
 
+import copy
 import itertools
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -16,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastbp
-from fastbp import Network, Preparation, Trainer, mapped, prefetching, streams, windows
+from fastbp import Network, Preparation, Trainer, mapped, prefetching, runs, streams, windows
 
 GENERATOR = np.random.default_rng(0)
 N = 600
@@ -24,6 +26,8 @@ X = GENERATOR.normal(size=(N, 5)).astype(np.float32)
 X[GENERATOR.random(X.shape) < 0.4] = 0
 y = GENERATOR.integers(0, 3, N)
 NESTEROV = fastbp.optimizers.SGD(momentum=0.9, nesterov=True)
+# More than the rows by which the method is chosen.
+LONG = np.tile(X, (10, 1)), np.tile(y, 10)
 ALONE = {"n_threads": 1, "seed": 0, "learning_rate": 0.01}
 
 
@@ -40,6 +44,10 @@ def cut(lengths, *arrays):
             return
         yield tuple(each[start : start + length] for each in arrays)
         start += length
+
+
+def pickle_of(trainer):
+    return pickle.loads(pickle.dumps(trainer))
 
 
 def assert_same(one, other):
@@ -109,6 +117,38 @@ def test_moments_that_lag_behind_have_the_same_bits():
     made[0].fit(rows, y[:200], epochs=1)
     made[1].fit_stream(streams.arrays(rows, y[:200], rows=9), shuffle=False)
     assert_same(*made)
+
+
+@settings(max_examples=30)
+@given(
+    lengths=st.lists(st.integers(1, 900), min_size=1, max_size=4),
+    batch_size=st.sampled_from((257, 300, 1000, 1024, 5999)),
+    optimizer=st.sampled_from(("sgd", "adam")),
+    how=st.fixed_dictionaries({"prefetch": st.sampled_from((0, 2)), "window": st.just(64)}),
+)
+def test_long_batches_have_the_bits_of_memory(lengths, batch_size, optimizer, how):
+    options = {"batch_size": batch_size, "optimizer": optimizer, "dropout": 0.1}
+    in_memory, streamed = (trainer_of(**options, shuffle=False) for _ in range(2))
+    in_memory.fit(*LONG, epochs=1)
+    streamed.fit_stream(lambda epoch: cut(lengths, *LONG), shuffle=False, **how)
+    assert_same(in_memory, streamed)
+
+
+def test_weights_and_class_weights_are_multiplied():
+    weights = np.tile([0.5, 1.5], N // 2)
+    in_memory, streamed = (trainer_of(class_weight=[1, 2, 0], shuffle=False) for _ in range(2))
+    in_memory.fit(X, y, epochs=1, sample_weight=weights)
+    streamed.fit_stream([(X, y, weights)], shuffle=False)
+    assert_same(in_memory, streamed)
+
+
+def test_weights_so_light_that_the_penalty_would_turn_signs_are_refused():
+    weights = np.ones(N)
+    weights[300:] = 1e-6
+    options = {"batch_size": 10, "reduction": "batch", "weight_decay": 0.01}
+    with pytest.raises(ValueError, match="weight must be above learning_rate · weight_decay"):
+        trainer_of(**options).fit_stream(lambda epoch: cut((50,), X, y, weights), window=8)
+    trainer_of(**options).fit_stream([(X, y, np.where(y == 0, 0.0, 1.0))], window=8)
 
 
 # Shuffled -----------------------------------------------------------------------------------------
@@ -316,9 +356,10 @@ def test_memory_maps_larger_than_memory_are_streamed(tmp_path, monkeypatch):
     for function in ("_physical", "memory_limits"):  # of the machine, and of a control group
         with monkeypatch.context() as patched:
             patched.setattr(mapped, function, lambda f=function: few if f == "_physical" else [few])
-            assert mapped.exceeds_memory(rows)
-            assert not mapped.exceeds_memory(X)
-            assert not mapped.exceeds_memory(rows[1:])
+            assert mapped.exceeds_memory(rows, 4)
+            assert not mapped.exceeds_memory(X, 4)
+            assert not mapped.exceeds_memory(rows[1:], 4)
+            assert mapped.exceeds_memory(rows[1:], 8)
     monkeypatch.setattr(mapped, "_physical", lambda: 100)
     monkeypatch.setattr(streams, "_BYTES", 1000)
     streamed.fit(rows, names, epochs=2, sample_weight=weights)
@@ -379,11 +420,112 @@ def test_callbacks_sets_and_bars():
     assert "balanced_accuracy" in history.metrics
 
 
+def test_rows_are_not_read_beyond_the_last_step():
+    rows, trainer, wanted = zip(*LONG, strict=True), trainer_of(), trainer_of(shuffle=False)
+    for start in range(0, 1500, 500):
+        trainer.fit_stream(rows, steps=500, shuffle=False, window=80)
+        wanted.fit(LONG[0][start : start + 500], LONG[1][start : start + 500], epochs=1)
+    left = len(list(rows))
+    assert 6000 - 1500 - 3 * 256 <= left <= 6000 - 1500
+    assert trainer.history.train_loss[0] == wanted.history.train_loss[0]
+
+
+def test_frames_have_their_columns_by_name():
+    import pandas as pd
+
+    frame = pd.DataFrame(X, columns=list("abcde")).assign(y=y)
+    wanted, streamed = trainer_of(shuffle=False), trainer_of()
+    wanted.fit(X, y, epochs=1)
+    source = streams.frames([frame[:50], frame[["y", "e", "d", "c", "b", "a"]][50:]], "y")
+    streamed.fit_stream(source, shuffle=False)
+    assert_same(wanted, streamed)
+    source = streams.frames([frame[:50], frame[50:].rename(columns={"a": "z"})], "y")
+    with pytest.raises(ValueError, match="X must have the columns of the first piece"):
+        trainer_of().fit_stream(source)
+
+
+def test_partitions_of_parquet_are_columns(tmp_path):
+    import pandas as pd
+
+    table = pd.DataFrame({"x": X[:, 0], "region": y % 2, "y": y})
+    table.to_parquet(tmp_path / "parts", partition_cols=["region"])
+    rows = pd.concat([piece[0].to_pandas() for piece in streams.parquet(tmp_path / "parts", "y")])
+    assert list(rows.columns) == ["x", "region"]
+    assert rows.region.astype(int).sum() == (y % 2).sum()
+    (tmp_path / "none").mkdir()
+    with pytest.raises(ValueError, match="must hold Parquet files, and there are none"):
+        streams.parquet(tmp_path / "none", "y")
+
+
+def test_a_set_without_an_end_of_its_own_has_that_of_its_length():
+    class Cyclic:
+        def __len__(self):
+            return N
+
+        def __getitem__(self, i):
+            return X[i % N], y[i % N]
+
+    made = Preparation().fit_stream(Cyclic())
+    np.testing.assert_allclose(made.transform(X), Preparation().fit(X).transform(X), atol=1e-6)
+
+
+def test_days_of_different_lengths():
+    """The batches of a later epoch are not those of the first one."""
+    days = [slice(0, 10), slice(0, 1), slice(0, N), slice(5, 200)]
+    streamed, wanted = (trainer_of(batch_size=64, shuffle=False) for _ in range(2))
+    streamed.fit_stream(lambda epoch: [(X[days[epoch]], y[days[epoch]])], epochs=4, shuffle=False)
+    for day in days:
+        wanted.fit(X[day], y[day], epochs=1)
+    assert_same(wanted, streamed)
+
+
+def test_options_that_callbacks_set_hold_from_the_next_fit_on():
+    class Sets(fastbp.callbacks.Callback):
+        def on_chunk(self, trainer, samples, loss):
+            trainer.label_smoothing, trainer.class_weight = 0.5, [0.0, 1.0, 5.0]
+
+    one, other = trainer_of(batch_size=10), trainer_of(batch_size=10)
+    one.fit_stream([LONG], window=300, shuffle=False)
+    other.fit_stream([LONG], window=300, shuffle=False, callbacks=[Sets()])
+    assert_same(one, other)
+
+
+def test_prepared_frames_in_pieces_are_those_in_memory():
+    import pandas as pd
+
+    frame = pd.DataFrame({"size": X[:, 0] * 1e3, "city": np.array(["a", "b", "c"])[y]})
+    preparation = Preparation().fit(frame)
+    made = [
+        Trainer(
+            Network((preparation.n_inputs, 4, 3), preparation=preparation, seed=0),
+            **ALONE, batch_size=8, shuffle=False,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    made[0].fit(frame, y, epochs=1)
+    source = streams.frames(
+        [frame.assign(y=y)[:90], frame.assign(y=y)[["y", "city", "size"]][90:]], "y"
+    )
+    made[1].fit_stream(source, shuffle=False)
+    assert_same(*made)
+
+
+def test_no_epochs():
+    trainer = trainer_of()
+    assert len(trainer.fit_stream([(X, y)], epochs=0)) == 0
+
+
+def test_the_warning_of_sizes_points_at_the_call():
+    with pytest.warns(fastbp.ScaleWarning) as caught:
+        trainer_of(learning_rate=1e-12).fit_stream([(1e4 * X, y)])
+    assert caught[0].filename == __file__
+
+
 # What ends an epoch early -------------------------------------------------------------------------
 
 
 def failing(at, error):
-    for k, piece in enumerate(cut((50,), X, y)):
+    for k, piece in enumerate(cut((500,), *LONG)):
         if k == at:
             raise error
         yield piece
@@ -391,18 +533,26 @@ def failing(at, error):
 
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("prefetch", [0, 2])
-@pytest.mark.parametrize("options", [{}, {"batch_size": 16, "optimizer": "adam", "dropout": 0.2}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"batch_size": 16, "optimizer": "adam", "dropout": 0.2},
+        {"batch_size": 300, "dropout": 0.2},
+        {"optimizer": NESTEROV},
+    ],
+)
 def test_after_an_error_of_the_source_the_same_call_goes_on(shuffle, prefetch, options):
     how = {"window": 160, "shuffle": shuffle, "prefetch": prefetch}
     whole, broken = trainer_of(**options), trainer_of(**options)
-    whole.fit_stream(lambda epoch: cut((50,), X, y), **how)
+    whole.fit_stream(lambda epoch: cut((500,), *LONG), **how)
     with pytest.raises(OSError, match="gone") as caught:
         broken.fit_stream(lambda epoch: failing(9, OSError("gone")), **how)
-    assert caught.value.__notes__ == ["source raised this for piece 9, which begins with row 450."]
+    assert caught.value.__notes__ == ["source raised this for piece 9, which begins with row 4500."]
     assert len(broken.history) == 0
-    assert 100 < broken.unfinished <= 450
+    assert 2048 <= broken.unfinished <= 4500
     assert broken.unfinished % broken.batch_size == 0
-    broken.fit_stream(lambda epoch: cut((70,), X, y), **how, start=broken.unfinished)
+    broken.fit_stream(lambda epoch: cut((700,), *LONG), **how, start=broken.unfinished)
     assert broken.unfinished == 0
     assert_same(whole, broken)
 
@@ -412,10 +562,10 @@ def test_whoever_fails_again_at_once_still_knows_where_to_go_on():
     for failures in (9, 0, 0):
         with pytest.raises(OSError, match="gone"):
             trainer.fit_stream(
-                lambda epoch, at=failures: failing(at, OSError("gone")), shuffle=False,
+                lambda epoch, at=failures: failing(at, OSError("gone")), shuffle=False, window=80,
                 start=trainer.unfinished,
             )  # fmt: skip
-        assert trainer.unfinished == 448
+        assert trainer.unfinished == 4496
     with pytest.raises(OSError, match="gone"):
         trainer.fit_stream(lambda epoch: failing(0, OSError("gone")))
     assert trainer.unfinished == 0
@@ -440,16 +590,73 @@ def test_an_epoch_that_is_broken_off_after_its_last_sample_is_finished_without_a
     assert_same(whole, broken)
 
 
+def test_a_batch_that_was_broken_off_begins_anew_with_its_own_masks():
+    whole, broken = (trainer_of(batch_size=2000, dropout=0.3, optimizer="adam") for _ in range(2))
+    whole.fit_stream([LONG], window=100)
+
+    class Stops(fastbp.callbacks.Callback):
+        def on_chunk(self, trainer, samples, loss):
+            if samples > 2000 and samples % 2000:
+                raise KeyboardInterrupt
+
+    runs.paced, before = lambda n, *_: ((i, min(n, i + 256)) for i in range(0, n, 256)), runs.paced
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            broken.fit_stream([LONG], window=100, callbacks=[Stops()])
+    finally:
+        runs.paced = before
+    assert broken.unfinished == 2000
+    broken.fit_stream([LONG], window=100, start=2000)
+    np.testing.assert_array_equal(broken.network.params, whole.network.params)
+    np.testing.assert_array_equal(broken.optimizer_state.counts, whole.optimizer_state.counts)
+
+
+def test_an_early_stopping_that_restores_leaves_nothing_to_go_on_with():
+    class Fails(fastbp.callbacks.Callback):
+        def on_chunk(self, trainer, samples, loss):
+            if len(trainer.history) == 2:
+                raise OSError("gone")
+
+    trainer = trainer_of()
+    stopping = fastbp.callbacks.EarlyStopping(monitor="train_loss", restore_best=True)
+    with pytest.raises(OSError, match="gone"):
+        trainer.fit_stream([LONG], epochs=5, callbacks=[stopping, Fails()])
+    assert trainer.unfinished == 0
+
+
+def test_a_measurement_that_fails_does_not_have_the_epoch_trained_again():
+    def fails(y_true, y_pred):
+        raise OSError("gone")
+
+    trainer = trainer_of()
+    with pytest.raises(OSError, match="gone"):
+        trainer.fit_stream([(X, y)], eval_set=(X, y), metrics=[fails])
+    assert trainer.unfinished == N
+    trainer.fit_stream([(X, y)], start=trainer.unfinished)
+    assert len(trainer.history) == 1
+
+
+@pytest.mark.parametrize("is_copied", [pickle_of, copy.deepcopy])
+def test_copies_of_a_trainer_go_on(is_copied):
+    whole, broken = trainer_of(batch_size=8), trainer_of(batch_size=8)
+    whole.fit_stream([LONG], window=80)
+    with pytest.raises(OSError, match="gone"):
+        broken.fit_stream(lambda epoch: failing(9, OSError("gone")), window=80)
+    again = is_copied(broken)
+    again.fit_stream([LONG], window=80, start=again.unfinished)
+    assert_same(whole, again)
+
+
 def test_a_trainer_that_was_saved_within_an_epoch_goes_on(tmp_path):
     path = tmp_path / "trainer.safetensors"
     whole, broken = (trainer_of(batch_size=8, optimizer="adam") for _ in range(2))
-    whole.fit_stream(lambda epoch: cut((50,), X, y), window=80)
+    whole.fit_stream(lambda epoch: cut((50,), *LONG), window=80)
     with pytest.raises(OSError, match="gone"):
         broken.fit_stream(lambda epoch: failing(9, OSError("gone")), window=80)
     broken.save(path)
     again = fastbp.load(path)
     assert again.unfinished == broken.unfinished > 0
-    again.fit_stream([(X, y)], window=80, start=again.unfinished)
+    again.fit_stream([LONG], window=80, start=again.unfinished)
     np.testing.assert_array_equal(again.network.params, whole.network.params)
 
 
@@ -465,8 +672,17 @@ def bad_pieces():
         ((X[50:100], y[50:100], np.ones(50)), place + "weight must be absent as in the first"),
         ((scipy.sparse.csr_array(X[50:100]), y[50:100]), place + "X must be dense as in the"),
         ((X[50:100], np.eye(3)[y[50:100]]), place + "y must be class numbers as in the first"),
-        (X[50:100], "source must give pairs (X, y) or triples (X, y, weight), got ndarray as "),
-        ((X[50:100],), "got tuple of length 1 as piece 1;"),
+        (
+            X[50:100],
+            place + "source must give pairs (X, y) or triples (X, y, weight), got ndarray;",
+        ),
+        (
+            (X[50:100],),
+            place + "source must give pairs (X, y) or triples (X, y, weight), got tuple of",
+        ),
+        (None, place + "source must give pairs (X, y) or triples (X, y, weight), got NoneType;"),
+        ((X[50:100], y[:0]), place + "y must have one entry per row of X, 50"),
+        ((X[50:52], [[1], [0, 1]]), place + "y must be a rectangular array"),
     ]
 
 
@@ -475,7 +691,7 @@ def test_bad_pieces_are_named(piece, message):
     trainer = trainer_of()
     with pytest.raises(ValueError, match=re.escape(message)):
         trainer.fit_stream([(X[:50], y[:50]), piece], shuffle=False, window=8)
-    assert trainer.unfinished == 50
+    assert trainer.unfinished == 0  # how all are trained on was not known yet
     assert np.isfinite(trainer.network.params).all()
 
 
@@ -494,6 +710,9 @@ def test_pieces_without_rows_are_left_out():
         ([(X[:0], y[:0])], {}, "source must give at least one row, got none."),
         ([(X, y)], {"start": N}, "after the first 600, which start leaves out, got none."),
         (3, {}, "source must be iterable, or a function of the epoch"),
+        (X, {}, "source must give pairs (X, y), got ndarray: fastbp.streams makes sources of"),
+        ("rows.csv", {}, "source must give pairs (X, y), got str"),
+        (lambda: [(X, y)], {}, "source must"),
         (lambda epoch: 3, {}, "source(0) must give something iterable, got 3."),
         (iter([(X, y)]), {"epochs": 2}, "source must be iterable once an epoch"),
         ([(X, y)], {"window": 0}, "window must be an integer of at least 1"),
@@ -538,7 +757,6 @@ def test_a_file_that_becomes_shorter_is_an_error(tmp_path):
 
     with pytest.raises(ValueError, match="has become shorter: bytes 8,000 to 12,000 are missing"):
         trainer.fit_stream(shorter(), shuffle=False, window=80)
-    assert trainer.unfinished == 200
 
 
 INTERRUPTED = """

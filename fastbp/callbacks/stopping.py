@@ -63,6 +63,11 @@ class EarlyStopping(Watching):
         self.best_epoch = 0
         self._best_params: FloatArray | None = None
 
+    @property
+    def restores(self) -> bool:
+        """Whether the fit will end with the parameters of another epoch."""
+        return self._best_params is not None
+
     def on_begin(self, trainer: Trainer) -> None:
         """Forget earlier fits."""
         self.best = self.worst
