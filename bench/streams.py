@@ -18,6 +18,7 @@ over a file of several times that size, all of whose rows are zeros and take no 
 """
 
 import argparse
+import contextlib
 import json
 import os
 import statistics
@@ -371,7 +372,92 @@ def fitted(model, X, y):
         return clone(model).fit(X, y).loss_
 
 
-PARTS = {"sources": sources, "memory": memory, "rates": rates, "many": many}
+PARTITION = 25_000
+
+
+@contextlib.contextmanager
+def cluster(n_workers):
+    """A client of so many workers of one thread, in processes, and the scheduler's process."""
+    from distributed import Client
+
+    run = [sys.executable, "-m", "distributed.cli.dask_scheduler"], [
+        sys.executable, "-m", "distributed.cli.dask_worker", "--nworkers", str(n_workers),
+        "--nthreads", "1", "--no-dashboard",
+    ]  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        file = ["--scheduler-file", str(Path(folder) / "scheduler.json")]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
+        scheduler = subprocess.Popen([*run[0], *file, "--port", "0", "--no-dashboard"], **quiet)
+        workers = subprocess.Popen([*run[1], *file], **quiet)
+        try:
+            with Client(scheduler_file=file[1], timeout=60) as client:
+                client.wait_for_workers(n_workers, timeout=60)
+                yield client, scheduler.pid
+        finally:
+            for process in (workers, scheduler):
+                process.terminate()
+                process.wait()
+
+
+def peak_of(pid):
+    """Most bytes that a process has had in memory."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+
+def over_dask(options):
+    """Microseconds per sample of a network, and of many, by the number of workers."""
+    import dask.array
+
+    import fastbp.dask
+
+    sizes, n = (64, 32, 10), ROWS
+    X, y = data(sizes[0], n)
+    rng = np.random.default_rng(1)
+    small = rng.normal(size=(ENTITIES * OF_EACH, 8)).astype(np.float32)
+    group = np.repeat(np.arange(ENTITIES), OF_EACH)
+    wanted = small.sum(axis=1)
+
+    drawn = dask.array.random.default_rng(0).random(
+        (n, sizes[0]), dtype=np.float32, chunks=(PARTITION, -1)
+    )
+    labels = dask.array.zeros(n, chunks=PARTITION, dtype=np.int64)
+
+    def learn(source):
+        InMemory(sizes, 32, X, y, source, shuffle=False).run()
+
+    def train(fit):
+        models = Ensemble((8, 8, 1), ENTITIES, seeds=0, loss="squared_error", learning_rate=0.01)
+        fit(models, small, wanted, groups=group, epochs=10 * EPOCHS)
+
+    def timed(one, many_at_once):
+        systems = {"one": SimpleNamespace(run=one), "many": SimpleNamespace(run=many_at_once)}
+        samples = {"one": n, "many": ENTITIES * OF_EACH * 10 * EPOCHS}
+        times = measured(systems, samples, options.rounds)
+        return [figure(statistics.median(each)) for each in times.values()]
+
+    rows = [["workers", "one network", "a thousand", "peak of the scheduler"]]
+    rows.append(
+        ["none: in this process", *timed(lambda: learn(None), lambda: train(Ensemble.fit)), "–"]
+    )
+    for n_workers in range(1, cores() + 1):
+        with cluster(n_workers) as (_, pid):
+            found = timed(
+                lambda: learn(fastbp.dask.source(drawn, labels)),
+                lambda: train(fastbp.dask.fit_many),
+            )
+            rows.append([str(n_workers), *found, f"{peak_of(pid) / 1e6:.0f} MB"])
+        print(*rows[-1], sep=" | ", flush=True)
+    return (
+        f"{table(rows)}\n\nµs per sample. One network: 64-32-10, batch 32, {n:,} rows that workers "
+        f"draw at random, {PARTITION:,} at a time. A thousand: 8-8-1, {OF_EACH} rows each, one "
+        "sample a step. Workers have a thread each, and share the cores with the trainer."
+    )
+
+
+PARTS = {
+    "sources": sources, "memory": memory, "rates": rates, "many": many, "dask": over_dask,
+}  # fmt: skip
 
 
 def shown(sizes):
