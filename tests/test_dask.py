@@ -274,6 +274,16 @@ def test_a_killed_worker_costs_no_bit(client, tmp_path, worker):
     assert_same(trainer, local(optimizer="adam"))
 
 
+def wait_for_two_workers(client):
+    """On a busy machine a nanny may give up the worker that it was to start again."""
+    try:
+        client.wait_for_workers(2, timeout=30)
+    except TimeoutError:
+        for n in (0, 2):
+            client.cluster.scale(n)
+        client.wait_for_workers(2, timeout=60)
+
+
 class Killing(fastbp.callbacks.Callback):
     """Kills the process after the first epoch, once."""
 
@@ -286,7 +296,7 @@ class Killing(fastbp.callbacks.Callback):
 
 def test_a_network_that_learned_on_a_killed_worker_begins_again_on_another(client, tmp_path):
     trainer = trainer_of(optimizer="adam")
-    client.wait_for_workers(2)
+    wait_for_two_workers(client)
     options = OPTIONS | {"callbacks": [Killing(tmp_path)]}
     fastbp.dask.fit_stream(trainer, DASK_X, DASK_Y, worker=workers(client)[0], **options)
     assert (tmp_path / "killed").exists()
@@ -341,7 +351,7 @@ def test_after_ctrl_c_the_fit_goes_on(client, tmp_path, worker):
 
 
 def test_data_that_are_lost_with_a_worker_are_one_clear_error(client):
-    client.wait_for_workers(2)
+    wait_for_two_workers(client)
     address = workers(client)[0]
     [held] = client.scatter([X], workers=[address])
     pieces = fastbp.dask.source(da.from_delayed(held, X.shape, X.dtype), DASK_Y.rechunk(N))
