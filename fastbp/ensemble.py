@@ -8,7 +8,7 @@ import itertools
 import math
 import numbers
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, overload
 
 import numpy as np
@@ -292,11 +292,33 @@ class Ensemble:
         Ctrl-C raises KeyboardInterrupt within about 0.1 s. Every network is whole then, but they
         may have come differently far.
         """
-        epochs = checks.integer("epochs", epochs, 0)
         if progress is not None:
             checks.flag("progress", progress)
+
+        def train(work: Work, epochs: int) -> Errors:
+            return train_all(work, epochs, progress, self._n_threads)
+
         done = len(self._starts)
-        self._train(X, y, sample_weight, groups, folds, epochs, progress)
+        self._train(X, y, sample_weight, groups, folds, checks.integer("epochs", epochs, 0), train)
+        return self._losses(self._starts[done:])
+
+    def fit_by(
+        self,
+        train: Callable[[Work, int], Errors],
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        epochs: int = 10,
+        groups: ArrayLike | None = None,
+        folds: Any = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> NDArray[np.float64]:
+        """`fit`, whose work ``train(work, epochs)`` does or has others do, such as a cluster.
+
+        It returns the errors of networks that diverged. The rest is as in `fit`.
+        """
+        done = len(self._starts)
+        self._train(X, y, sample_weight, groups, folds, checks.integer("epochs", epochs, 0), train)
         return self._losses(self._starts[done:])
 
     @keywords.hinted
@@ -328,7 +350,11 @@ class Ensemble:
         Ensemble
             Itself.
         """
-        self._train(X, y, sample_weight, groups, None, None, False)
+
+        def train(work: Work, epochs: None) -> Errors:
+            return train_all(work, epochs, False, self._n_threads)
+
+        self._train(X, y, sample_weight, groups, None, None, train)
         return self
 
     def _train(
@@ -339,9 +365,9 @@ class Ensemble:
         groups: ArrayLike | None,
         folds: Any,
         epochs: int | None,
-        progress: bool | None,
+        train: Callable[[Work, Any], Errors],
     ) -> None:
-        """`fit`, or with ``epochs=None`` `partial_fit`."""
+        """`fit_by`, or with ``epochs=None`` `partial_fit`."""
         with contextlib.ExitStack() as refusal:
             refusal.callback(self._forget_labels, [network.classes for network in self])
             samples = self._samples(X, y, sample_weight)
@@ -356,18 +382,18 @@ class Ensemble:
                 packs, alone = divided(members, self._lanes, least_members(self[0]))
             work = Work(samples, packs, alone, self._places, self._rooms)
 
-            def train() -> Errors:
+            def begin() -> Errors:
                 refusal.pop_all()
                 self._lines = _lines(packs, alone, why)
                 if not members or epochs == 0:
                     return {}
                 if epochs is not None:
                     self._starts.append([len(trainer.history) for trainer in self._trainers])
-                return train_all(work, epochs, progress, self._n_threads)
+                return train(work, epochs)
 
             users = [member.trainer.network.trained_by for member in members]
             users += [member.trainer.workings.turns.by for member in members]
-            if errors := take_all(users, train):
+            if errors := take_all(users, begin):
                 raise EnsembleDivergenceError(errors, len(self))
 
     def _forget_labels(self, before: Sequence[tuple[Any, ...] | None]) -> None:

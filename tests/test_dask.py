@@ -7,9 +7,11 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
 
 import fastbp
-from fastbp import Network, Preparation, Trainer, sklearn, streams, threads
+from fastbp import Network, Preparation, Trainer, sklearn, splitting, streams, threads
 from fastbp.preparation import Prepared
 
 dask = pytest.importorskip("dask")
@@ -514,3 +516,150 @@ def test_other_calls_that_a_stream_cannot_do_are_refused():
         fastbp.dask.MLPRegressor("poisson").fit(DASK_X, DASK_Y)
     with pytest.raises(ValueError, match="partial_fit takes arrays"):
         fastbp.dask.MLPRegressor().partial_fit(DASK_X, DASK_Y)
+
+
+# Many networks ------------------------------------------------------------------------------------
+
+
+def ensemble_of(n=21):
+    return fastbp.Ensemble((5, 7, 3), n, seeds=0, learning_rate=[0.01 + k / 99 for k in range(n)])
+
+
+def assert_same_ensembles(one, other):
+    for network, its in zip(one, other, strict=True):
+        np.testing.assert_array_equal(network.params, its.params)
+    np.testing.assert_array_equal(one.train_loss, other.train_loss)
+
+
+FITS = [
+    {},
+    {"groups": GENERATOR.integers(0, 21, N) % 20},  # the last one has no rows
+    {"folds": GENERATOR.integers(0, 21, N), "sample_weight": WEIGHT},
+]
+
+
+@pytest.mark.parametrize("options", FITS)
+@pytest.mark.parametrize("labels", [y, NAMES[y]])
+def test_an_ensemble_learns_over_a_cluster_with_the_bits_of_one_machine(client, options, labels):
+    here, there = ensemble_of(), ensemble_of()
+    networks = list(there)
+    for _ in range(2):
+        expected = here.fit(X, labels, epochs=2, **options)
+        losses = fastbp.dask.fit_many(there, X, labels, epochs=2, **options)
+        np.testing.assert_array_equal(losses, expected)
+    assert losses.shape == (2, 21)
+    assert_same_ensembles(there, here)
+    assert all(one is other for one, other in zip(networks, there, strict=True))
+    np.testing.assert_array_equal(there.predict(X), here.predict(X))
+
+
+def test_sizes_are_warned_of_where_the_fit_is_called(client):
+    ensemble = fastbp.Ensemble((5, 1), 3, seeds=0, loss="squared_error", learning_rate=1e-9)
+    with pytest.warns(fastbp.ScaleWarning) as caught:
+        fastbp.dask.fit_many(ensemble, X * 1000, X[:, 0], epochs=1)
+    assert [each.filename for each in caught] == [__file__]
+
+
+def test_networks_that_diverge_are_named_as_on_one_machine(client):
+    errors = []
+    for fit in (fastbp.Ensemble.fit, fastbp.dask.fit_many):
+        rates = [0.01, 1e30, 0.02]
+        ensemble = fastbp.Ensemble((5, 4, 1), 3, seeds=0, loss="squared_error", learning_rate=rates)
+        with pytest.raises(fastbp.DivergenceError) as caught:
+            fit(ensemble, X, X[:, 0], epochs=2)
+        errors.append((str(caught.value), *(network.params.tobytes() for network in ensemble)))
+    assert errors[0] == errors[1]
+    assert list(caught.value.errors) == [1]
+
+
+def test_a_cluster_that_loses_a_worker_trains_the_same_networks(client, tmp_path):
+    here, there = ensemble_of(), ensemble_of()
+    for ensemble in (here, there):
+        ensemble.learning_rate = KillingRate(tmp_path / "none" if ensemble is here else tmp_path)
+    here.fit(X, y, epochs=2)
+    client.wait_for_workers(2)
+    fastbp.dask.fit_many(there, X, y, epochs=2)
+    assert (tmp_path / "killed").exists()
+    assert_same_ensembles(there, here)
+
+
+class KillingRate:
+    """A learning rate that kills the worker that asks for it, once."""
+
+    def __init__(self, folder):
+        self.folder, self.process = folder, os.getpid()
+
+    def __call__(self, epoch):
+        if self.folder.exists() and os.getpid() != self.process:
+            kill_once(self.folder)
+        return 0.01
+
+
+def test_a_search_has_the_scores_of_trainers_on_one_machine(client):
+    grid = {"sizes": [(5, 4, 3), (5, 3)], "learning_rate": [0.01, 0.1], "weight_decay": [0, 0.01]}
+    found = fastbp.dask.search(grid, X, y, folds=3, epochs=2)
+    assert len(found.candidates) == 8
+    assert found.candidates[1] == {"sizes": (5, 4, 3), "learning_rate": 0.01, "weight_decay": 0.01}
+    parts = splitting.folds(N, 3, labels=y, validation=0)
+    expected = []
+    for sizes in grid["sizes"]:
+        pairs = [(rate, decay) for rate in grid["learning_rate"] for decay in grid["weight_decay"]]
+        ensemble = fastbp.Ensemble(
+            sizes, 12, seeds=[0] * 12,
+            learning_rate=[rate for rate, _ in pairs for _ in range(3)],
+            weight_decay=[decay for _, decay in pairs for _ in range(3)],
+        )  # fmt: skip
+        ensemble.fit(X, y, epochs=2, folds=[part.train for part in parts] * 4)
+        expected += [
+            network.evaluate(X[part.test], y[part.test]).accuracy
+            for network, part in zip(ensemble, parts * 4, strict=True)
+        ]
+    np.testing.assert_array_equal(found.scores.ravel(), expected)
+    assert found.best == found.candidates[int(found.scores.mean(axis=1).argmax())]
+
+
+def test_a_search_without_a_client_has_the_same_scores_and_marks_divergence(connected):
+    candidates = [
+        {"sizes": (5, 4, 1), "loss": "squared_error", "learning_rate": rate, "seed": seed}
+        for rate, seed in ((0.01, 0), (1e30, 1), (0.01, 2))
+    ]
+    rows = np.arange(N)
+    folds = [(rows[::2], rows[1::2]), (rows[1::2], rows[::2])]
+    found = fastbp.dask.search(candidates, X, X[:, 0], folds=folds, epochs=2)
+    with connected.as_current():
+        other = fastbp.dask.search(candidates, X, X[:, 0], folds=folds, epochs=2)
+    np.testing.assert_array_equal(found.scores, other.scores)
+    np.testing.assert_array_equal(np.isnan(found.scores).all(axis=1), [False, True, False])
+    assert (found.scores[[0, 2]] < 0).all()
+    assert found.best["learning_rate"] == 0.01
+
+
+@pytest.mark.parametrize(
+    ("candidates", "folds", "message"),
+    [
+        ([], 3, "candidates must be at least one, got none"),
+        ([{"loss": "huber"}], 3, "candidates must have sizes"),
+        ([{"sizes": (5, 3), "learning_rate": -1}], 3, "learning_rate must be"),
+        ([{"sizes": (5, 3)}], 1, "the number of folds must be an integer of at least 2, got 1"),
+        ([{"sizes": (5, 3)}], [[1]], "folds must be a number, or pairs of rows"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused(candidates, folds, message):
+    with pytest.raises(ValueError, match=message):
+        fastbp.dask.search(candidates, X, y, folds=folds)
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+@pytest.mark.parametrize("backend", ["dask", "ray"])
+def test_searches_of_scikit_learn_go_over_a_cluster_by_joblib(client, backend):
+    joblib = pytest.importorskip("joblib")
+    if backend == "ray":
+        pytest.importorskip("ray.util.joblib").register_ray()
+    search = GridSearchCV(
+        sklearn.MLPClassifier(random_state=0, max_iter=3), {"alpha": [0.1, 1], "solver": ["sgd"]},
+        cv=2,
+    )  # fmt: skip
+    expected = clone(search).fit(X, y).cv_results_["mean_test_score"]
+    with joblib.parallel_config(backend=backend):
+        search.fit(X, y)
+    np.testing.assert_array_equal(search.cv_results_["mean_test_score"], expected)

@@ -22,8 +22,18 @@ except ImportError as error:
     raise missing("fastbp.dask needs dask and distributed", "dask") from error
 
 from fastbp.dask.estimators import MLPClassifier, MLPRegressor
+from fastbp.dask.many import Search, fit_many, search
 from fastbp.dask.partitions import source
 from fastbp.dask.predictions import predict
 from fastbp.dask.training import fit_stream
 
-__all__ = ["MLPClassifier", "MLPRegressor", "fit_stream", "predict", "source"]
+__all__ = [
+    "MLPClassifier",
+    "MLPRegressor",
+    "Search",
+    "fit_many",
+    "fit_stream",
+    "predict",
+    "search",
+    "source",
+]

@@ -92,7 +92,7 @@ class _Task(NamedTuple):
     """Name of the event that stops it."""
 
 
-class _Parcel:
+class Parcel:
     """Keeps Dask from looking for collections in what a task is given."""
 
     def __init__(self, content: Any) -> None:
@@ -104,7 +104,7 @@ def _send(client: Any, task: _Task, address: str | None) -> None:
     stop = distributed.Event(task.stop, client=client)
     future = client.submit(
         _train,
-        _Parcel(task),
+        Parcel(task),
         workers=address,
         allow_other_workers=address is not None,  # if it is lost
         pure=False,
@@ -117,12 +117,12 @@ def _send(client: Any, task: _Task, address: str | None) -> None:
             trained, error = result_of(future, "the trainer")
     finally:
         future.cancel()
-    _take_over(task.trainer, trained)
+    take_over(task.trainer, trained)
     if error is not None:
         raise error
 
 
-def _train(parcel: _Parcel) -> tuple[Trainer, BaseException | None]:
+def _train(parcel: Parcel) -> tuple[Trainer, BaseException | None]:
     """On a worker, whose threads stay free for partitions: the trainer, and what ended it early."""
     task: _Task = parcel.content
     trainer = task.trainer
@@ -150,7 +150,7 @@ class _Stoppable:
             yield piece
 
 
-def _take_over(trainer: Trainer, trained: Trainer) -> None:
+def take_over(trainer: Trainer, trained: Trainer) -> None:
     """Make a trainer, and its network in place, what a copy of it has become."""
     network = trainer.network
     network.params[:] = trained.network.params
