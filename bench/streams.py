@@ -184,25 +184,27 @@ def measured(systems, n_rows, rounds):
 
 def sources(options):
     """Microseconds per sample and MB/s by source."""
-    rows = [["source", *(f"{shown(net)}, batch {b}" for net in NETS for b in BATCH_SIZES)]]
-    columns = []
-    for sizes in NETS:
-        n = ROWS if sizes[0] < 100 else ROWS // 2
-        X, y = data(sizes[0], n)
-        for batch_size in BATCH_SIZES:
-            with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-                columns.append(column(Path(folder), sizes, batch_size, X, y, options.rounds))
-            print(f"{shown(sizes)}, batch {batch_size}: done", flush=True)
+    problems, columns = [(sizes, b) for sizes in NETS for b in BATCH_SIZES], []
+    for sizes, batch_size in problems:
+        X, y = data(sizes[0], ROWS if sizes[0] < 100 else ROWS // 2)
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+            columns.append(column(Path(folder), sizes, batch_size, X, y, options.rounds))
+        print(f"{shown(sizes)}, batch {batch_size}: done", flush=True)
+    header = [f"{shown(sizes)}, batch {b}" for sizes, b in problems]
+    times = [["source, µs per sample", *header]]
+    speeds = [["source, MB/s", *header]]
     for name in columns[0]:
-        rows.append([name, *(each.get(name, "–") for each in columns)])
+        found = [each[name] for each in columns]
+        times.append([name, *(f"{figure(us)} ({figure(ratio)}×)" for us, ratio, _ in found)])
+        speeds.append([name, *(figure(speed) for *_, speed in found)])
     return (
-        f"{table(rows)}\n\nµs per sample; in brackets how many times the time in memory, and "
-        "MB/s of rows."
+        f"{table(times)}\n\n{table(speeds)}\n\nIn brackets how many times the time in memory. "
+        f"{ROWS:,} rows, of 784 inputs half as many."
     )
 
 
 def column(folder, sizes, batch_size, X, y, rounds):
-    """One network's and batch size's times by system, in words."""
+    """By system: µs per sample, how many times that in memory, and MB/s."""
     systems, n_rows = {"in memory, `fit`": InMemory(sizes, batch_size, X, y)}, {}
     systems["in memory, shuffled"] = InMemory(sizes, batch_size, X, y, shuffle=True)
     for number, (name, make) in enumerate(SOURCES.items()):
@@ -233,7 +235,7 @@ def column(folder, sizes, batch_size, X, y, rounds):
     for name, each in times.items():
         ratio = statistics.median(a / b for a, b in zip(each, ours, strict=True))
         median = statistics.median(each)
-        found[name] = f"{figure(median)} ({figure(ratio)}×, {figure(X[0].nbytes / median)} MB/s)"
+        found[name] = median, ratio, X[0].nbytes / median
     return found
 
 
@@ -284,15 +286,15 @@ def memory(options):
             path = Path(folder) / "rows"
             with open(path, "wb") as file:
                 os.truncate(file.fileno(), 4 * columns * n)
-            for how in ("fit_stream", "fit, of an array"):
-                arguments = [str(path), str(n), str(columns), str(limit), how.split(",")[0]]
+            for how, way in (("fit_stream", "`fit_stream`"), ("fit", "`fit` of an array")):
+                arguments = [str(path), str(n), str(columns), str(limit), how]
                 done = subprocess.run(
                     [sys.executable, "-c", LIMITED, *arguments], capture_output=True, text=True,
                     check=True,
                 )  # fmt: skip
                 outcome, seconds, peak = json.loads(done.stdout)
                 took = figure(seconds / n * 1e6) if outcome == "an epoch" else "–"
-                cells = f"{gigabytes:g} GB", f"{n * columns:,}", "1 GiB", f"`{how}`", outcome
+                cells = f"{gigabytes:g} GB", f"{n * columns:,}", "1 GiB", way, outcome
                 rows.append([*cells, f"{peak / 1e6:.0f} MB", took])
                 print(*rows[-1], sep=" | ", flush=True)
     return f"{table(rows)}\n\n1000-64-10, batch 32; rows of zeros in a sparse file."
