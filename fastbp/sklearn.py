@@ -811,15 +811,20 @@ class _Engine(BaseMultilayerPerceptron):
         trainer.clip = self._note_scale(y, sample_weight)
         self._set_rate()
 
-    def _fit_pieces(self, source: Any, n: int, y: NDArray[Any], **options: Any) -> None:
+    def _fit_pieces(
+        self, source: Any, n: int, y: NDArray[Any], mean_weight: float = 1.0, **options: Any
+    ) -> None:
         """Train on a stream of n rows, whose y is like the one given.
 
-        For subclasses. ``options`` are those of `Trainer.fit_stream`.
+        For subclasses. Weights have been divided by ``mean_weight``; ``options`` are those of
+        `Trainer.fit_stream`.
         """
         self._begin(self._network(), draws=True)
         held_out = None if self._eval_set is None else self._given_rows(self._eval_set)
         self._begin_records(held_out, incremental=False)
         self._set_options(n, y, None)
+        trainer = self.trainer_
+        trainer.weight_decay = self._decay(np.array([mean_weight]), trainer.network.dtype)
         train = functools.partial(self.trainer_.fit_stream, source, shuffle=self.shuffle, **options)
         self._run(train, _Epochs(self, n, held_out, False, None))
 

@@ -223,7 +223,8 @@ def share(
     """
     most = 1
     if operations >= _WORTH_SPREADING:
-        most = min(n_threads or available(), MOST, len(tasks))
+        bound = getattr(_bounds, "most", MOST)
+        most = min(n_threads or available(), bound, MOST, len(tasks))
     if most <= 1:
         return [work(task, _no_others) for task in tasks]
     shares = _Spread(work, tasks)

@@ -53,6 +53,7 @@ def connected():
 
 @pytest.fixture
 def client(connected):
+    wait_for_two_workers(connected)
     with connected.as_current():
         yield connected
 
@@ -245,7 +246,7 @@ def test_workers_hold_no_more_partitions_than_asked_for(client, tmp_path):
         if taken > 0:
             next(pieces)
         wanted = {str(k) for k in range(taken + 3)} if taken > 0 else set()
-        for _ in range(200):
+        for _ in range(1200):
             if {path.name for path in tmp_path.iterdir()} >= wanted:
                 break
             time.sleep(0.05)
@@ -281,9 +282,13 @@ def wait_for_two_workers(client):
     try:
         client.wait_for_workers(2, timeout=30)
     except TimeoutError:
-        for n in (0, 2):
-            client.cluster.scale(n)
-        client.wait_for_workers(2, timeout=60)
+        client.cluster.scale(0)
+        for _ in range(600):
+            if not client.nthreads():
+                break
+            time.sleep(0.1)
+        client.cluster.scale(2)
+        client.wait_for_workers(2, timeout=120)
 
 
 class Killing(fastbp.callbacks.Callback):
@@ -298,7 +303,6 @@ class Killing(fastbp.callbacks.Callback):
 
 def test_a_network_that_learned_on_a_killed_worker_begins_again_on_another(client, tmp_path):
     trainer = trainer_of(optimizer="adam")
-    wait_for_two_workers(client)
     options = OPTIONS | {"callbacks": [Killing(tmp_path)]}
     fastbp.dask.fit_stream(trainer, DASK_X, DASK_Y, worker=workers(client)[0], **options)
     assert (tmp_path / "killed").exists()
@@ -337,6 +341,7 @@ def test_a_value_that_is_refused_is_placed(client):
 def interrupt_once(folder, process):
     if is_first(folder, "interrupted"):
         os.kill(process, signal.SIGINT)
+        time.sleep(2)  # until it has been heard
 
 
 @pytest.mark.parametrize("worker", [False, True])
@@ -353,7 +358,6 @@ def test_after_ctrl_c_the_fit_goes_on(client, tmp_path, worker):
 
 
 def test_data_that_are_lost_with_a_worker_are_one_clear_error(client):
-    wait_for_two_workers(client)
     address = workers(client)[0]
     [held] = client.scatter([X], workers=[address])
     pieces = fastbp.dask.source(da.from_delayed(held, X.shape, X.dtype), DASK_Y.rechunk(N))
@@ -489,6 +493,44 @@ def test_weights_count_as_in_memory(client):
     np.testing.assert_allclose(mlp.network_.params, expected.network_.params, rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_losses_do_not_depend_on_the_size_of_the_weights(client):
+    curves = []
+    for factor in (1, 1e-4):
+        weight = da.from_array(factor * WEIGHT, chunks=100)
+        mlp = fastbp.dask.MLPClassifier(**SETTINGS | {"alpha": 0}).fit(DASK_X, DASK_Y, weight)
+        curves.append(mlp.loss_curve_)
+    np.testing.assert_allclose(*curves, rtol=1e-5)
+    with pytest.raises(ValueError, match="sample_weight must be above 0 somewhere"):
+        fastbp.dask.MLPClassifier().fit(DASK_X, DASK_Y, da.zeros(N, chunks=100))
+
+
+@pytest.mark.filterwarnings("ignore:The inplace keyword")  # pandas' of Dask
+def test_parquet_read_with_some_columns_keeps_its_partitions(client, tmp_path):
+    frame = pd.DataFrame(X, columns=list("abcde")).assign(**{f"z{j}": 0.0 for j in range(9)}, y=y)
+    dd.from_pandas(frame, npartitions=8).to_parquet(tmp_path)
+    given = dd.read_parquet(tmp_path)
+    trainer = trainer_of()
+    fastbp.dask.fit_stream(trainer, given[list("abcde")].astype("float32"), given["y"], **OPTIONS)
+    assert_same(trainer, local())
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_frames_of_nullable_numbers_are_fitted(client):
+    frame = pd.DataFrame((X * 100).round(), columns=list("abcde")).astype("Int64")
+    given = dd.from_pandas(frame, npartitions=3)
+    mlp = fastbp.dask.MLPClassifier(**SETTINGS)
+    mlp.fit(given, dd.from_pandas(pd.Series(y), npartitions=3))
+    assert mlp.n_iter_ > 0
+
+
+def test_predictions_are_those_of_the_model_when_they_were_asked_for(client):
+    network = Network((5, 7, 3), seed=1)
+    before, here = fastbp.dask.predict(network, DASK_X), network.predict(X)
+    network.params[:] = 0
+    np.testing.assert_array_equal(before.compute(), here)
+
+
 def test_early_stopping_scores_an_eval_set(client):
     mlp = fastbp.dask.MLPClassifier(
         random_state=0, early_stopping=True, max_iter=50, n_iter_no_change=2, tol=0.5
@@ -577,7 +619,6 @@ def test_a_cluster_that_loses_a_worker_trains_the_same_networks(client, tmp_path
     for ensemble in (here, there):
         ensemble.learning_rate = KillingRate(tmp_path / "none" if ensemble is here else tmp_path)
     here.fit(X, y, epochs=2)
-    client.wait_for_workers(2)
     fastbp.dask.fit_many(there, X, y, epochs=2)
     assert (tmp_path / "killed").exists()
     assert_same_ensembles(there, here)

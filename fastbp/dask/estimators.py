@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import dask
 import numpy as np
-import pandas as pd
+from dask.dataframe.dispatch import make_meta, meta_nonempty
 from numpy.typing import NDArray
 
 from fastbp import sklearn
@@ -49,7 +49,13 @@ class _OfPartitions:
         self._refuse(eval_set)
         changed(X, y, sample_weight, None)  # raises ValueError before anything is computed
         n, template = _rows_and_template(X, y, isinstance(self, sklearn.MLPClassifier))
-        self._partitions = X, y, sample_weight, n
+        mean = 1.0
+        if sample_weight is not None:  # with a mean of 1, as in memory
+            mean = float(sample_weight.sum().compute()) / n
+            if not mean > 0:
+                raise ValueError(f"sample_weight must be above 0 somewhere, got a mean of {mean}.")
+            sample_weight = sample_weight / mean
+        self._partitions = X, y, sample_weight, n, mean
         try:
             return super().fit(*template, eval_set=eval_set)  # type: ignore[misc]
         finally:
@@ -81,11 +87,11 @@ class _OfPartitions:
         if self._partitions is None:
             super()._fit_stochastic(X, y, *others)  # type: ignore[misc]
             return
-        X_given, y_given, weight, n = self._partitions
+        X_given, y_given, weight, n, mean = self._partitions
         change = None
         if binarizer := getattr(self, "_label_binarizer", None):
             change = functools.partial(_encoded, binarizer, self.out_activation_ == "softmax")
-        self._fit_pieces(changed(X_given, y_given, weight, change), n, y)
+        self._fit_pieces(changed(X_given, y_given, weight, change), n, y, mean)
 
     def predict(self, X: Any) -> Any:
         """Predict.
@@ -108,7 +114,7 @@ class MLPClassifier(_OfPartitions, sklearn.MLPClassifier):
 
     Parameters, attributes and results are as there, but for the order of rows: with ``shuffle``
     they are drawn from a window, as `fastbp.Trainer.fit_stream` does. A pass over y finds the
-    classes. Predictions are collections, which nothing computes as yet.
+    classes. Predictions are collections: nothing is computed until they are asked for.
 
     Examples
     --------
@@ -159,7 +165,7 @@ class MLPRegressor(_OfPartitions, sklearn.MLPRegressor):
 
 
 def _rows_and_template(X: Any, y: Any, is_classifier: bool) -> tuple[int, tuple[Any, Any]]:
-    """Number of rows, and arrays or frames that are like X and y: with all classes, if need be."""
+    """Number of rows, and arrays or frames that are like X and y, with every class."""
     look = dask.delayed(_look, pure=False)
     seen = dask.compute(*(look(part, is_classifier) for part in parts_of(in_rows(y))))
     n = sum(each.n for each in seen)
@@ -174,14 +180,17 @@ class _Seen(NamedTuple):
 
     n: int
     labels: NDArray[Any]
-    """All that there are, or a row of targets."""
+    """All that there are; of several columns some rows, which show what they are like."""
 
 
 def _look(y: Any, is_classifier: bool) -> _Seen:
     """On a worker."""
     rows = np.asarray(y)
+    if is_classifier and rows.ndim == 2 and rows.shape[1] == 1:
+        return _Seen(len(rows), np.unique(rows.ravel())[:, np.newaxis])
     if is_classifier:
-        return _Seen(len(rows), np.unique(rows, axis=0))
+        found = np.unique(rows, axis=0)
+        return _Seen(len(rows), found if rows.ndim == 1 else found[:3])
     return _Seen(len(rows), rows[:2])
 
 
@@ -189,7 +198,7 @@ def _like(X: Any, n: int) -> Any:
     """Zeros like so many rows of X."""
     if is_array(X):
         return np.zeros((n, X.shape[1]), X.dtype)
-    return pd.DataFrame({name: np.zeros(n, kind) for name, kind in X.dtypes.items()})
+    return meta_nonempty(make_meta(X)).iloc[[0] * n]
 
 
 def _encoded(binarizer: Any, is_one: bool, X: Any, y: Any, *weight: Any) -> tuple[Any, ...]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import cloudpickle
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -14,7 +16,7 @@ from fastbp.dask.partitions import current_client, result_of
 from fastbp.dask.training import Parcel, take_over
 from fastbp.divergence import EnsembleDivergenceError
 from fastbp.ensemble import Ensemble
-from fastbp.packs import Errors, Member, Work, places_of, train_all
+from fastbp.packs import Errors, Member, Work, calls_a_function, places_of, train_all
 
 # Tasks for each thread of the cluster: enough for all to end at about the same time.
 _TASKS = 4
@@ -81,6 +83,8 @@ def fit_many(
 
     def train(work: Work, epochs: int) -> Errors:
         n_tasks = _TASKS * sum(client.nthreads().values()) or 1
+        if any(calls_a_function(each.trainer) for task in work.tasks for each in task):
+            n_tasks = 1  # as the function must be called in a fixed order
         parts = [work.tasks[k::n_tasks] for k in range(min(n_tasks, len(work.tasks)))]
         members = {each.number: each.trainer for task in work.tasks for each in task}
         errors: Errors = {}
@@ -176,12 +180,12 @@ def search(
     X = X.tocsr() if hasattr(X, "tocsr") else np.asarray(X)
     splits = _splits(folds, y)
     tasks = _grouped(listed, max(1, _TOGETHER // len(splits)))
-    for numbers in tasks:
-        _ensemble([listed[k] for k in numbers], len(splits))  # raises here what is wrong
-    parts = [[listed[k] for k in numbers] for numbers in tasks]
+    for some in tasks:
+        _ensemble([listed[k] for k in some], len(splits))  # raises here what is wrong
+    parts = [[listed[k] for k in some] for some in tasks]
     scores = np.empty((len(listed), len(splits)))
-    for numbers, found in zip(tasks, _mapped(_scored, (X, y, splits), parts, epochs), strict=True):
-        scores[numbers] = found
+    for some, found in zip(tasks, _mapped(_scored, (X, y, splits), parts, epochs), strict=True):
+        scores[some] = found
     return Search(listed, scores)
 
 
@@ -192,6 +196,7 @@ def _mapped(
     if (client := current_client()) is None:
         yield from (_alone(Parcel(rows), Parcel(part), work, epochs) for part in parts)
         return
+    client.wait_for_workers(1)
     sent = client.scatter(Parcel(rows), broadcast=True, hash=False)
     futures = [
         client.submit(_alone, sent, Parcel(part), work, epochs, pure=False) for part in parts
@@ -222,40 +227,41 @@ def _listed(candidates: Any) -> list[dict[str, Any]]:
 
 def _splits(folds: Any, y: NDArray[Any]) -> list[tuple[Any, Any]]:
     """Rows to train on, and others, for each fold."""
-    if not isinstance(folds, int):
+    if not isinstance(folds, numbers.Integral):
         splits = [tuple(pair) for pair in folds]
         if not splits or any(len(pair) != 2 for pair in splits):
             raise ValueError("folds must be a number, or pairs of rows (train, test).")
         return splits
     labels = y if y.ndim == 1 and y.dtype.kind not in "f" else None
-    made = splitting.folds(len(y), folds, labels=labels, validation=0)
+    made = splitting.folds(len(y), int(folds), labels=labels, validation=0)
     return [(parts.train, parts.test) for parts in made]
 
 
 def _grouped(listed: Sequence[Mapping[str, Any]], most: int) -> list[list[int]]:
     """Numbers of candidates that an ensemble can train, at most so many together."""
-    groups: dict[str, list[int]] = {}
+    groups: dict[bytes, list[int]] = {}
     for k, candidate in enumerate(listed):
         common = {name: value for name, value in candidate.items() if name not in _OF_EACH}
-        groups.setdefault(repr(sorted(common.items())), []).append(k)
+        groups.setdefault(cloudpickle.dumps(sorted(common.items())), []).append(k)
     return [
-        numbers[start : start + most]
-        for numbers in groups.values()
-        for start in range(0, len(numbers), most)
+        some[start : start + most]
+        for some in groups.values()
+        for start in range(0, len(some), most)
     ]
 
 
 def _ensemble(candidates: Sequence[Mapping[str, Any]], n_folds: int) -> Ensemble:
     """Networks of some candidates, each as many times as there are folds."""
     first = {name: value for name, value in candidates[0].items() if name not in _OF_EACH}
+    first |= {"n_threads": 1}
     if "sizes" not in first:
         raise ValueError(f"candidates must have sizes, got {checks.shown(first)}.")
-    each = {
+    each: dict[str, Any] = {
         name: [candidate.get(name) for candidate in candidates for _ in range(n_folds)]
         for name in ("learning_rate", "weight_decay")
     }
     seeds = [candidate.get("seed", 0) for candidate in candidates for _ in range(n_folds)]
-    return Ensemble(n=len(seeds), seeds=seeds, n_threads=1, **first, **each)
+    return Ensemble(n=len(seeds), seeds=seeds, **first, **each)
 
 
 def _scored(data: Any, candidates: Sequence[Mapping[str, Any]], epochs: int) -> NDArray[Any]:

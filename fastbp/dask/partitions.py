@@ -107,14 +107,20 @@ class Partitions:
             yield part.compute()
 
     def _by_workers(self, client: Any) -> Iterator[Any]:
-        ahead = self._ahead or sum(client.nthreads().values()) + 1
-        coming = iter(self._parts)
-        waiting = deque(client.compute(part) for part in itertools.islice(coming, ahead))
+        coming, waiting = iter(self._parts), deque[Any]()
+
+        def ask() -> None:
+            ahead = self._ahead or sum(client.nthreads().values()) + 1  # workers come and go
+            for part in itertools.islice(coming, max(0, ahead - len(waiting))):
+                # Without what other partitions need, which would travel with each of them.
+                waiting.append(client.compute(dask.optimize(part)[0]))
+
         try:
+            ask()
             while waiting:
                 piece = result_of(waiting[0], "a partition")
                 waiting.popleft().release()
-                waiting.extend(client.compute(part) for part in itertools.islice(coming, 1))
+                ask()
                 yield piece
         finally:  # what nobody waits for is given up by the scheduler
             for future in waiting:
@@ -139,7 +145,7 @@ def result_of(future: Any, what: str) -> Any:
     """
     try:
         return future.result()
-    except distributed.CancelledError as error:
+    except (distributed.CancelledError, distributed.KilledWorker) as error:
         raise RuntimeError(
             f"the cluster has lost {what} and cannot make it again: {error}"
         ) from error
@@ -159,7 +165,9 @@ def parts_of(collection: Any) -> list[Any]:
     """
     if is_array(collection):
         return list(collection.to_delayed(optimize_graph=False).ravel())
-    return list(collection.to_delayed())
+    # Else frames that are read with fewer columns get fewer partitions than others.
+    with dask.config.set({"optimization.tune.active": False}):
+        return list(collection.to_delayed())
 
 
 def is_array(collection: Any) -> bool:
@@ -169,7 +177,7 @@ def is_array(collection: Any) -> bool:
 
 def is_rows(collection: Any) -> bool:
     """Whether it is a Dask array or frame."""
-    return bool(dask.is_dask_collection(collection)) and hasattr(collection, "npartitions")
+    return bool(dask.is_dask_collection(collection)) and hasattr(collection, "ndim")
 
 
 def _collections(X: Any, y: Any, weight: Any) -> list[Any]:
@@ -185,6 +193,8 @@ def _collections(X: Any, y: Any, weight: Any) -> list[Any]:
                 f"{name} must be a dask array or frame, or X a bag of samples with y=None; got "
                 f"{type(each).__name__}."
             )
+    if X.ndim != 2:
+        raise ValueError(f"X must have two dimensions, a row for each sample; got {X.ndim}.")
     made = [in_rows(each) for each in given.values()]
     for i, name in list(enumerate(given))[1:]:
         made[i] = _cut_alike(name, made[0], made[i])
@@ -220,7 +230,7 @@ def _piece(change: Change | None, X: Any, y: Any = None, weight: Any = None) -> 
     parts = [X, y] if weight is None else [X, y, weight]
     if y is None:
         samples = list(X)
-        parts = [np.stack(each) for each in zip(*samples, strict=True)] or [np.empty(0)] * 2
+        parts = [np.stack(each) for each in zip(*samples, strict=True)] or [np.empty((0, 0))] * 2
     return tuple(parts) if change is None or len(parts[1]) == 0 else change(*parts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import dask
@@ -40,12 +41,15 @@ def predict(model: Any, X: Any, method: str = "predict") -> Any:
     """
     if not is_rows(X):
         raise ValueError(f"X must be a dask array or frame, got {type(X).__name__}.")
+    if X.ndim != 2:
+        raise ValueError(f"X must have two dimensions, a row for each sample; got {X.ndim}.")
     if not callable(getattr(model, method, None)):
         raise ValueError(
             f"method must be one of {type(model).__name__}'s, such as 'predict'; got "
             f"{checks.shown(method)}."
         )
-    sent = dask.delayed(model, pure=False, traverse=False)
+    # A copy: predictions are those of the model as it is now.
+    sent = dask.delayed(copy.deepcopy(model), pure=False, traverse=False)
     if not is_array(X):
         return X.map_partitions(
             _of_frame, sent, method, meta=_of_frame(make_meta(X), model, method)

@@ -112,9 +112,10 @@ def _send(client: Any, task: _Task, address: str | None) -> None:
     try:
         try:
             trained, error = result_of(future, "the trainer")
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as pressed:
             stop.set()
             trained, error = result_of(future, "the trainer")
+            error = error or pressed
     finally:
         future.cancel()
     take_over(task.trainer, trained)
@@ -126,7 +127,7 @@ def _train(parcel: Parcel) -> tuple[Trainer, BaseException | None]:
     """On a worker, whose threads stay free for partitions: the trainer, and what ended it early."""
     task: _Task = parcel.content
     trainer = task.trainer
-    with distributed.worker_client() as client:
+    with distributed.worker_client() as client, client.as_current():
         stop = distributed.Event(task.stop, client=client)
         pieces = source(*task.collections, network=trainer.network, ahead=task.ahead)
         try:
