@@ -140,6 +140,8 @@ def weighted(
     network: Network, samples: kernels.Samples, options: Options, clip: float
 ) -> kernels.Samples:
     """Samples as they are trained on; ``clip`` is that of `kernels.Samples`."""
+    if options.class_weight is None and options.label_smoothing == clip == 0:
+        return samples
     return weighting(network, options, clip).of(samples)
 
 

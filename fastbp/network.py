@@ -586,7 +586,9 @@ class Network:
         ValueError
             If an argument does not fit the network, which is untouched then.
         """
-        found = self._classes_of(y)
+        found = None
+        if self.classes is None:
+            found = distinct_labels("y", y, self.sizes[-1], self.loss_name)
         numbers = y if found is None else class_numbers("y", y, found)
         samples = self.samples(X, numbers, sample_weight)
         if found is not None:
@@ -601,14 +603,10 @@ class Network:
         ValueError
             If there are not as many as there should be.
         """
-        found = self._classes_of(y)
-        if found is not None:
-            self._name_classes(found)
-
-    def _classes_of(self, y: ArrayLike) -> tuple[Any, ...] | None:
-        if self.classes is not None:
-            return None
-        return distinct_labels("y", y, self.sizes[-1], self.loss_name)
+        if self.classes is None:
+            found = distinct_labels("y", y, self.sizes[-1], self.loss_name)
+            if found is not None:
+                self._name_classes(found)
 
     def _name_classes(self, classes: tuple[Any, ...]) -> None:
         vars(self)["classes"] = classes

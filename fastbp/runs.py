@@ -259,6 +259,10 @@ class Pass:
 
     Attributes
     ----------
+    done : int
+        Samples so far, exactly, also after Ctrl-C.
+    loss_sum : float
+        Of these samples.
     seconds : float
         Time spent in kernels and in checks of their results.
     stops : bool
@@ -276,23 +280,14 @@ class Pass:
         self._shares = options.reduction == "batch" and options.batch_size > 1
         self._samples_penalties = options.reduction == "batch" and run.way.penalty is None
         self._penalties = 0.0
+        self.done, self.loss_sum = 0, 0.0
         # Samples of the parts before this one; samples of this part that are done; and the sum of
         # all losses: as the last call of the kernel has left them.
-        self._last_call = collections.deque([((0, 0), 0.0)], maxlen=1)
+        self._last_call = collections.deque((((0, 0), 0.0),), 1)
         # Samples since a place from which stretches of batches are counted, as the kernel has it.
         self._phase = 0
-        # What a stream of several epochs must have in common to be trained on by the same run.
-        self.kind = samples.inputs.is_sparse, min(options.batch_size, samples.inputs.n)
-
-    @property
-    def done(self) -> int:
-        """Samples so far, exactly, also after Ctrl-C."""
-        return sum(self._last_call[0][0])
-
-    @property
-    def loss_sum(self) -> float:
-        """Of these samples."""
-        return self._last_call[0][1]
+        # Of a stream: what its epochs must have in common to be trained on by the same run.
+        self.kind: tuple[bool, int] | None = None
 
     @property
     def unit(self) -> int:
@@ -302,7 +297,7 @@ class Pass:
 
     def resume(self, done: int, loss_sum: float, seconds: float) -> None:
         """Go on from a pass that was broken off after so many samples."""
-        self.seconds = seconds
+        self.done, self.loss_sum, self.seconds = done, loss_sum, seconds
         self._last_call.append(((done, 0), loss_sum))
 
     def go_on(self, samples: kernels.Samples) -> None:
@@ -372,7 +367,7 @@ class Pass:
         first = self._phase % run.way.block
         before = self._phase - first
         for start, stop in paced(first + n, run.operations, block, pieces):
-            start, stop = before + max(start, first), before + stop
+            start, stop = before + (start if start > first else first), before + stop
             if self.stops:  # within a batch, which is trained to its end
                 stop = min(stop, -(-start // self.batch_size) * self.batch_size)
             self._chunk(start, stop, epoch)
@@ -391,16 +386,20 @@ class Pass:
             run.state.move_in()
         began = time.perf_counter()
         try:
-            aligned = min(stop, -(-start // block) * block)
-            if start < aligned:
+            if start % block:
+                aligned = min(stop, -(-start // block) * block)
                 run.crew.share(self._step, start, aligned, block)
-            if aligned < stop:
-                run.crew.share(self._step, aligned, stop, block)
+                start = aligned
+            if start < stop:
+                run.crew.share(self._step, start, stop, block)
         finally:  # also when Ctrl-C came meanwhile
+            (before, part), self.loss_sum = self._last_call[0]
             spoilt = run.spoilt(self.loss_sum)
             if spoilt is not None:
                 run.restore()
                 self._last_call.append(last_call)
+                (before, part), self.loss_sum = last_call
+            self.done = before + part
         self.seconds += time.perf_counter() - began
         if spoilt is not None:
             run.network.parameters.check_finite()  # what was not finite before the chunk is not now
@@ -409,13 +408,13 @@ class Pass:
     def _step(self, start: int, stop: int, team: NDArray[np.int64]) -> None:
         way, state = self.run.way, self.run.network.parameters.state
         kernel = getattr(kernels, way.entry)
-        arguments = state, *way.scratch, self.samples, start, stop, self.loss_sum
+        (before, _), loss_sum = self._last_call[0]
+        arguments = state, *way.scratch, self.samples, start, stop, loss_sum
         arguments += () if way.entry == "train_sequential" else (team,)
         # Ctrl-C during a call strikes before its result is assigned to anything, but never within
         # these functions, which are C.
-        counts = self._last_call[0][0][0], max(0, stop - self._phase)
         calls = itertools.starmap(kernel, (arguments,))
-        self._last_call.extend(zip((counts,), calls, strict=False))
+        self._last_call.extend(zip(((before, stop - self._phase),), calls, strict=False))
 
     @property
     def loss(self) -> float:
@@ -508,17 +507,19 @@ class Runs:
         Until then the run is not kept here, so that a nested pass gets scratch of its own. A pass
         ``after`` another one over the same inputs, or the same stream, does not look at them again.
         """
-        if (
-            after is not None
-            and (
-                after.kind == (samples.inputs.is_sparse, min(options.batch_size, samples.inputs.n))
-                if is_stream
-                else samples.inputs is after.samples.inputs
-            )
-            and self._goes_on(after, network, learning_rate, options)
-        ):
-            self._spare = None
-            return Pass(after.run, samples, order, learning_rate, options)
+        kind_of_stream = None
+        if is_stream:
+            inputs = samples.inputs
+            kind_of_stream = inputs.is_sparse, min(options.batch_size, inputs.n)
+        if after is not None:
+            are_alike = samples.inputs is after.samples.inputs
+            if is_stream:
+                are_alike = after.kind == kind_of_stream
+            if are_alike and self._goes_on(after, network, learning_rate, options):
+                self._spare = None
+                this = Pass(after.run, samples, order, learning_rate, options)
+                this.kind = kind_of_stream
+                return this
         state: OptimizerState | None = None
         kind: Any = None
         is_single = options.batch_size == 1 or samples.inputs.X.shape[0] == 1
@@ -546,7 +547,9 @@ class Runs:
                 network, way, self._crew_for(network, way, options.n_threads), state, made_for
             )
         self._last = run.way, run.crew
-        return Pass(run, samples, order, learning_rate, options)
+        this = Pass(run, samples, order, learning_rate, options)
+        this.kind = kind_of_stream
+        return this
 
     def _goes_on(
         self,
