@@ -368,6 +368,7 @@ class RowsFit(Fit):
         return self.epochs * self._samples.inputs.n
 
     def _begun(self, eta: float, options: Options, last: Pass | None) -> Pass | None:
+        self._workings.unfinished = WHOLE
         n, shuffle = self._samples.inputs.n, self.trainer.options_of(self._network).shuffle
         order = self._workings.orders.of(n, shuffle)
         return self._runs.begin(self._network, self._samples, order, eta, options, last)

@@ -185,10 +185,14 @@ def test_each_seed_epoch_and_window_has_its_own_order():
 
 
 def test_a_window_mixes_beyond_its_own_length():
-    """A row waits for as many others as the window holds, on average; some wait much longer."""
+    """A row waits for as many others as the window holds, on average, and some for much longer.
+
+    An eighth of the window is drawn at a time, so waiting times are geometric; those of an
+    exponential distribution of mean w differ from w by 2 w / e on average.
+    """
     order = order_of(window=800, n=16_000)
     moved = np.argsort(order) - np.arange(16_000)
-    assert np.abs(moved).mean() > 400
+    assert np.abs(moved).mean() == pytest.approx(2 * 800 / np.e, rel=0.1)
     assert moved.max() > 3000
 
 
@@ -609,6 +613,16 @@ def test_a_batch_that_was_broken_off_begins_anew_with_its_own_masks():
     broken.fit_stream([LONG], window=100, start=2000)
     np.testing.assert_array_equal(broken.network.params, whole.network.params)
     np.testing.assert_array_equal(broken.optimizer_state.counts, whole.optimizer_state.counts)
+
+
+def test_a_fit_to_rows_in_memory_leaves_no_stream_to_go_on_with():
+    trainer = trainer_of()
+    with pytest.raises(OSError, match="gone"):
+        trainer.fit_stream(lambda epoch: failing(9, OSError("gone")), window=80)
+    assert trainer.unfinished > 0
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(X, y, callbacks=[Breaks()])
+    assert trainer.unfinished == 0
 
 
 def test_an_early_stopping_that_restores_leaves_nothing_to_go_on_with():
